@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, Table
+from hven.model.table import Column, Table, worded
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import data_search
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.value_index import Index, fold
+from hven.portal._pages.texts import texts
 from hven.site import Site
 from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
@@ -59,6 +60,19 @@ STARS = Table(
         Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
     ),
 )
+EPN = Table(
+    schema="cubes",
+    name="epn_core",
+    primary=("granule_uid",),
+    columns=(
+        Column(name="granule_uid", type=STRING, ucd="meta.id"),
+        Column(name="dataproduct_type", type=STRING, ucd="meta.code.class"),
+        Column(name="processing_level", type=INT32, ucd="meta.calibLevel"),
+        Column(name="state", type=STRING, enum="states"),
+    ),
+    enums={"states": {"a": worded({"en": "archived", "fr": "archivé"}), "p": "pending"}},
+)
+CUBES = [(f"c{n}", ["sc", "sp", "im#sc", "xx"][n % 4], n % 3 + 2, "ap"[n % 2]) for n in range(40)]
 SPECIES = ["Olivine", "olivine", "Pyroxene, high calcium", "Hématite", None]
 MAPPED = [
     (n, ["Mars", "Mars#Phobos", "Moon"][n % 3], "CRISM" if n % 2 else "OMEGA", SPECIES[n % 5], n % 2 + 1, f"https://example.org/olivine{n}", 226.0 if n < 6 else 80.0, 18.0)
@@ -77,6 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "names.features": rows(GAZETTEER, FEATURES),
         "maps.main": rows(MAPS, MAPPED),
         "stars.main": rows(STARS, SKY),
+        "cubes.epn_core": rows(EPN, CUBES),
     }
     with tiny_site(tmp_path_factory.mktemp("data"), made) as found:
         yield found
@@ -85,7 +100,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def asked(site: Site, words: str, said: dict[str, str] | None = None, policies: Any = DEFAULT) -> data_search.Found:
     road = Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
     tables = tuple(site.current().catalogue(ANONYMOUS, policies).tables())
-    known = [one for one in tables if one.schema in {"names", "maps", "stars"}]
+    known = [one for one in tables if one.schema in {"names", "maps", "stars", "cubes", "views"}]
+    site.kept(Index).catalogues = (texts("fr", "columns"),)
     site.kept(Index).make(known, road)
     counted: list[data_search.Found] = []
 
@@ -113,9 +129,21 @@ def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -
     assert told(asked(site, "psz2 G062.94")) == [("PSZ2 G062.94+43.69", 1)]
     assert told(asked(site, "ngc5"))[0] == ("NGC 5", 1), "blanks do not count"
     assert told(asked(site, "a_b")) == [("a_b", 1)]
-    assert told(asked(site, "calibrat")) == [("calibrated", 30)], "a code by its word"
+    assert told(asked(site, "calibrat"))[0] == ("calibrated", 30), "a code by its word"
     assert asked(site, "unobtainium").values == ()
     assert asked(site, " ,;( ").values == ()
+
+
+def test_codes_are_found_by_their_words_in_all_languages(site: Site) -> None:
+    for words in ("spectral cubes", "spectral cube", "cubes spectraux", "CUBE spectral"):
+        found = asked(site, words)
+        assert [(one.values, one.conditions, one.rows) for one in found.values][:1] == [(("sc",), (("dataproduct_type", "sc"),), 20)], words  # fmt: skip
+    assert [one.values for one in asked(site, "spectra").values][:1] == [("sp",)]
+    assert {one.values for one in asked(site, "xx").values} == {("xx",)}, "a code that nobody knows"
+    assert [(one.values, one.rows) for one in asked(site, "étalonné").values] == [(("3",), 13)]
+    assert [(one.text, one.values, one.rows) for one in asked(site, "archivé").values] == [("archived", ("a",), 20)]
+    both = asked(site, "spectral cubes archived").values
+    assert (both[0].values, both[0].rows) == (("sc", "a"), 20)
 
 
 def test_the_counts_are_those_of_the_links(site: Site) -> None:
@@ -130,6 +158,9 @@ def test_the_counts_are_those_of_the_links(site: Site) -> None:
         "m 31",
         "olivine crism",
         "pyroxene, high calcium",
+        "spectral cubes",
+        "spectra pending",
+        "resampled",
     ):
         found = asked(site, words)
         every = (*found.values, *(one for _, one in found.around))

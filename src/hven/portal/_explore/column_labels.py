@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model import units
-from hven.model.table import is_time, told_in
+from hven.model.table import Wording, is_time, told_in
 from hven.portal._explore.fields import chosen, paired
 from hven.portal._explore.number_text import Scale, of_light, usual
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hven.model.table import Column, Table
 
@@ -193,6 +193,23 @@ def frame(table: Table) -> str:
     first = next((one for one in table.columns if one.name.lower() == "c1min"), None)
     ucd = "" if first is None else (first.ucd or "").lower()
     return next((name for part, name in FRAMES if ucd.startswith(part)), "")
+
+
+def phrases(table: Table, column: Column, catalogues: Iterable[Mapping[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    """Return all that the codes of a column are called: code -> its words in each language, the plural first.
+
+    Parameters
+    ----------
+    catalogues
+        Of the languages of the pages: the English words of standards -> their own.
+    """
+    if column.enum and column.enum in table.enums:
+        enum = table.enums[column.enum]
+        return {code: tuple(dict.fromkeys([word, *(word.texts.values() if isinstance(word, Wording) else ())])) for code, word in enum.items()}  # fmt: skip
+    of = standard(table, column)
+    codes = standards()[of].codes.get(column.name.lower(), {}) if of else {}
+    said = {code: [one for word in reversed(words) for one in (word, *(known.get(word, word) for known in catalogues))] for code, words in codes.items()}  # fmt: skip
+    return {code: tuple(dict.fromkeys(words)) for code, words in said.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

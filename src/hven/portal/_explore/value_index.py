@@ -19,6 +19,7 @@ from hven.adql import tree
 from hven.engines import Live
 from hven.model import Cache
 from hven.model.errors import HvenError
+from hven.portal._explore.column_labels import phrases
 from hven.portal._explore.count_trees import hides
 from hven.portal._explore.facets import LONGEST, written
 from hven.portal._explore.search import COUNTED, ref
@@ -50,13 +51,14 @@ log = logging.getLogger("hven.portal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Rows of a table that have a value: `conditions` as an address has them; `rows` None where nobody counted them together."""
+    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored; `rows` None where nobody counted them together."""
 
     table: Table
     text: str
     conditions: tuple[tuple[str, str], ...]
     rows: int | None
     score: float
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,9 @@ class Values:
         What follows from the beginning of each word of each value on, `folded` and in order, and the place of that value: words are looked for by
         binary search.
     first, sizes
-        How each value begins, and how long it is, `folded`.
+        How each value begins, and how long it is, `folded`; of a code its word.
+    phrases
+        By column: code -> its words in all languages.
     """
 
     table: Table
@@ -81,6 +85,7 @@ class Values:
     columns: npt.NDArray[np.int16]
     rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
+    phrases: tuple[Mapping[str, tuple[str, ...]], ...]
 
     @property
     def bytes(self) -> int:
@@ -91,10 +96,9 @@ class Values:
     def keys(self, places: npt.NDArray[np.int64]) -> pa.StringArray:
         """Return some values as they are compared: codes with their words."""
         texts = self.texts.take(pa.array(places))
-        if self.table.enums:
-            words = [self.table.enums.get(self.table.column(name).enum or "", {}) for name in self.names]
-            at = self.columns[places]
-            texts = pa.array([f"{text} {words[one].get(text, '')}" for text, one in zip(texts.to_pylist(), at, strict=True)], pa.string())  # fmt: skip
+        if any(self.phrases):
+            of = [self.phrases[one] for one in self.columns[places]]
+            texts = pa.array([" ".join((text, *words.get(text, ()))) for text, words in zip(texts.to_pylist(), of, strict=True)], pa.string())  # fmt: skip
         return folded(texts)
 
 
@@ -102,6 +106,7 @@ class Index:
     """Values of tables in their states, as readers see them. Thread-safe; one table is counted at a time."""
 
     def __init__(self) -> None:
+        self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages, where there are pages
         self._kept: Cache[Values] = Cache(BYTES)
         self._lists: Cache[list[Values]] = Cache(8)  # of all tables that readers see
         self._making, self._listing = threading.Lock(), threading.Lock()
@@ -165,7 +170,7 @@ class Index:
             if values is None and key not in self._tried:
                 if len(self._tried) > FORGOTTEN:
                     self._tried.clear()
-                values = counted(table, asking)
+                values = counted(table, asking, self.catalogues)
                 if self._kept.bytes + values.bytes > BYTES:
                     log.warning("the values of all tables take more than %s MB: some are not searched", BYTES >> 20)
                 self._kept.keep(key, values, values.bytes)
@@ -196,7 +201,7 @@ def searched(table: Table, asking: Asking) -> list[Column]:
         name, ucd = column.name.lower(), (column.ucd or "").lower()
         if (
             column.hidden
-            or not (column.type.is_string or column.enum)
+            or not (column.type.is_string or column.enum or phrases(table, column, ()))
             or column.type.is_array
             or column.type.is_geometry
         ):
@@ -219,11 +224,14 @@ def searched(table: Table, asking: Asking) -> list[Column]:
     return kept
 
 
-def counted(table: Table, asking: Asking) -> Values:
-    """Count the values of a table, by its columns."""
+def counted(table: Table, asking: Asking, catalogues: Sequence[Mapping[str, str]] = ()) -> Values:
+    """Count the values of a table, by its columns; `catalogues` have the words of codes."""
     item = asking.holdings.published[table.qualified]
     columns = [] if item.relation is None or isinstance(item.relation, Live) else searched(table, asking)
     texts, keys, numbers, rows = [], [], [], []
+    more: list[tuple[str, int]] = []  # further words of a code, and its place
+    words = tuple(phrases(table, one, catalogues) for one in columns)
+    place = 0
     source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
     for at, column in enumerate(columns):
         name = ref(column.name)
@@ -236,13 +244,17 @@ def counted(table: Table, asking: Asking) -> Values:
         except HvenError:
             continue
         values, number = _grouped(column, found.column(0).combine_chunks(), found.column(1).combine_chunks())
-        words = table.enums.get(column.enum or "", {})
         texts.append(values)
-        keys.append(_labelled(values, words) if words else values)
+        keys.append(_labelled(values, words[at]) if words[at] else values)
+        more += [(one, place + number) for number, code in enumerate(values.to_pylist() if words[at] else ()) for one in (code, *words[at].get(code, ())[1:])]  # fmt: skip
+        place += len(values)
         numbers.append(np.full(len(values), at, np.int16))
         rows.append(np.asarray(number, np.int64))
     said = pa.concat_arrays(keys) if keys else pa.array([], pa.string())
-    begins, whose = _begun(said)
+    begins, whose = _begun(
+        pa.concat_arrays([said, pa.array([text for text, _ in more], pa.string())]),
+        np.concatenate([np.arange(len(said)), [one for _, one in more]]).astype(np.int32),
+    )
     return Values(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
@@ -253,6 +265,7 @@ def counted(table: Table, asking: Asking) -> Values:
         columns=np.concatenate(numbers) if numbers else np.zeros(0, np.int16),
         rows=np.concatenate(rows) if rows else np.zeros(0, np.int64),
         names=tuple(column.name for column in columns),
+        phrases=words,
     )
 
 
@@ -261,10 +274,9 @@ def _compared(keys: pa.StringArray) -> npt.NDArray[np.bytes_]:
     return np.array([one.encode()[:COMPARED] for one in keys.to_pylist()], dtype=f"S{COMPARED}")
 
 
-def _begun(texts: pa.StringArray) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
-    """Return what follows from the beginning of each word on, in order, and the place of its text."""
+def _begun(texts: pa.StringArray, at: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+    """Return what follows from the beginning of each word on, in order, and the place (`at`) that its text is of."""
     begins, whose, rest = [], [], texts
-    at = np.arange(len(texts), dtype=np.int32)
     for _ in range(MOST_WORDS):
         if not len(rest):
             break
@@ -299,9 +311,9 @@ def _grouped(column: Column, values: pa.Array, rows: pa.Array) -> tuple[pa.Strin
     return kept.column("v_first").combine_chunks(), kept.column("n_sum").combine_chunks()
 
 
-def _labelled(values: pa.StringArray, words: Mapping[str, str]) -> pa.StringArray:
-    """Write codes with their words behind them."""
-    return pa.array([f"{value} {words.get(value, '')}" for value in values.to_pylist()], pa.string())
+def _labelled(values: pa.StringArray, words: Mapping[str, tuple[str, ...]]) -> pa.StringArray:
+    """Write codes as they are called."""
+    return pa.array([words.get(value, (value,))[0] for value in values.to_pylist()], pa.string())
 
 
 def folded(texts: pa.Array) -> pa.StringArray:
@@ -394,8 +406,7 @@ def _together(
             if word in above or any(hit[one] for one in chosen.values()):
                 continue
             return []
-        length = np.asarray(pc.binary_length(values.texts.take(pa.array(at))))
-        one = int(at[np.lexsort((-values.rows[at], length))[0]])  # nearest to the word itself, then what most rows have
+        one = int(at[np.lexsort((-values.rows[at], values.sizes[at]))[0]])  # nearest to the word itself, then what most rows have
         chosen[int(values.columns[one])] = one
     return [(TOGETHER, values, tuple(chosen.values()))] if len(chosen) > 1 else []
 
@@ -403,11 +414,19 @@ def _together(
 def match(found: Candidate) -> Match:
     """Tell what was found: the value, or several, as conditions of an address."""
     weight, values, places = found
-    texts, conditions = [], []
+    texts, stored, conditions = [], [], []
     for at in places:
         text = values.texts[at].as_py()
         column = values.table.column(values.names[int(values.columns[at])])
-        texts.append(values.table.enums.get(column.enum or "", {}).get(text, text))
+        texts.append(values.phrases[int(values.columns[at])].get(text, (text,))[0])
+        stored.append(text)
         conditions.append((column.name, written([text])))
     rows = int(values.rows[places[0]]) if len(places) == 1 else None
-    return Match(table=values.table, text=", ".join(texts), conditions=tuple(conditions), rows=rows, score=weight)
+    return Match(
+        table=values.table,
+        text=", ".join(texts),
+        conditions=tuple(conditions),
+        rows=rows,
+        score=weight,
+        values=tuple(stored),
+    )

@@ -14,6 +14,7 @@ from hven.adql.text import quote as spelled
 from hven.portal._explore import data_search, word_search
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.value_index import Index
+from hven.portal._pages.texts import ENGLISH, languages, texts
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, page
 from hven.portal._views.table_page import asking
@@ -58,6 +59,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         except Exception:  # the site may just be closing; whoever looks for something has it counted
             log.info("the values of tables could not be counted ahead", exc_info=True)
 
+    around.site.kept(Index).catalogues = tuple(texts(one, "columns") for one in languages() if one != ENGLISH)
     around.site.after_changes(
         lambda holdings: threading.Thread(target=warm, args=(holdings,), name="words", daemon=True).start()
     )
@@ -116,7 +118,7 @@ def _value(match: Match, state: Asked) -> dict[str, Any]:
     """Tell of rows that have a value."""
     labels = state.labels(match.table)
     columns = [match.table.column(name) for name, _ in match.conditions]
-    text = labels.value(columns[0], match.text, many=True) if len(columns) == 1 else match.text
+    text = ", ".join(labels.value(one, value, many=True) for one, value in zip(columns, match.values, strict=True))
     return {
         "kind": "value",
         "title": text,
