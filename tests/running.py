@@ -180,13 +180,18 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(
-    site: Path, *, workers: int = 1, command: list[str] | None = None, address: str = "127.0.0.1"
+    site: Path,
+    *,
+    workers: int = 1,
+    command: list[str] | None = None,
+    address: str = "127.0.0.1",
+    port: int | None = None,
 ) -> Iterator[Server]:
-    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached.
+    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached, `port` where rows say that it is.
 
     `command`: what begins the server as a user does; otherwise it is a fork, which saves a second.
     """
-    port = free_port()
+    port = free_port() if port is None else port
     log = site / "serve.log"
     process = begin(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
     server = Server(port=port, site=site, process=process, address=address)

@@ -302,9 +302,22 @@ function picture({ href = "", text }) {
 }
 
 /**
+ * Who looked for a row by what it is called (`#row`), and found it alone, is shown it.
+ * @param {Workspace} workspace
+ */
+function alone(workspace) {
+  if (location.hash !== "#row" || !workspace.rows) return;
+  const { keys, total } = workspace.rows;
+  history.replaceState(null, "", location.pathname + location.search);
+  if (total === 1) workspace.state.set({ _row: keys[0] }, { replace: true });
+}
+
+/**
  * @param {HTMLElement} box
  * @param {Workspace} workspace
  */
 export function mount(box, workspace) {
+  workspace.on("rows", () => alone(workspace));
+  alone(workspace);
   return new Detail(box, workspace).show();
 }

@@ -62,6 +62,8 @@ class Form {
     find(form, ".actions a").addEventListener("click", (event) => {
       event.preventDefault();
       const names = state.entries().map(([name]) => name);
+      const each = this.part("_each");
+      if (each) each.value = "";
       state.set(Object.fromEntries(names.filter((name) => !KEPT.includes(name)).map((name) => [name, null])));
     });
     this.chips?.addEventListener("click", (event) => {
@@ -127,7 +129,7 @@ class Form {
     if (found.faults.some((fault) => fault.field === "_every")) return;
     if (!this.part("_every")) return;
     this.put(this.part("_every"), length);
-    this.put(this.part("_each"), each);
+    if (length) this.put(this.part("_each"), each); // it may be chosen before the length is written
   }
 
   /**

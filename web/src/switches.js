@@ -1,5 +1,6 @@
-// Language and colours: their links keep the state that the page has come to since it was drawn.
-import { target } from "./dom.js";
+// Language, colours, and other links that the server drew with the state of the page: they keep the one that it has come to since.
+import { all, target } from "./dom.js";
+/** @import {State, Workspace} from "./workspace.js" */
 
 /**
  * Give the state of a page with the language or the colours of a link.
@@ -13,8 +14,27 @@ export function switched(state, link) {
   return `?${next}`;
 }
 
-/** @param {HTMLElement} box */
-export function mount(box) {
+/**
+ * Give the state of a page with what a link says that it changes (`data-with`); what it says without a value is left out.
+ * @param {Pick<State, "with">} state
+ * @param {string} changes
+ */
+export function followed(state, changes) {
+  return String(state.with(Object.fromEntries(new URLSearchParams(changes))));
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Workspace} workspace
+ */
+export function mount(box, { state }) {
+  const links = all(document, "a[data-with]", HTMLAnchorElement);
+  const follow = () => links.forEach((link) => (link.search = followed(state, link.dataset.with ?? "")));
+  state.on("change", () => {
+    for (const old of all(document, "[data-drawn]")) old.remove(); // a number of the state that was
+    follow();
+  });
+  follow();
   box.addEventListener("click", (event) => {
     const link = /** @type {HTMLAnchorElement | null} */ (target(event).closest("a[href^='?']"));
     if (!link) return;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { happen, history } from "./page.js";
+import { followed } from "../src/switches.js";
 import { Refused, Selection, State, Workspace } from "../src/workspace.js";
 
 const answered =
@@ -107,4 +108,10 @@ test("a second question of a pane overtakes the first, which never ends", async 
   page.ask("/rows", { pane: "plot" }).finally(() => (ended = true));
   await page.ask("/rows", { pane: "plot" });
   assert.deepEqual([overtaken, ended], [["plot"], false]);
+});
+
+test("links of the page follow its state, with what they change of it", () => {
+  const state = new State("?time=2012-01-11&_row=%5B1%5D");
+  assert.equal(followed(state, "_files=each&_row="), "time=2012-01-11&_files=each");
+  assert.equal(followed(state, ""), "time=2012-01-11&_row=%5B1%5D");
 });

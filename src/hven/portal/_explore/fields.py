@@ -32,7 +32,7 @@ ALIKE = (
     ("kg", "g", "solMass", "t"), ("K", "mK"), ("Jy", "mJy", "uJy"), ("km/s", "m/s", "cm/s"), ("mag", "mmag"), ("Pa", "hPa", "bar", "mbar"), ("eV", "keV", "MeV", "J"), ("mas/yr", "arcsec/yr", "deg/yr"),
     ("T", "G", "nT"), ("W", "erg/s", "solLum"),
 )  # fmt: skip
-SPECTRAL = ("Hz", "GHz", "um", "nm", "Angstrom", "mm", "cm-1", "eV", "keV")
+SPECTRAL = ("Hz", "kHz", "MHz", "GHz", "um", "nm", "Angstrom", "mm", "cm-1", "eV", "keV")
 TIMES = ("s", "min", "h", "d")
 SEXAGESIMAL = ("d:m:s", "h:m:s")
 FAMILIES = (  # what people choose among; the first one says what can be converted

@@ -124,7 +124,8 @@ def _value(match: Match, state: Asked) -> dict[str, Any]:
         "title": text,
         "rows": match.rows,
         "columns": [labels.column(one) for one in columns],
-        "url": f"{address(state.base, match.table)}?{urlencode(match.conditions)}",
+        # one row opens its panel
+        "url": f"{address(state.base, match.table)}?{urlencode(match.conditions)}{'#row' if match.rows == 1 else ''}",
         "text": "",
         **_about(match.table, state),
     }
