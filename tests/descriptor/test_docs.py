@@ -83,6 +83,9 @@ ORDER = [
     "example",
     "tables_loop",
     "file",
+    "registry",
+    "registry_service",
+    "registry_relation",
 ]
 
 

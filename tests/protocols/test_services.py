@@ -87,9 +87,12 @@ def told(directory: Path, text: str) -> list[str]:
 def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
     found = told(
         tmp_path,
-        f"services: [tap, maps, oai]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n",
+        f"services: [tap, maps, tfcat]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n",
     )
-    assert found[1:3] == ["warning: services: nothing serves 'maps' yet", "warning: services: nothing serves 'oai' yet"]
+    assert found[1:3] == [
+        "warning: services: nothing serves 'maps' yet",
+        "warning: services: nothing serves 'tfcat' yet",
+    ]
     assert "warning: tables.t.obscore: its rows are not in ivoa.obscore: `services` does not name it" in found
     assert found[0] == "warning: tables.t.links: nothing serves them: `services` does not name datalink"
 
@@ -129,4 +132,4 @@ def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table:
 
 
 def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:
-    assert "error: services: nothing serves the collection" in told(tmp_path, f"services: [oai]\n{LONE}")
+    assert "error: services: nothing serves the collection" in told(tmp_path, f"services: [tfcat]\n{LONE}")

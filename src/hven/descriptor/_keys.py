@@ -9,6 +9,7 @@ from hven.descriptor._endpoint_keys import Endpoint
 from hven.descriptor._file_keys import File
 from hven.descriptor._flags import HIGHEST
 from hven.descriptor._link_keys import Derived
+from hven.descriptor._registry_keys import Registry
 from hven.descriptor._series_keys import Series
 from hven.descriptor._syncing import Duration, Full, Overlap, Share
 from hven.descriptor.value_schema import (
@@ -786,6 +787,8 @@ class Collection(
     "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
     created: Loose
     "date of creation: 2026-11-20"
+    registry: Registry
+    "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, under ids made of the names"
     engine: Text
     "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"
     index: int

@@ -18,6 +18,7 @@ from hven.descriptor._linked_tables import unlinked
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
 from hven.descriptor._options import plain
 from hven.descriptor._python_functions import functions
+from hven.descriptor._registry_keys import registration
 from hven.descriptor._simulated import marked
 from hven.descriptor._syncing import schedule
 from hven.descriptor.live_queries import against_database, faults_of, is_live
@@ -526,6 +527,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         index=fields.get("index"),
         engine=engine,
         schedule=schedule(fields, faults),
+        registration=registration(fields, specs, settings, faults),
         **{key: str(fields[key]) for key in TEXTS if key in fields},  # type: ignore[arg-type]
         **{key: tuple(str(item) for item in fields[key]) for key in LISTS if key in fields},  # type: ignore[arg-type]
     )

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
+from hven.model._registration import Entry, Registered, Registration, Related
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -509,6 +511,8 @@ class Resource:
         When it is synchronised by itself (``sync:`` of the collection).
     prepare
         What is made of its files in the background after each publication: ``previews``, ``spectra``.
+    registration
+        How it stands in registries; None: nothing is said.
     """
 
     name: str
@@ -547,6 +551,7 @@ class Resource:
     index: int | None = None
     schedule: Schedule | None = None
     prepare: tuple[str, ...] = ()
+    registration: Registration | None = None
 
     @property
     def simulated(self) -> bool:
@@ -699,3 +704,8 @@ def span(seconds: float) -> str:
         elif words:
             break
     return " ".join(words)
+
+
+__all__ = [
+    "DATA_SOURCE", "FIELDS", "VOCABULARY", "Embargo", "Entry", "Example", "Flags", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "span", "tells_source",
+]  # fmt: skip

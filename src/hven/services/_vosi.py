@@ -30,10 +30,20 @@ class Capability:
 
     Attributes
     ----------
+    standard_id
+        IVOID of the standard; None: there is none.
+    url
+        Its address.
     interface
         ``vs:ParamHTTP`` or ``vr:WebBrowser``.
     use
         ``base`` (the client appends), ``full``.
+    role
+        ``std`` of a standard's own interface.
+    version
+        Of the standard.
+    params
+        That it understands.
     description
         For people: what the elements cannot say.
     inside
@@ -42,6 +52,10 @@ class Capability:
         How one may say who one is (SSO 2.0 section 2.1): an interface for each of these IVOIDs; None: one need not.
     attributes
         Finished XML attributes of the capability element, e.g. its xsi:type and namespaces.
+    mirrors
+        Further addresses at which it answers.
+    test
+        Parameters that find something.
     """
 
     standard_id: str | None
@@ -55,6 +69,8 @@ class Capability:
     attributes: str = ""
     params: Sequence[Param] = ()
     security: Sequence[str | None] = (None,)
+    mirrors: Sequence[str] = ()
+    test: str | None = None
 
 
 def security(settings: Settings, *, needed: bool = False) -> Sequence[str | None]:
@@ -78,24 +94,26 @@ def availability(*, up: bool, since: datetime) -> bytes:
 
 def capabilities(found: Iterable[Capability]) -> bytes:
     """Write the capabilities document (VOSI 1.1 section 2)."""
-    inside = "".join(_capability(item) for item in found)
+    inside = "".join(capability(item) for item in found)
     return (
         f'{HEADER}<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" {XSI} {VS} {VR}>\n{inside}</vosi:capabilities>\n'
     ).encode()
 
 
-def _capability(item: Capability) -> str:
+def capability(item: Capability) -> str:
+    """Write one capability (VOResource 1.1 section 3.2.2)."""
     standard = f" standardID={quoteattr(item.standard_id)}" if item.standard_id else ""
     role = f' role="{item.role}"' if item.role else ""
     version = f' version="{item.version}"' if item.version else ""
     described = f"<description>{escape(item.description)}</description>" if item.description else ""
     params = "".join(_param(param) for param in item.params)
+    mirrors = "".join(f"<mirrorURL>{escape(url)}</mirrorURL>" for url in item.mirrors)
     # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The first is the
     # standard's: of several such clients would not know which to take
     interfaces = "".join(
         f"<interface xsi:type={quoteattr(item.interface)}{role if number == 0 else ''}{version}>"
-        f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>'
-        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{params}</interface>"
+        f'<accessURL use="{item.use}">{escape(item.url)}</accessURL>{mirrors}'
+        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{_text('testQueryString', item.test)}{params}</interface>"
         for number, method in enumerate(item.security)
     )
     return f"<capability{standard}{' ' + item.attributes if item.attributes else ''}>{described}{interfaces}{item.inside}</capability>\n"
@@ -121,7 +139,7 @@ def simple(kind: Type) -> str:
 
 def tables(schemas: Iterable[Schema], *, detail: str | None, quote: Callable[[str], str]) -> bytes:
     """Write the tableset (VOSI 1.1 section 4.1); ``detail="min"`` leaves columns and keys out."""
-    inside = "".join(_schema(schema, detail=detail, quote=quote) for schema in schemas)
+    inside = "".join(schema(one, detail=detail, quote=quote) for one in schemas)
     return f'{HEADER}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI} {VS}>\n{inside}</vosi:tableset>\n'.encode()
 
 
@@ -133,12 +151,13 @@ def table(one: Table, *, quote: Callable[[str], str]) -> bytes:
     ).encode()
 
 
-def _schema(schema: Schema, *, detail: str | None, quote: Callable[[str], str]) -> str:
+def schema(given: Schema, *, detail: str | None, quote: Callable[[str], str]) -> str:
+    """Write one schema with its tables (VODataService 1.2 section 3.3)."""
     parts = [
-        f"<schema><name>{escape(quote(schema.name))}</name>{_text('title', schema.title)}",
-        f"{_text('description', schema.description)}{_text('utype', schema.utype)}\n",
+        f"<schema><name>{escape(quote(given.name))}</name>{_text('title', given.title)}",
+        f"{_text('description', given.description)}{_text('utype', given.utype)}\n",
     ]
-    for one in schema.tables:
+    for one in given.tables:
         parts.append(f'<table type="{_kind(one)}">')
         parts.append(_inside(one, quote=quote) if detail != "min" else _names(one, quote))
         parts.append("</table>\n")

@@ -18,13 +18,14 @@ from hven.model.errors import BindError, NotFound, ParseError, ServiceError
 from hven.model.table import Input, Service
 from hven.services import _vosi as vosi
 from hven.services._answer import answer, whole
+from hven.services._vosi import Capability
 from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
 from hven.site.auth import DEFAULT, alike, alone, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from hven.adql.tree import Query
     from hven.formats import Info
     from hven.model.params import Param, Params
-    from hven.model.table import Column, Link, Table
+    from hven.model.settings import Settings
+    from hven.model.table import Column, Link, Schema, Table
     from hven.site import Holdings, Published, Site
     from hven.site.auth import Policy, Reader
 
@@ -254,6 +256,13 @@ class Face:
         Other face -> writes what that one answers for people, who ask it in a browser.
     described
         Paths that its parameters do not tell, as OpenAPI has them.
+    capable
+        What it can do, for registries: gets the site's address, and a collection with the tables of it that everybody sees; None: the site.
+        What it answers over one table it says by itself (`capability`).
+    further
+        Other services over tables, each with a name of its own.
+    trial
+        Parameters, and perhaps XML in its capability, that find rows: with ``{lon}``, ``{lat}``, ``{size}`` of a place that has some.
     """
 
     name: str
@@ -276,6 +285,9 @@ class Face:
     itself: bool = False
     pages: Mapping[str, Paged] = field(default_factory=dict)
     described: Mapping[str, Any] = field(default_factory=dict)
+    capable: Callable[[Surroundings, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    further: Sequence[Face] = ()
+    trial: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""
@@ -302,6 +314,36 @@ class Face:
             Address of the site, without a final slash.
         """
         return base + self.path.replace("{table}", quote(table.qualified))
+
+    def capability(
+        self, table: Table, base: str, settings: Settings, *, place: tuple[float, float, float] | None = None
+    ) -> Capability:
+        """Describe what it answers over a table.
+
+        Parameters
+        ----------
+        table
+            One that it applies to.
+        base
+            Address of the site, without a final slash.
+        settings
+            Of the site.
+        place
+            Longitude, latitude and radius (degrees) within which there are rows; None: none is known.
+
+        Returns
+        -------
+        capability
+            As VOSI and registries have it.
+        """
+        url, (kind, space, inside) = self.url(table, base), self.kind or ("", "", "")
+        lon, lat, size = (f"{one:.6g}" for one in place or (0.0, 0.0, 0.0))
+        test, trial = (one.format(lon=lon, lat=lat, size=size) if place else "" for one in self.trial)
+        return Capability(
+            standard_id=next(iter(self.standard_ids), None), url=f"{url}?" if kind else url, use="base", role="std", description=self.description,
+            params=self.known, security=vosi.security(settings), inside=inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial,
+            attributes=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "", test=test or None,
+        )  # fmt: skip
 
     def addresses(self, around: Surroundings) -> Sequence[BaseRoute]:
         """List the routes of all its addresses.
@@ -394,15 +436,12 @@ class Face:
 
         async def capabilities(request: Request) -> Response:
             _, table = table_of(request)
-            url, settings = self.url(table, base(request, around.site.settings)), around.site.settings
-            kind, space, inside = self.kind or ("", "", "")
-            found = vosi.Capability(
-                standard_id=next(iter(self.standard_ids), None), url=f"{url}?" if kind else url, use="base", role="std", description=self.description,
-                params=self.known, security=vosi.security(settings), inside=inside.replace("{most}", str(settings.limits.maxrec_hard)),
-                attributes=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "",
-            )  # fmt: skip
-            own = vosi.Capability(
-                standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std"
+            here = base(request, around.site.settings)
+            found = self.capability(table, here, around.site.settings)
+            own = Capability(
+                standard_id="ivo://ivoa.net/std/VOSI#capabilities",
+                url=f"{self.url(table, here)}/capabilities",
+                role="std",
             )
             headers = {
                 "content-type": vosi.MEDIA_TYPE,
@@ -564,4 +603,17 @@ class _Known:
         return known[1]
 
 
-__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "for_people", "known", "route", "this"]
+__all__ = [
+    "DALI",
+    "Asked",
+    "Capability",
+    "Face",
+    "Surroundings",
+    "Way",
+    "asking",
+    "careful",
+    "for_people",
+    "known",
+    "route",
+    "this",
+]

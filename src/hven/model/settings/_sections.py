@@ -13,6 +13,7 @@ URL = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 MAIL = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
 COLOUR = r"^#[0-9a-fA-F]{6}$"
 AUTHORITY = r"^[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}$"
+IVOID = r"^ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*$"  # VOResource 1.1: without query and fragment
 INSIDE = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a path that does not lead out of the site
 PICTURE = INSIDE.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 
@@ -543,6 +544,29 @@ class TreeSettings:
         max_length=6,
     )
     branches: int = setting(100, "values of one column at most; a table with more has no such level", ge=1, le=1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """What registries of the Virtual Observatory are told of the site besides its collections: ``[registry]``."""
+
+    organisation: str | None = setting(None, "institute that publishes, by its name; default: title")
+    organisation_url: str | None = setting(
+        None, "its home page; default: public_url", pattern=URL, example="an address such as 'https://www.example.org'"
+    )
+    address: str | None = setting(None, "its postal address, for the contact of all records")
+    authorities: tuple[Annotated[str, Field(pattern=AUTHORITY)], ...] = setting(
+        (),
+        "further IVOA authorities that are this site's, beside authority and those of portals: descriptors may give ids in them",
+    )
+    ids: Mapping[str, Annotated[str, Field(pattern=IVOID)]] = setting(
+        dict,
+        'record of the site = its id where that shall not be ivo://AUTHORITY/NAME, such as one that it had before: registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.FACE: tap = "ivo://example.org/__system__/tap/run"',
+    )
+    mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL)], ...]] = setting(
+        dict,
+        'such a record = further addresses at which it answers, mirrors and old ones: tap = ["http://old.example.org/tap"]',
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

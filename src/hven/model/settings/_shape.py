@@ -30,6 +30,7 @@ from hven.model.settings._sections import (
     PythonLimits,
     QueryLimits,
     ReaderProgram,
+    RegistrySettings,
     RemoteService,
     ResolverSettings,
     ScheduleSettings,
@@ -218,6 +219,9 @@ class Settings:
         (), "providers of OpenID Connect by whom readers log in, each with its own name"
     )
     tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
+    registry: RegistrySettings = setting(
+        RegistrySettings, "what registries of the Virtual Observatory are told of the site (/oai)"
+    )
     portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
     projects: tuple[Project, ...] = setting((), "people who share collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)
@@ -245,6 +249,12 @@ class Settings:
         return next(
             (one.authority for one in self.portals if one.authority and collection in one.collections), self.authority
         )
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The IVOA authorities that are this site's, its own first; each once, without case."""
+        named = (self.authority, *(one.authority for one in self.portals if one.authority), *self.registry.authorities)
+        return tuple(name for at, name in enumerate(named) if name.lower() not in {one.lower() for one in named[:at]})
 
     def administered(self, account: str | None) -> frozenset[str]:
         """Return the collections of the portals that an account administers.

@@ -43,6 +43,7 @@ SERVED = frozenset(  # first words of paths that answer themselves
         "news",
         "news.atom",
         "news.rss",
+        "oai",
         "obscore",
         "projects",
         "robots.txt",

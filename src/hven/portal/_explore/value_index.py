@@ -406,7 +406,9 @@ def _together(
             if word in above or any(hit[one] for one in chosen.values()):
                 continue
             return []
-        one = int(at[np.lexsort((-values.rows[at], values.sizes[at]))[0]])  # nearest to the word itself, then what most rows have
+        one = int(
+            at[np.lexsort((-values.rows[at], values.sizes[at]))[0]]
+        )  # nearest to the word itself, then what most rows have
         chosen[int(values.columns[one])] = one
     return [(TOGETHER, values, tuple(chosen.values()))] if len(chosen) > 1 else []
 

@@ -7,6 +7,7 @@ routes of one page; what a page asks of data is `hven.portal._explore`'s.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from hven.portal._pages.basket_shelf import BASKETS, Shelf
 from hven.portal._views import (
@@ -38,7 +39,7 @@ from hven.portal._views.keyword_page import keyword_page
 from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
 from hven.portal._views.series_page import series_page, timeline_page
-from hven.services.face import Face, Surroundings
+from hven.services.face import Capability, Face, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.settings import Settings
+    from hven.model.table import Schema
 
 __all__ = ["FACE", "nowhere"]
 
@@ -104,11 +106,19 @@ def forget(settings: Settings, name: str) -> None:
     Shelf(settings.kept / BASKETS).forget(name)
 
 
+def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+    """Name the page of a collection."""
+    if schema is None or schema.name not in around.site.current().resources:
+        return []
+    return [Capability(standard_id=None, url=f"{base}/collections/{quote(schema.name)}", interface="vr:WebBrowser")]
+
+
 FACE = Face(
     name="portal",
     title="Pages for people",
     applies=lambda _: True,
     routes=routes,
+    capable=_capable,
     pages={
         "cubes": cube_page,
         "datalink": link_page,

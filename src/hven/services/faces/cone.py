@@ -87,5 +87,9 @@ FACE = Face(
         "<maxSR>180</maxSR><maxRecords>{most}</maxRecords><verbosity>true</verbosity>",
     ),
     example="RA=83.63&DEC=22.01&SR=1&RESPONSEFORMAT=csv",
+    trial=(
+        "RA={lon}&DEC={lat}&SR={size}",
+        "<testQuery><ra>{lon}</ra><dec>{lat}</dec><sr>{size}</sr></testQuery>",
+    ),
     ways=_ways,
 )

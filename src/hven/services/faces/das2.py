@@ -28,7 +28,7 @@ from hven.services import _reductions as reductions
 from hven.services import series
 from hven.services._spans import applies, links
 from hven.services._stamps import SECOND
-from hven.services.face import Face, Surroundings, Way, route
+from hven.services.face import Capability, Face, Surroundings, Way, route
 from hven.services.faces import _das2_streams as streams
 from hven.services.faces._das2_streams import Form, Plane, Segment
 from hven.site.auth import ANONYMOUS
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Link, Table
+    from hven.model.table import Bins, Link, Schema, Table
     from hven.services.series import DataSet, Parameter
     from hven.site import Holdings, Published
 
@@ -545,6 +545,11 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:
     )  # fmt: skip
 
 
+def _capable(_: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+    """Name its catalogue: the IVOA has no identifier for it."""
+    return [] if schema else [Capability(standard_id=None, url=f"{base}/das2/catalog.json", interface="vr:WebBrowser")]
+
+
 FACE = Face(
     name="das2",
     title="das2",
@@ -554,4 +559,5 @@ FACE = Face(
     ways=_ways,
     routes=routes,
     links=_links,
+    capable=_capable,
 )

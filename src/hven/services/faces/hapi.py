@@ -23,7 +23,7 @@ from hven.model.params import Param
 from hven.services import _derived_sets as derived
 from hven.services import series
 from hven.services._spans import applies, links
-from hven.services.face import Face, Surroundings, Way, route
+from hven.services.face import Capability, Face, Surroundings, Way, route
 from hven.services.faces._hapi_rows import FORMATS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Link, Series, Table
+    from hven.model.table import Bins, Link, Schema, Series, Table
     from hven.services.series import DataSet, Parameter
     from hven.site import Published
 
@@ -446,6 +446,11 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:
     )  # fmt: skip
 
 
+def _capable(_: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+    """Name its page: the IVOA has no identifier for it."""
+    return [] if schema else [Capability(standard_id=None, url=f"{base}/hapi", interface="vr:WebBrowser")]
+
+
 FACE = Face(
     name="hapi",
     title="HAPI",
@@ -455,4 +460,5 @@ FACE = Face(
     ways=_ways,
     routes=routes,
     links=_links,
+    capable=_capable,
 )

@@ -13,7 +13,7 @@ from hven import services as dali
 from hven.model.errors import HvenError, NotFound, say
 from hven.model.table import FILES
 from hven.services import filed, surveys
-from hven.services.face import Face, Surroundings, route
+from hven.services.face import Capability, Face, Surroundings, route
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Table
+    from hven.model.table import Schema, Table
     from hven.site.auth import Reader
 
 STANDARD = "ivo://ivoa.net/std/hips#hips-1.0"
@@ -128,6 +128,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [route("/hipslist", listed), route("/collections/{name}/hips/{hips}/{path:path}", one)]
 
 
+def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
+    """Name the list, once there is something in it that was made here for everybody."""
+    if schema or not any(surveys.visible(around, ANONYMOUS, one) for one in surveys.made(around.site.settings)):
+        return []
+    return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base}/hipslist", role="std")]
+
+
 FACE = Face(
     name="hips",
     title="HiPS",
@@ -136,4 +143,5 @@ FACE = Face(
     applies=applies,
     lacking="files",
     routes=routes,
+    capable=_capable,
 )

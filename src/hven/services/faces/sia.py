@@ -280,11 +280,17 @@ FACE = Face(
     form=KIND,
     kind=(*RECORD, "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>"),
     example="POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
+    trial=(
+        "POS={lon},{lat}&SIZE={size}",
+        "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos><size><long>{size}</long><lat>{size}</lat></size></testQuery>",
+    ),
     ways=_ways,
     routes=routes,
 )
 CUTOUTS = replace(
     FACE,
+    name="sia-cutouts",
+    title="Images (SIA 1), cut out",
     applies=lambda table: FACE.applies(table) and table.filed and table.offers("soda"),
     lacking="files that could be cut",
     params=(*PARAMS, *DALI),
@@ -293,3 +299,4 @@ CUTOUTS = replace(
     kind=(*RECORD, f"<imageServiceType>Cutout</imageServiceType><maxRecords>{MOST}</maxRecords>"),
     routes=lambda _: (),
 )
+FACE = replace(FACE, further=(CUTOUTS,))

@@ -101,6 +101,7 @@ FACE = Face(
     path="/sia2/{table}",
     faults=LABELLED,
     example="POS=CIRCLE 83.63 22.01 1&RESPONSEFORMAT=csv",
+    trial=("POS=CIRCLE {lon} {lat} {size}", ""),
     ways=_ways,
     itself=True,
 )

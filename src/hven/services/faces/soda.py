@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.model.table import Table, Template
+    from hven.model.table import Schema, Table, Template
     from hven.site import Published
 
 SYNC, ASYNC = selecting.STANDARD, "ivo://ivoa.net/std/SODA#async-1.0"
@@ -60,18 +60,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         return answer
 
     async def capabilities(request: Request) -> Response:
-        here = f"{dali.base(request, around.site.settings)}/soda"
-        found = [
-            vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{here}/capabilities", role="std")
-        ]
-        for name, standard, more in (("sync", SYNC, ()), ("async", ASYNC, (cutouts.PACKAGE,))):
-            found.append(
-                vosi.Capability(
-                    standard_id=standard, url=f"{here}/{name}", use="base", role="std", version="1.0", description=FACE.description,
-                    params=(*cutouts.PARAMS, *more), security=vosi.security(around.site.settings),
-                )
-            )  # fmt: skip
-        body = vosi.capabilities(found)
+        body = vosi.capabilities(capable(around, dali.base(request, around.site.settings), None))
         return dali.tagged(
             request,
             dali.caching(dali.etag(body), public=True, vary="accept-encoding, authorization, cookie, host"),
@@ -84,6 +73,23 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         route("/soda/capabilities", capabilities),
         *uws.routes("/soda/async", "soda", around.site, around.reader, limit=LIMIT),
     ]
+
+
+def capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[vosi.Capability]:
+    """List both services, which are the site's."""
+    if schema is not None:
+        return []
+    here = f"{base}/soda"
+    return [
+        vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{here}/capabilities", role="std"),
+        *(
+            vosi.Capability(
+                standard_id=standard, url=f"{here}/{name}", use="base", role="std", version="1.0", description=FACE.description,
+                params=(*cutouts.PARAMS, *more), security=vosi.security(around.site.settings),
+            )
+            for name, standard, more in (("sync", SYNC, ()), ("async", ASYNC, (cutouts.PACKAGE,)))
+        ),
+    ]  # fmt: skip
 
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:
@@ -157,4 +163,5 @@ FACE = Face(
     ways=_ways,
     routes=routes,
     links=links,
+    capable=capable,
 )

@@ -209,5 +209,9 @@ FACE = Face(
         ),
     ),
     example="REQUEST=queryData&POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
+    trial=(
+        "REQUEST=queryData&POS={lon},{lat}&SIZE={size}",
+        "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos><size>{size}</size></testQuery>",
+    ),
     ways=_ways,
 )

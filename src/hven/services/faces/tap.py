@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from hven.model.table import Schema
     from hven.query import Result
     from hven.query.uploads import Uploaded
     from hven.site import Catalogue, Holdings, Published
@@ -224,6 +225,15 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
+def capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[vosi.Capability]:
+    """List what registries are told: the service; of a collection, that its tables are asked there (auxiliary capability, DDC 1.1)."""
+    if schema is None:
+        return _capabilities(f"{base}/tap", around)
+    asked = any(table.offers("tap") for table in schema.tables)
+    aux = vosi.Capability(standard_id=f"{STANDARD}#aux", url=f"{base}/tap", use="base", role="std", version="1.1")
+    return [aux] if asked else []
+
+
 FACE = Face(
     name="tap",
     title="TAP",
@@ -234,4 +244,5 @@ FACE = Face(
     example="LANG=ADQL&QUERY=SELECT+TOP+5+*+FROM+TAP_SCHEMA.tables",
     routes=routes,
     ways=ways,
+    capable=capable,
 )

@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 10
+FORMAT = 11
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -349,6 +349,29 @@ drafts = _table(  # texts that curators write in the page: see `_drafts`
     bases   text  -- JSON: part -> digest of what stood there when the draft began
     """,
 )
+registered = _table(  # records of the publishing registry: see `_registered`
+    "registered",
+    """
+    id         text key       -- IVOID in lower case
+    ivoid      text
+    number     big            -- grows with each change: the order in which records are told
+    part       text index     -- the collection that it is of; empty: the site
+    created    text
+    changed    text index     -- here, in whole seconds
+    deleted    int
+    kind       text           -- its type: vs:CatalogService
+    body       text
+    dublin     text           -- the same as Dublin Core
+    """,
+    sa.Index("ix_registered_number", "number"),
+)
+parts = _table(  # what the records of a collection were made of
+    "registered_parts",
+    """
+    part text key
+    made text
+    """,
+)
 
 
 def _add_jobs(connection: sa.Connection) -> None:
@@ -408,6 +431,12 @@ def _add_drafts(connection: sa.Connection) -> None:
     drafts.create(connection, checkfirst=True)
 
 
+def _add_registered(connection: sa.Connection) -> None:
+    """Upgrade to format 11: the publishing registry."""
+    registered.create(connection, checkfirst=True)
+    parts.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -439,6 +468,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     7: _add_grants,
     8: _add_pushes,
     9: _add_drafts,
+    10: _add_registered,
 }  # format n -> the step that makes it n + 1
 
 

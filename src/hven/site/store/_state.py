@@ -35,6 +35,7 @@ from hven.site.store._drafts import Drafts
 from hven.site.store._grants import Grants
 from hven.site.store._job_records import Jobs
 from hven.site.store._leases import Lease, Leases
+from hven.site.store._registered import Registry
 from hven.site.store._releases import Releases
 from hven.site.store._schedules import Schedules
 from hven.site.store._sessions import Sessions
@@ -101,6 +102,7 @@ class Store:
         self.verifications = Verifications(self._database)
         self.drafts = Drafts(self._database)
         self.pushes = pushing.Pushes(self._database)
+        self.registry = Registry(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
     @property

@@ -1,0 +1,111 @@
+"""How collections stand in the registries of the Virtual Observatory: what descriptors say of it, and a record as registries are told it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.errors import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a descriptor says of the record of one service in registries.
+
+    Attributes
+    ----------
+    id
+        Its IVOID; None: it is made from the names.
+    mirrors
+        Further addresses at which it answers.
+    test
+        Parameters that find rows; None: a place that has some is asked for.
+    """
+
+    id: str | None = None
+    mirrors: tuple[str, ...] = ()
+    test: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """Another resource of the Virtual Observatory.
+
+    Attributes
+    ----------
+    kind
+        Of the relation: ``IsDerivedFrom`` (VOResource's vocabulary).
+    title
+        Of the other.
+    id
+        Its IVOID; None: it has none.
+    """
+
+    kind: str
+    title: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How a collection stands in the registries of the Virtual Observatory.
+
+    Attributes
+    ----------
+    publish
+        False: they are not told of it.
+    id
+        IVOID of the collection; None: it is made from its name.
+    services
+        ``TABLE.FACE``, or ``TABLE`` -> what is said of that record.
+    also
+        Further identifiers: those it had elsewhere.
+    related
+        Other resources.
+    place
+        Where it stands in the descriptor.
+    """
+
+    publish: bool = True
+    id: str | None = None
+    services: Mapping[str, Entry] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+    related: tuple[Related, ...] = ()
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A record of a publishing registry.
+
+    Attributes
+    ----------
+    ivoid
+        Its identifier; without case.
+    kind
+        Its type, as xsi:type has it: ``vs:CatalogService``.
+    body
+        XML of what stands in it.
+    dublin
+        The same as Dublin Core.
+    created
+        When it was first published (ISO 8601, UTC); None: when it is first told.
+    changed
+        When it changed here, in whole seconds; empty: it was not told yet.
+    number
+        Grows with each change of any record.
+    deleted
+        It is gone; what it was is kept.
+    """
+
+    ivoid: str
+    kind: str
+    body: str
+    dublin: str
+    created: str | None = None
+    changed: str = ""
+    number: int = 0
+    deleted: bool = False
