@@ -107,7 +107,7 @@ def test_more_than_a_basket_holds_is_refused_and_said(tab: Tab) -> None:
     )
     table(tab)
     tick(page, 0)
-    page.wait_for_selector(".switches .said:has-text('The basket is full')")
+    page.wait_for_selector("header .said:has-text('The basket is full')")
     assert page.locator(f"{GRID} input:checked").count() == 0
     tab.press("a.basket")
     page.wait_for_selector("text=5,000 entries are gone, or not for you")

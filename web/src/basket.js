@@ -1,6 +1,6 @@
 // The basket in the head of each page: how much is in it; rows that are ticked go into it, those that are in it are ticked, on this page and on all others.
 import { added, entries, mine, nothing, part, recalled, remember, removed } from "./baskets.js";
-import { find, make, maybe } from "./dom.js";
+import { all, find, make, maybe } from "./dom.js";
 /** @import {Kept, Part} from "./baskets.js" */
 /** @import {Workspace} from "./workspace.js" */
 
@@ -65,6 +65,11 @@ class Basket {
   /** The page of the basket shows what the server knows: it is told what it does not know yet. */
   async page() {
     const place = maybe(document, "script#basket");
+    const shots = all(document, "main .part a[data-picture]", HTMLAnchorElement);
+    if (shots.length) {
+      const { pictured, thumbnail } = await import("./table.js");
+      for (const link of shots) if (pictured(link.href)) thumbnail(link);
+    }
     if (!place) return;
     const { kept, owner } = this;
     const unknown = !("known" in place.dataset) && kept.parts.length > 0;

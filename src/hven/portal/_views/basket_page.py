@@ -25,7 +25,7 @@ from hven.portal._views.data import whole
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page, wants_json
-from hven.portal._views.table_page import columns
+from hven.portal._views.workspace import side_by_side
 from hven.services.address import from_elsewhere, keeping
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FORM = 2 * 1024**2  # bytes that are sent: the largest basket
 ROWS = 20  # of a table, on one page
-COLUMNS = 6
+COLUMNS = 8
 OF, FROM = "_of", "_from"
 TAB = "\t"  # between the keys of a line, in a form; no key has one
 YEAR = 365 * 86_400  # seconds
@@ -140,11 +140,12 @@ def _rows(one: Held, here: str, offset: int) -> dict[str, Any]:
     there_now = there(one)
     of = {key: line for line in there_now.lines for key in line}
     search = one.keyed.search
-    names = first(search, constant(search, one.keyed.asking))[:COLUMNS]
-    search = search.having(columns=names, order=tuple((name, False) for name in one.seen.table.primary))
+    primary = one.seen.table.primary
+    names = [name for name in first(search, constant(search, one.keyed.asking)) if name not in primary]
+    search = search.having(columns=tuple(names[:COLUMNS]) or primary, order=tuple((name, False) for name in primary))
     found = pages.page(search, one.keyed.asking, offset=offset, limit=ROWS)
     shown = headings(found, one.seen.table, labels=one.seen.labels)
-    written = cells(found, one.seen.table, labels=one.seen.labels)
+    heads, written = side_by_side(shown, cells(found, one.seen.table, labels=one.seen.labels), one.keyed)
     lines = [
         {
             "key": TAB.join(of.get(key, (key,))),
@@ -157,7 +158,7 @@ def _rows(one: Held, here: str, offset: int) -> dict[str, Any]:
     more = urlencode({OF: one.part.of, FROM: offset + ROWS}) if found.more else ""
     return {
         "gone": len(one.part.keys) - len(there_now.keys),
-        "headings": columns(shown),
+        "headings": heads,
         "lines": lines,
         "more": more,
         "after": len(there_now.keys) - offset - len(lines),

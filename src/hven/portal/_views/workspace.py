@@ -87,7 +87,7 @@ def _page(seen: View, state: Asked) -> Page:
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
     asks = form(search, seen.asking, seen.labels)
-    heads, side = _side_by_side(
+    heads, side = side_by_side(
         [shown[number] for number in drawn_first], [[row[number] for number in drawn_first] for row in written], seen
     )
     files = lined.told(found, seen)
@@ -220,7 +220,7 @@ def _choosable(seen: View, shown: Sequence[str], silent: Collection[str]) -> lis
     ]
 
 
-def _side_by_side(
+def side_by_side(
     shown: Sequence[Heading], written: Sequence[Sequence[Cell | None]], seen: View
 ) -> tuple[list[dict[str, Any]], list[list[Cell | None]]]:
     """Return the heads and cells of a page, those of pairs as one."""
