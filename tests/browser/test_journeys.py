@@ -442,7 +442,8 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
     page.keyboard.type("<7")
     page.wait_for_selector("[data-chips] a[data-name=orbit_number]")
     shown(page, 10)
-    tabbed(page, ".take details:nth-of-type(2) > summary")
+    tabbed(page, ".take details:nth-of-type(1) > summary")
+    page.keyboard.press("ArrowRight")  # menus are one stop
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-files]:has-text('20 files')")
     tabbed(page, "[data-scripts] a[href*='_as=curl']")
