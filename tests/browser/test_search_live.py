@@ -95,9 +95,16 @@ def test_all_tables_of_a_kind(tab: Tab) -> None:
     page = tab.go("/search/epn")
     page.wait_for_selector("h1:text-is('Search all EPN-TAP tables')")
     assert page.locator("summary").count() >= 7, "the sections of VESPA's form"
-    tab.press("text=images of Mars")
-    page.wait_for_selector("[data-chips] a:has-text('Mars')")
-    assert page.input_value("input[name=target_name]") == "Mars"
+    example = page.locator("h2:text-is('Examples') + ul a").first
+    target = example.inner_text()
+    tab.press(f"h2:text-is('Examples') + ul a:text-is('{target}')")
+    page.wait_for_selector("[data-chips] a")
+    assert page.input_value("input[name=target_name]") == target
+    page.wait_for_selector("[data-found] tbody tr")
+    page.locator("[data-found] tbody tr td:nth-child(3)").first.click()
+    page.wait_for_selector("aside.detail:not([hidden]) h2:not(:empty)")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("aside.detail[data-pane=detail][hidden]", state="attached")
     assert tab.axe() == []
     tab.shot("search-everywhere")
 

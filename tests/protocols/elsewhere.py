@@ -88,3 +88,25 @@ def down() -> Iterator[str]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}/tap"
+
+
+@contextlib.contextmanager
+def pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """Serve pictures by their paths, each with its status; gives the address, and the paths that were asked for."""
+    seen: list[str] = []
+
+    class Face(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            status, body = given.get(self.path, (404, b"gone"))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # who has enough goes
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with _running(Face) as address:
+        yield address, seen

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import re
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pytest
 from asking import Client
-from elsewhere import down, hanging, nonsense, served
+from elsewhere import down, hanging, nonsense, pictures, served
+from PIL import Image
 
 from hven import query
 from hven.app._server import create
@@ -20,6 +24,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
 from hven.testing.site import tiny_site
+from running import until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
 NUMBERS = {
@@ -193,7 +198,7 @@ def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteService, ...
     services[1].clear()
     answer = reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=good/far.epn_core")
     assert (json.loads(answer.body)["status"], json.loads(answer.body)["rows"]) == ("ok", 30)
-    assert [parse_qs(body)["QUERY"][0][:15] for body in services[1]] == ["SELECT COUNT(*)"], (
+    assert [parse_qs(body)["QUERY"][0][:15] for body in services[1]] == ["SELECT COUNT(*)", "SELECT TOP 12 g"], (
         "its columns are remembered"
     )
     assert reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=http://evil.example/tap").status == 400
@@ -223,7 +228,8 @@ def test_a_private_address_is_not_asked_unless_the_site_allows_it(
 def test_in_french(reader: Client) -> None:
     text = reader.ask("GET", "/search/epn?lang=fr").text
     assert "Chercher dans toutes les tables EPN-TAP" in text
-    assert "images de Mars" in text
+    assert "Tables sans de telles lignes" in text
+    assert "spectres dans le proche infrarouge" in reader.ask("GET", "/search/obscore?lang=fr").text
 
 
 def test_fields_are_completed_from_all_tables_and_from_the_bodies(reader: Client) -> None:
@@ -250,3 +256,105 @@ def test_a_form_over_all_tables_that_was_sent_has_an_address_of_its_own(reader: 
         "_wait": ["1"],
         "lang": ["fr"],
     }
+
+
+# --- rows of all at once, with pictures
+
+
+def here_of(address: str) -> str:
+    """Give the path of an address of the site."""
+    return address.removeprefix("http://vo.example")
+
+
+def png(side: int = 300) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (side, side), (200, 30, 30)).save(made, "PNG")
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, list[str], str]]:
+    """A site whose rows have pictures elsewhere, with another service that has some, and one without such rows."""
+    bomb = png(60)[:16] + b"\x00\x01\x00\x00\x00\x01\x00\x00" + png(60)[24:]  # says that it has 65536 x 65536 pixels
+    given = {"/a.png": (200, png()), "/page": (200, b"<svg onload=alert(1)>"), "/huge.png": (200, png(8) + bytes(9 << 20)), "/cut.png": (200, png()[:200]), "/bomb.png": (200, bomb)}  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        base, seen = stack.enter_context(pictures(given))
+        names = ("a.png", "page", "huge.png", "cut.png", "bomb.png", "gone.png")
+
+        def site(name: str, folder: str, **more: object) -> Site:
+            made = table(name)
+            made = made.having(columns=(*made.columns, Column(name="thumbnail_url", type=STRING)))
+            values = rows(table(name), 6).append_column("thumbnail_url", pa.array([f"{base}/{one}" for one in names]))
+            empty = table("none")
+            tables = {f"{name}.epn_core": (made, values), "none.epn_core": (empty, rows(empty, 6).slice(0, 0))}
+            return stack.enter_context(tiny_site(tmp_path_factory.mktemp(folder), tables, allow_private=True, **more))
+
+        address, _ = stack.enter_context(served(site("far", "sights-far")))
+        other = RemoteService(
+            name="other", title="Other", url=address, tables=("far.epn_core", "none.epn_core"), seconds=60.0
+        )
+        yield Client(create(site("near", "sights", remote=(other,)))), seen, base
+
+
+def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tuple[Client, list[str], str]) -> None:
+    reader, seen, base = sights
+    told: list[dict[str, Any]] = []
+
+    def complete() -> bool:  # a busy machine may be late
+        asked = reader.ask("GET", "/search/epn?dataproduct_type=im&_wait=1", headers={"accept": "application/json"})
+        told.append(json.loads(asked.body))
+        return bool(told[-1]["complete"])
+
+    until(complete)
+    answer = told[-1]["answer"]
+    assert [(row["key"], row["row"]) for row in answer["rows"]] == [
+        *(("near.epn_core", f'["near-{n}"]') for n in range(6)), *(("other/far.epn_core", "") for n in range(6))
+    ]  # fmt: skip
+    assert answer["rows"][0]["url"].endswith("/collections/near/epn_core?_row=%5B%22near-0%22%5D")
+    assert "thumbnail_url" not in [column["name"] for column in answer["columns"]]
+    page = reader.get("/search/epn", dataproduct_type="im", _wait="1").text
+    assert f'src="{base}' not in page, "no page of ours leads a browser elsewhere"
+    assert page.count("<img src=") >= 6
+    assert (
+        page.index('data-key="near.epn_core"')
+        < page.index("data-folded")
+        < page.index('data-key="none.epn_core"')
+        < page.index('data-key="other/none.epn_core"')
+    ), "what has no rows is folded"
+    shots = [here_of(row["picture"]) for row in answer["rows"]][:6]
+    assert seen == [], "and nothing is fetched that nobody looks at"
+    good = reader.ask("GET", shots[0])
+    assert (good.status, good.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(good.body)) as image:
+        assert image.size == (200, 200)
+    assert reader.ask("GET", shots[0]).body == good.body
+    assert seen == ["/a.png"], "a picture is fetched once"
+
+
+def test_what_is_no_picture_is_told_and_not_asked_for_again(sights: tuple[Client, list[str], str]) -> None:
+    reader, seen, _ = sights
+    answer = json.loads(
+        reader.ask("GET", "/search/epn?dataproduct_type=im", headers={"accept": "application/json"}).body
+    )["answer"]
+    for row in answer["rows"][1:6]:
+        assert [reader.ask("GET", here_of(row["picture"])).status for _ in range(2)] == [404, 404], row["picture"]
+    assert len(seen) == len(set(seen))
+
+
+def test_only_addresses_that_we_wrote_are_fetched(sights: tuple[Client, list[str], str]) -> None:
+    reader, seen, base = sights
+    seen.clear()
+    for sign in ("", "0" * 32, "é"):
+        assert reader.get("/search/epn/picture", url=f"{base}/a.png", sign=sign).status == 403
+    assert reader.get("/search/epn/picture").status == 403
+    assert seen == []
+
+
+def test_examples_are_of_what_is_here(sights: tuple[Client, list[str], str], reader: Client) -> None:
+    page = sights[0].get("/search/epn").text
+    found = re.findall(r'<li><a href="([^"]*)">([^<]*)</a> <span class="soft">(\d+)</span>', page)
+    assert [(here_of(url), label, int(rows)) for url, label, rows in found] == [
+        ("/search/epn?target_name=Mars", "Mars", 4), ("/search/epn?target_name=Moon", "Moon", 2), ("/search/epn?target_name=Venus", "Venus", 2),
+        ("/search/epn?dataproduct_type=im", "image", 6),
+    ]  # fmt: skip
+    assert "images within 30 arcmin of the Crab nebula" in reader.get("/search/obscore").text

@@ -82,6 +82,20 @@ export type Row = {
 };
 
 /** What a row leads to, as DataLink has it. */
+/** A row of a search over several tables: where it is from (its table as the search, and as its page, knows it), its key, page and picture. */
+export type FoundRow = {
+  from: string;
+  key: string;
+  table: string;
+  row: string;
+  url: string;
+  picture: string;
+  cells: Value[];
+};
+
+/** Rows of such a search, under the columns that any of the tables has. */
+export type Found = { columns: Column[]; rows: FoundRow[] };
+
 export type Link = {
   text: string;
   href: string;

@@ -81,6 +81,7 @@ class Detail {
   async show() {
     const key = this.workspace.selection.chosen;
     clearTimeout(this.waiting); // of a row that this one overtakes
+    this.here = this.surroundings.here = table(this.box); // rows of several tables may stand on a page
     if (!key) {
       this.workspace.cancel("detail");
       this.box.removeAttribute("aria-busy");

@@ -1,5 +1,6 @@
 // Lines of a search over many tables: each is filled when its service has answered; one that takes long can be left.
-import { all, button, find, make, table as tableOf } from "./dom.js";
+import { all, button, find, make, maybe, table as tableOf } from "./dom.js";
+import { FoundRows } from "./found.js";
 /** @import {Workspace} from "./workspace.js" */
 
 class Everywhere {
@@ -16,6 +17,9 @@ class Everywhere {
     this.here = tableOf(table);
     this.total = find(document, "[data-total]");
     this.state = find(document, "[data-state]");
+    this.folded = find(document, "[data-folded]");
+    const found = maybe(document, "[data-found]");
+    this.found = found && new FoundRows(found, workspace);
     /** @type {Record<string, string>} */
     this.words = {
       ok: t("answered"),
@@ -30,12 +34,24 @@ class Everywhere {
     const { table, workspace } = this;
     const { t } = workspace;
     let rows = 0;
-    for (const line of all(table, "tr[data-key]", HTMLTableRowElement)) {
+    for (const line of all(document, ".asked tr[data-key]", HTMLTableRowElement)) {
       rows += Number(line.dataset.rows ?? line.cells[2].textContent?.replace(/\D/g, "") ?? 0);
     }
     this.total.textContent = workspace.number(rows);
     const missing = all(table, ["late", "failed", "busy"].map((one) => `tr[data-status="${one}"]`).join(",")).length;
     this.state.textContent = this.open ? t("so far") : missing ? t("{missing} did not answer", { missing }) : "";
+  }
+
+  /**
+   * Fold a table away that has no such rows, or cannot have them.
+   * @param {HTMLTableRowElement} line
+   */
+  fold(line) {
+    const { status, rows } = line.dataset;
+    if (status !== "other" && !(status === "ok" && rows === "0")) return;
+    find(this.folded, "tbody").append(line);
+    this.folded.hidden = false;
+    find(this.folded, "summary span").textContent = String(all(this.folded, "tr[data-key]").length);
   }
 
   /** @param {HTMLTableRowElement} line */
@@ -52,6 +68,7 @@ class Everywhere {
       line.dataset.status = status;
       told.replaceChildren(this.words[status] ?? t("left"));
       if (message) told.append(" ", make("small", { className: "soft", textContent: message }));
+      this.fold(line);
       this.sum();
     };
     const leave = button(t("Cancel"), () => {
@@ -70,6 +87,7 @@ class Everywhere {
         const text = workspace.number(found.rows);
         count.replaceChildren(found.rows_url ? make("a", { href: found.rows_url, textContent: text }) : text);
       }
+      if (found.answer) this.found?.add(found.answer);
       end(found.status, found.message);
     } catch (/** @type {any} */ error) {
       end("failed", error.message);

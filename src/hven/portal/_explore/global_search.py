@@ -22,6 +22,7 @@ from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, User
 from hven.portal import conditions as epn
 from hven.portal._explore import facets
 from hven.portal._explore.facets import Choice
+from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import Search, read, ref
 from hven.sources import remote
 
@@ -42,7 +43,8 @@ EACH = 4  # questions to one service at once: nobody elsewhere shall suffer from
 FOUND = 1000  # tables elsewhere whose columns are remembered
 KNOWN = 3600.0  # seconds for which the columns of a table elsewhere are remembered
 LARGEST = 16 * 1024**2  # bytes of an answer from elsewhere
-ROWS = 50
+ROWS, SHARE = 50, 12  # rows of one table that is looked at alone; of each of several
+EXAMPLES_OF = 3  # targets, and kinds of product, of the examples
 VALUED, SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
 SECTIONS = {
     "epn": {
@@ -110,6 +112,10 @@ class Told:
         ``ok``; ``waiting``: nobody asked it yet; ``other``: it cannot be asked this; ``late``, ``failed``, ``busy``.
     rows
         How many it has.
+    found, columns
+        Its first rows, and what their columns are.
+    keys
+        Of these rows, as pages name them; empty: they are elsewhere, or have none.
     """
 
     target: Target
@@ -120,6 +126,7 @@ class Told:
     seconds: float = 0.0
     found: pa.Table | None = None
     columns: tuple[Column, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 def kind_of(table: Table) -> str:
@@ -192,10 +199,14 @@ def ask(
         search = search.having(columns=tuple(columns or shared([table], kind)))
         adql = search.adql()
         left = max(seconds - (time.monotonic() - begun), 0.1)
+        keys: tuple[str, ...] = ()
         if target.service is None:
             number = _known(search, asking) or asking.number(search.count(), seconds=left)
-            page = asking.table(search.query(limit=rows), seconds=left) if rows else None
             shown = search.shown()
+            page = asking.table(_with_keys(search).query(limit=rows), seconds=left) if rows and number else None
+            if page is not None:
+                keys = keys_of(page, table.primary) if table.primary else ()
+                page = page.select([column.name for column in shown])
         else:
             number = _number(_remote(target.service, write(search.count()), asking.site.settings, left)[0])
             page, shown = None, ()
@@ -205,7 +216,9 @@ def ask(
                     *_remote(target.service, write(search.query(limit=rows)), asking.site.settings, left), search, rows
                 )
         spent = round(time.monotonic() - begun, 2)
-        return Told(target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=shown)
+        return Told(
+            target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=shown, keys=keys
+        )
     except HvenError as error:
         late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
         status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"
@@ -247,6 +260,15 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
     return [Choice(value=value, label=value, rows=count) for value, count in best]
 
 
+def examples(asking: Asking, tables: Sequence[Table]) -> list[tuple[str, str, int]]:
+    """List columns and values that many rows here have: what one may begin with."""
+    return [
+        (name, one.value or "", one.rows)
+        for name in ("target_name", "dataproduct_type")
+        for one in values(name, "", asking, tables)[:EXAMPLES_OF]
+    ]
+
+
 def shared(tables: Sequence[Table], kind: str) -> list[str]:
     """List the columns that pages show, of those that all tables have."""
     return [
@@ -279,6 +301,11 @@ def _columns_elsewhere() -> Cache[tuple[float, Table]]:
 
 def _known(search: Search, asking: Asking) -> int | None:
     return asking.published(search.table).rows if search.where() is None and not asking.hides(search.table) else None
+
+
+def _with_keys(search: Search) -> Search:
+    shown = [column.name for column in search.shown()]
+    return search.having(columns=tuple(dict.fromkeys([*shown, *search.table.primary])))
 
 
 def _number(found: pa.Table) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 import anyio.to_thread
+from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.descriptor import load_standard
@@ -18,28 +19,32 @@ from hven.model.errors import NotFound, ParamError, UserError, say
 from hven.model.table import Table, dated
 from hven.portal._explore import fields, names, read
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.rows import Page as Rows
 from hven.portal._explore.search import NEAR
 from hven.portal._pages import SWITCHES
+from hven.portal._pages.texts import texts
+from hven.portal._views import far_pictures, found_rows
 from hven.portal._views.form import chips, form
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, json_page, moved, page
-from hven.portal._views.table_page import asking, cell, said
-from hven.portal._views.table_page import columns as described
+from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, refused
+from hven.portal._views.table_page import asking, said
 from hven.query import resolver
+from hven.services.face import careful
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starlette.requests import Request
+
     from hven.portal._explore import Search
     from hven.portal._explore.global_search import Target, Told
+    from hven.portal._explore.page_queries import Asking
     from hven.services.face import Surroundings
 
 OF, WAIT = "_of", "_wait"
 QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
 STANDARDS = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
 TITLES = everywhere.TITLES
+PICTURE = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -54,7 +59,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def offers(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(_values, state)
 
+    few = anyio.CapacityLimiter(4)  # pictures are fetched at a time
+
+    async def picture(request: Request) -> Response:
+        given = request.query_params
+        body = await anyio.to_thread.run_sync(
+            far_pictures.picture, given.get("url", ""), given.get("sign", ""), around, limiter=few
+        )
+        return Response(body, headers={"cache-control": "public, max-age=86400", **PICTURE}, media_type="image/png")
+
     return [
+        Route("/search/{kind}/picture", careful(picture, refused(around, scripted=True))),
         Route("/search/{kind}/ask", json_page(one, around)),
         Route("/search/{kind}/facets", json_page(offers, around)),
         Route("/search/{kind}", page(whole, around)),
@@ -123,7 +138,9 @@ def _page(state: Asked) -> Page:
     rows = everywhere.ROWS
 
     def ask(target: Target) -> Told:
-        wanted = rows if shown in {"*", target.key} and asked else 0
+        wanted = (
+            0 if not asked or shown not in {"", "*", target.key} else rows if shown == target.key else everywhere.SHARE
+        )
         return everywhere.ask(target, sent, kind, road, rows=wanted, seconds=_seconds(target, quick=not waits))
 
     told = {
@@ -163,11 +180,11 @@ def _page(state: Asked) -> Page:
             for name, names in sections.items()
         ],
         "chips": chips(search, labels),
-        "examples": [
-            {"label": label, "address": f"{here}?{urlencode(parse_qsl(text))}"}
-            for label, text in everywhere.EXAMPLES[kind]
-        ],
-        "lines": lines,
+        "examples": []
+        if asked
+        else _examples(kind, road, [one.table for one in every if one.table is not None], state),
+        "lines": [line for line in lines if not _folded(line)],
+        "folded": [line for line in lines if _folded(line)],
         "asked": asked,
         "total": sum(line["rows"] or 0 for line in lines),
         "complete": all(line["status"] in {"ok", "other"} for line in lines),
@@ -178,15 +195,43 @@ def _page(state: Asked) -> Page:
         "state": urlencode(search.pairs()),
         "adql": adql,
         "adql_url": f"{state.base}/adql?{urlencode({'QUERY': adql})}" if locals_ else "",
-        "answer": _rows([one for one in told.values() if one.found is not None], kind, state)
-        if shown and asked
-        else None,
+        "answer": found_rows.rows(list(told.values()), kind, STANDARDS[kind], state) if asked else None,
         "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
+        "shown": shown not in {"", "*"},
         "other": "obscore" if kind == "epn" else "epn",
         "other_title": TITLES["obscore" if kind == "epn" else "epn"],
     }
-    twin = {name: content[name] for name in ("kind", "lines", "total", "complete", "adql", "faults", "answer")}
+    twin = {name: content[name] for name in ("kind", "total", "complete", "adql", "faults", "answer")} | {
+        "lines": lines
+    }
     return Page(template="everywhere.html", content=content, twin=twin)
+
+
+def _folded(line: dict[str, Any]) -> bool:
+    """Return whether a line is of a table without rows for this search: it was asked, or cannot be."""
+    return bool(line["status"] == "other" or (line["status"] == "ok" and not line["rows"]))
+
+
+def _examples(kind: str, road: Asking, tables: Sequence[Table], state: Asked) -> list[dict[str, Any]]:
+    """Return searches that find something here, with their rows; of a site without rows of its own, those that may."""
+    here, shape = f"{state.base}/search/{kind}", standard(kind)
+    labels = state.labels(shape)
+    made = [
+        {
+            "label": labels.value(shape.column(name), value),
+            "rows": rows,
+            "address": f"{here}?{urlencode({name: value})}",
+        }
+        for name, value, rows in everywhere.examples(road, tables)
+    ]
+    return made or [
+        {
+            "label": texts(state.language).get(label, label),
+            "rows": None,
+            "address": f"{here}?{urlencode(parse_qsl(text))}",
+        }
+        for label, text in everywhere.EXAMPLES[kind]
+    ]
 
 
 def _seconds(target: Target, *, quick: bool) -> float:
@@ -213,9 +258,12 @@ def _one(state: Asked) -> Page:
         )
     seconds = _seconds(target, quick=False)
     (told,) = everywhere.ask_all(
-        [target], lambda one: everywhere.ask(one, sent, kind, road, seconds=seconds), seconds=seconds + 1
+        [target],
+        lambda one: everywhere.ask(one, sent, kind, road, rows=everywhere.SHARE if sent else 0, seconds=seconds),
+        seconds=seconds + 1,
     )
-    return Page(template="", content=_line(told, state, search, kind))
+    answer = found_rows.rows([told], kind, STANDARDS[kind], state)
+    return Page(template="", content={**_line(told, state, search, kind), "answer": answer})
 
 
 def _values(state: Asked) -> Page:
@@ -264,29 +312,3 @@ def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]
         "seconds": told.seconds,
         "rows_url": rows_url if told.rows else "",
     }
-
-
-def _rows(told: Sequence[Told], kind: str, state: Asked) -> dict[str, Any]:
-    """Join the rows of several tables: the columns that all of them have."""
-    names = [
-        name
-        for name in dict.fromkeys(column.name for one in told for column in one.columns)
-        if all(name in {column.name for column in one.columns} for one in told)
-    ]
-    rows: list[dict[str, Any]] = []
-    heads: list[dict[str, Any]] = []
-    for one in told:
-        if one.found is None or not names:
-            continue
-        columns = tuple(next(column for column in one.columns if column.name == name) for name in names)
-        found = Rows(
-            columns=columns, rows=one.found.select(names), keys=("",) * one.found.num_rows, offset=0, more=False
-        )
-        shape = Table(schema="", name="answer", columns=columns, standard=STANDARDS[kind])
-        labels = state.labels(shape)
-        heads = heads or described(headings(found, shape, labels=labels))
-        rows += [
-            {"from": one.target.title, "key": one.target.key, "cells": [cell(value) for value in row]}
-            for row in cells(found, shape, labels=labels)
-        ]
-    return {"columns": heads, "rows": rows, "most": everywhere.ROWS}
