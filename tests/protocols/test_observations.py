@@ -224,6 +224,15 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     assert " rows" not in drawn
 
 
+def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:
+    found = told(client, "cubes/main/count", quality="2", depth="9..10")
+    (one,) = found["without"]
+    lines_ = told(client, "cubes/main/rows", quality="2")["total"]
+    assert ([each["name"] for each in one["left"]], one["rows"], one["observations"]) == (["depth"], lines_, True)
+    page = client.ask("GET", "/collections/cubes/main?quality=2&depth=9..10&lang=fr", headers={"accept": "text/html"})
+    assert f"sans depth 9..10 : {lines_} observations" in page.text
+
+
 def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
     found = told(client, "cubes/main/rows", _size="500", _files="each")
     assert found["total"] == len(made())

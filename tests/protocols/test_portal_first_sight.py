@@ -176,10 +176,13 @@ def test_what_is_searched_becomes_a_column(made: Client) -> None:
 
 def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
     asked = "orbit=99999&quality=0,1&_q=nowhere"
-    assert ask(made, f"{HERE}/count?{asked}")["without"] == [], "nothing else would help"
+    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    assert [each["name"] for each in one["left"]] == ["orbit", "_q"], "neither alone would help"
     asked = "orbit=99999&quality=0"
     (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
-    assert (one["name"], one["label"], one["value"], one["rows"]) == ("orbit", "orbit", "99999", ROWS // 3)
+    assert one["rows"] == ROWS // 3
+    (one,) = one["left"]
+    assert (one["name"], one["label"], one["value"]) == ("orbit", "orbit", "99999")
     found = page(made, f"{HERE}?{asked}")
     assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows orbit there: 0 – 28"]  # noqa: RUF001
     assert one["range"] == "0 – 28"  # noqa: RUF001
@@ -187,7 +190,19 @@ def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
     assert ask(made, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
     assert ask(made, f"{HERE}/count?orbit=1")["without"] == []
     both = ask(made, f"{HERE}/count?orbit=0&quality=2")["without"]
-    assert [(one["name"], one["rows"]) for one in both] == [("quality", 2), ("orbit", 20)], "the nearest first"
+    assert [(one["left"][0]["name"], one["rows"]) for one in both] == [("quality", 2), ("orbit", 20)], (
+        "the nearest first"
+    )
+
+
+def test_conditions_that_no_row_meets_are_left_out_together(made: Client) -> None:
+    asked = "orbit=99999&time=1999&quality=0"
+    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    assert [each["name"] for each in one["left"]] == ["orbit", "time"]
+    assert (one["rows"], one["observations"]) == (ROWS // 3, False)
+    said = words(page(made, f"{HERE}?{asked}").xpath("//ul[@data-without]/li"))
+    wanted = "without orbit 99999, Time 1999: 20 rows orbit there: 0 – 28 Time there: 2004-01-01 03:00:00 – 2004-01-28 03:14:24 UTC"  # noqa: RUF001
+    assert said == [wanted]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +221,7 @@ def test_where_nothing_is_found_the_range_that_there_is_stands_beside_it(made: C
     found = ask(made, f"{HERE}/count?{asked}")
     assert (found["total"], found["faults"]) == (0, [])
     name = asked.partition("=")[0]
-    assert next(one["range"] for one in found["without"] if one["name"] == name) == said
+    assert next(each["range"] for one in found["without"] for each in one["left"] if each["name"] == name) == said
 
 
 def test_plots_are_in_the_units_that_people_read(made: Client) -> None:

@@ -129,8 +129,8 @@ export type Count = {
   every: string;
 };
 export type Parts = { low: string; high: string; unit: string; around: string };
-/** A condition that is left out: the rows that there are then, and from where to where its values are. */
-export type Easier = Chip & { rows: number; range: string };
+/** Conditions that are left out, from where to where their values are then, and how many rows, or observations, there are. */
+export type Easier = { left: (Chip & { range: string })[]; rows: number; observations: boolean; address: string };
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */

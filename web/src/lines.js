@@ -218,15 +218,22 @@ function soft(text) {
  */
 export function proposed(without, workspace) {
   const { state, t } = workspace;
-  const steps = without.map((one) => {
-    const condition = `${called(one, t)} ${one.value}`;
-    const text = t("without {condition}: {count} rows", { condition, count: workspace.number(one.rows) });
-    const there = one.range && t("{column} there: {range}", { column: called(one, t), range: one.range });
+  const steps = without.map(({ left, observations, rows }) => {
+    const said = {
+      condition: left.map((one) => `${called(one, t)} ${one.value}`).join(", "),
+      count: workspace.number(rows),
+    };
+    const text = observations
+      ? t("without {condition}: {count} observations", said)
+      : t("without {condition}: {count} rows", said);
+    const ranges = left.filter(({ range }) => range);
+    const there = ranges.map((one) => t("{column} there: {range}", { column: called(one, t), range: one.range }));
+    const less = Object.fromEntries(left.map(({ name }) => [name, null]));
     return make(
       "li",
       {},
-      button(text, () => state.set({ [one.name]: null, _row: null }), { className: "link" }),
-      ...(there ? [" ", soft(there)] : []),
+      button(text, () => state.set({ ...less, _row: null }), { className: "link" }),
+      ...there.flatMap((one) => [" ", soft(one)]),
     );
   });
   return make("ul", { className: "empty" }, ...steps);

@@ -17,6 +17,8 @@ from hven.portal._explore.fields import paired
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, ref
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
     from hven.model.table import Column
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Search
@@ -72,40 +74,58 @@ def count(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> Count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Easier:
-    """A search without one of its conditions: `name` is the condition's, `rows` how many it finds.
+    """A search without one of its conditions, or without all those that no row meets: `rows` is how many it finds.
 
-    `ends`: the least and the greatest of the numbers or times that the condition is on, as two rows of a page. None: it is on none, or
-    nobody could say in time.
+    `left` names what was left out, each with the least and the greatest of the numbers or times that it is on, as two rows of a page; None:
+    it is on none, or nobody could say in time.
     """
 
-    name: str
+    left: Mapping[str, Page | None]
     search: Search
     rows: int
-    ends: Page | None = None
 
 
-def without(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> list[Easier]:
-    """Count what a search would find without each of its conditions; what finds nothing, or takes too long, is left out."""
-    names = [name for name, _ in search.conditions]
-    easier = [(name, _less(search, name)) for name in names]
+def without(
+    search: Search, asking: Asking, *, seconds: float = PATIENCE, line: Callable[[Search], Search] = lambda one: one
+) -> list[Easier]:
+    """Count what a search would find without each of its conditions; what finds nothing, or takes too long, is left out.
+
+    Where none of them helps alone, those that no row meets, whatever else is asked, are left out together.
+
+    Parameters
+    ----------
+    line
+        Makes of a search that of the lines which are counted.
+    """
     own: dict[str, dict[str, object]] = {
         WORDS: {"words": ""},
         NEAR: {"near": None},
         INSIDE: {"inside": ""},
         EVERY: {"every": None},
     }
-    easier += [
-        (name, search.having(**change)) for name, change in own.items() if any(getattr(search, key) for key in change)
-    ]
-    until, found = time.monotonic() + seconds, []
-    for name, one in easier[:MOST_LEFT_OUT]:
+    others = [name for name, change in own.items() if any(getattr(search, key) for key in change)]
+    asked = [*(name for name, _ in search.conditions), *others][:MOST_LEFT_OUT]
+    until = time.monotonic() + seconds
+
+    def less(names: Collection[str]) -> Search:
+        changes = {key: value for name in names for key, value in own.get(name, {}).items()}
+        return _less(search, names).having(**changes)
+
+    def rows(one: Search) -> int | None:
         left = until - time.monotonic()
-        if left <= 0:
-            break
-        rows = count(one, asking, seconds=left).rows
-        if rows:
-            ends = _ends(one, name, asking, until - time.monotonic())
-            found.append(Easier(name=name, search=one, rows=rows, ends=ends))
+        return count(line(one), asking, seconds=left).rows if left > 0 else None
+
+    def easier(names: Sequence[str]) -> Easier | None:
+        one = less(names)
+        found = rows(one)
+        left = {name: _ends(one, name, asking, until - time.monotonic()) for name in names} if found else {}
+        return Easier(left=left, search=one, rows=found) if found else None
+
+    found = [one for name in asked if (one := easier([name])) is not None]
+    if not found and len(asked) > 1:
+        met_by_none = [name for name in asked if rows(less([one for one in asked if one != name])) == 0]
+        together = easier(met_by_none) if len(met_by_none) > 1 else None
+        found = [together] if together is not None else []
     return sorted(found, key=lambda each: each.rows)
 
 
@@ -132,8 +152,8 @@ def _ends(search: Search, name: str, asking: Asking, seconds: float) -> Page | N
     return Page(columns=(low,), rows=pa.table({low.name: values}), keys=("", ""), offset=0, more=False)
 
 
-def _less(search: Search, name: str) -> Search:
-    kept = [(one, test) for one, test in zip(search.conditions, search.tests, strict=True) if one[0] != name]
+def _less(search: Search, names: Collection[str]) -> Search:
+    kept = [(one, test) for one, test in zip(search.conditions, search.tests, strict=True) if one[0] not in names]
     return search.having(conditions=tuple(one for one, _ in kept), tests=tuple(test for _, test in kept))
 
 

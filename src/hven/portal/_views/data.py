@@ -131,7 +131,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
         "of": every.rows,
         "adql": seen.search.adql(),
         "faults": faults(seen.search),
-        "without": form.left_out(seen.search, seen.asking, seen.labels) if nothing else [],
+        "without": form.left_out(seen.search, seen.asking, seen.labels, lined.observed) if nothing else [],
         "asked": form.chips(seen.search, seen.labels),
         "fields": form.parts(seen.search),
         "place": form.place(seen.search),

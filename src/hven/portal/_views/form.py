@@ -15,6 +15,7 @@ from hven.portal._explore.column_pairs import joined
 from hven.portal._explore.constant_columns import untelling
 from hven.portal._explore.names import on_body
 from hven.portal._explore.number_text import unit_text
+from hven.portal._explore.observation_lines import lines
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.portal._explore import Search
     from hven.portal._explore.fields import Field
+    from hven.portal._explore.observation_lines import Observed
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Near
 
@@ -251,22 +253,32 @@ def _sections(made: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list
     return sorted(listed, key=lambda one: {"main": -1, "more": 1}.get(one["name"], 0))
 
 
-def left_out(search: Search, asking: Asking, labels: Labels) -> list[dict[str, Any]]:
-    """Return what would be found without each condition, where all together find nothing."""
+def left_out(search: Search, asking: Asking, labels: Labels, observed: Observed | None = None) -> list[dict[str, Any]]:
+    """Return what would be found without each condition, where all together find nothing; `observed`: lines are observations."""
     said = {one["name"]: one for one in chips(search, labels)}
+    easier = (
+        pages.without(search, asking)
+        if observed is None
+        else pages.without(search, asking, line=lambda one: lines(one, observed))
+    )
     return [
-        {**said[one.name], "rows": one.rows, "address": one.search.address(), "range": _range(one, labels)}
-        for one in pages.without(search, asking)
-        if one.name in said
+        {
+            "left": [{**said[name], "range": _range(ends, labels)} for name, ends in one.left.items()],
+            "rows": one.rows,
+            "observations": observed is not None,
+            "address": one.search.address(),
+        }
+        for one in easier
+        if one.left.keys() <= said.keys()
     ]
 
 
-def _range(easier: pages.Easier, labels: Labels) -> str:
+def _range(found: pages.Page | None, labels: Labels) -> str:
     """Say from where to where the values of a condition are that finds nothing; nothing where they have no range."""
-    if easier.ends is None:
+    if found is None:
         return ""
-    (head,) = headings(easier.ends, labels.table, labels=labels)
-    each = [replace(easier.ends, rows=easier.ends.rows.slice(at, 1)) for at in (0, 1)]  # each with its own decimals
+    (head,) = headings(found, labels.table, labels=labels)
+    each = [replace(found, rows=found.rows.slice(at, 1)) for at in (0, 1)]  # each with its own decimals
     ends = [cells(one, labels.table, labels=labels)[0][0] for one in each]
     if head.kind == "code" or any(one is None for one in ends):
         return ""

@@ -130,7 +130,7 @@ def _page(seen: View, state: Asked) -> Page:
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
         "chips": chips(search, seen.labels),
-        "without": left_out(search, seen.asking, seen.labels) if total.rows == 0 else [],
+        "without": left_out(search, seen.asking, seen.labels, lined.observed) if total.rows == 0 else [],
         "faults": faults(search),
         "adql": search.adql(),
         "state": search.address(),
