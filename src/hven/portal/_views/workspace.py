@@ -41,11 +41,13 @@ from hven.site.auth import ANONYMOUS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from hven.model.table import Table
     from hven.portal._explore import Search
     from hven.portal._explore.cell_text import Cell, Heading
     from hven.services.face import Surroundings
 
 ROWS = 50  # of the first page
+MAIN = "main"  # the name of a collection's only table, or its first
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -98,6 +100,7 @@ def _page(seen: View, state: Asked) -> Page:
         "releases": _releases(f"{collection}.{seen.table.name}", seen, state),
         "table": seen.table,
         "name": seen.name,
+        "headline": _headline(seen.table, None if resource is None else resource.title, seen.name),
         "headings": heads,
         "rows": list(zip(found.keys, side, strict=True)),
         "row": _row(seen),
@@ -186,6 +189,13 @@ def _releases(name: str, seen: View, state: Asked) -> list[dict[str, Any]]:
         if one in known
     ]
     return found if found[1:] else []
+
+
+def _headline(table: Table, title: str | None, name: str) -> str:
+    """Return what a page of a table is called: as the table is, else as its collection."""
+    if table.title or not title:
+        return table.title or name
+    return title if table.name == MAIN else f"{title}: {table.name}"
 
 
 def _here(seen: View, state: Asked) -> str:
