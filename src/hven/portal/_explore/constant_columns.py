@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hven.portal._explore.fields import paired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
@@ -44,6 +44,16 @@ def untelling(table: Table, asking: Asking) -> frozenset[str]:
     if (item.rows or 0) < 2 or asking.hides(table):
         return frozenset()
     return frozenset(one.name for one in table.columns if _alike(one, item.statistics, item.rows))
+
+
+def without(names: Iterable[str], table: Table, asking: Asking) -> bool:
+    """Return whether no row of a table has a value in any of these columns; False where a policy hides rows, or nothing was counted."""
+    item = asking.published(table)
+    return (
+        bool(item.rows)
+        and not asking.hides(table)
+        and all(item.statistics.get(name, {}).get("nulls") == item.rows for name in names)
+    )
 
 
 def _alike(column: Column, statistics: Mapping[str, Mapping[str, object]], rows: int | None) -> bool:

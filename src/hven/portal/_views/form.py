@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.cell_text import cells, headings, kind_of
 from hven.portal._explore.column_labels import Labels
 from hven.portal._explore.column_pairs import joined
 from hven.portal._explore.constant_columns import untelling
@@ -44,7 +44,8 @@ def form(
     made = [
         {**field(one, given.get(one.name, ()), labels), "choices": one.column.name in few and not one.pair}
         for one in fields.form(search.table, [name for name in given if not name.startswith("_")])
-        if (wanted is None or one.name.lower() in wanted) and (one.name in given or not _untold(one, alike, labels))
+        if (wanted is None or one.name.lower() in wanted)
+        and (one.name in given or not (_untold(one, alike, labels) or _picture(one, search.table)))
     ]
     return {
         "fields": made,
@@ -67,6 +68,11 @@ def _untold(one: Field, alike: Collection[str], labels: Labels) -> bool:
         return one.column.name in alike
     _, low, high = labels.pairs[one.column.name]
     return low.name in alike and high.name in alike
+
+
+def _picture(one: Field, table: Table) -> bool:
+    """Return whether a field is of addresses of pictures, which nobody searches by unless the descriptor says so."""
+    return kind_of(one.column, table) == "picture" and one.name not in table.form
 
 
 def _chosen_from(table: Table, asking: Asking | None) -> set[str]:

@@ -17,9 +17,9 @@ from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.column_labels import NAMES, RAW
 from hven.portal._explore.column_pairs import Pair, joined, pairs, places
-from hven.portal._explore.constant_columns import constant, untelling
+from hven.portal._explore.constant_columns import constant, untelling, without
 from hven.portal._explore.fields import choices
-from hven.portal._explore.map_frames import kind
+from hven.portal._explore.map_frames import frame, kind
 from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.plots_json import axes, scale
@@ -66,6 +66,12 @@ def _made(collection: str, state: Asked) -> list[str]:
     """List the HiPS of its images that everybody may see: maps ask for these without saying who looks."""
     found = surveys.made(state.around.site.settings, collection)
     return [surveys.address(state.base, one) for one in found if surveys.visible(state.around, ANONYMOUS, one)]
+
+
+def _mapped(seen: View) -> str:
+    """Return what the map is of; nothing where no row has a place on a body."""
+    framed = frame(seen.table)
+    return "" if framed is not None and without(framed.bounds, seen.table, seen.asking) else kind(seen.table)
 
 
 def _page(seen: View, state: Asked) -> Page:
@@ -125,7 +131,7 @@ def _page(seen: View, state: Asked) -> Page:
         ],
         "plot_first": strip_data.first_plot(seen),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
-        "map": kind(seen.table),
+        "map": _mapped(seen),
         "surveys": " ".join([*state.around.site.settings.surveys, *_made(collection, state)]),
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": asks,
