@@ -110,7 +110,7 @@ def find(
     found = _best([value_index.match(one) for one in candidates[: 3 * most]], most)
     spots = _places(words, found, tables, road)
     near = _near(spots, tables, known, road)
-    uncounted = [one for one in (*found, *(match for _, match in near)) if one.rows is None]
+    uncounted = [one for one in (*found, *(match for _, match in near)) if one.rows is None and not one.live]
     counted = _counts(uncounted, tables, road, until)
     fresh = {id(one): counted.get(id(one), -1) for one in uncounted}
 

@@ -6,8 +6,10 @@ They are counted once for each state of a table, over the rows that a reader may
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from hven.portal._explore.column_labels import phrases
 from hven.portal._explore.count_trees import hides
 from hven.portal._explore.facets import LONGEST, written
 from hven.portal._explore.search import COUNTED, ref
+from hven.portal._explore.value_files import Files
 from hven.portal.conditions import LISTS, NAMES
 
 if TYPE_CHECKING:
@@ -37,6 +40,11 @@ MOST = 50_000  # different values of one column; of more, names are looked for i
 OF_TABLE = 150_000  # of all columns of a table, those with few values first
 BYTES = 128 * 1024**2  # of all values that a process remembers
 PATIENCE = 10.0  # seconds for one column: nobody waits for it
+UNKNOWN = 16  # columns of a view or a live table, of which nothing is known beforehand ..
+ALTOGETHER = 30.0  # .. and seconds for all of them
+LIVE = 600.0  # seconds that values of rows which other programs write are good for
+AGAIN = 120.0  # seconds after which columns that failed are asked again
+LARGE = 5_000_000  # rows of a live table that is not asked: its database has other work
 SHORT = 3  # letters of a word that means something by itself
 COMPARED = 12  # bytes of a beginning
 MOST_WORDS = 8  # of one value
@@ -46,12 +54,13 @@ FORGOTTEN = 100_000  # states of tables that were tried, after which all are tri
 REFINED = 64  # values of one table that are weighed
 UNSAID = ("meta.ref", "meta.code.mime", "pos.outline", "meta.checksum", "meta.note")  # UCDs of what nobody looks for
 UNNAMED = ("url", "md5", "checksum", "access_format", "s_region", "coverage", "granule_uid")
+ARRAYS = ("texts", "begins", "whose", "first", "sizes", "columns", "rows")  # of `Values`, as files have them
 log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored; `rows` None where nobody counted them together."""
+    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored; `rows` None where nobody counted them together, and where they are `live`."""
 
     table: Table
     text: str
@@ -59,6 +68,7 @@ class Match:
     rows: int | None
     score: float
     values: tuple[str, ...] = ()
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,12 @@ class Values:
         How each value begins, and how long it is, `folded`; of a code its word.
     phrases
         By column: code -> its words in all languages.
+    until
+        When they are to be counted again (monotonic): never, but where a column failed, or they are live.
+    live
+        Other programs write the rows.
+    mapped
+        They lie in a file that all processes share.
     """
 
     table: Table
@@ -86,10 +102,15 @@ class Values:
     rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
     phrases: tuple[Mapping[str, tuple[str, ...]], ...]
+    until: float = math.inf
+    live: bool = False
+    mapped: bool = False
 
     @property
     def bytes(self) -> int:
-        """The memory that they take, about."""
+        """The memory that they take of this process, about."""
+        if self.mapped:
+            return 2_000
         arrays = (self.texts, self.begins, self.whose, self.first, self.sizes, self.columns, self.rows)
         return sum(int(one.nbytes) for one in arrays) + 2_000
 
@@ -108,10 +129,10 @@ class Index:
     def __init__(self) -> None:
         self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages, where there are pages
         self._kept: Cache[Values] = Cache(BYTES)
-        self._lists: Cache[list[Values]] = Cache(8)  # of all tables that readers see
+        self._lists: Cache[tuple[float, list[Values]]] = Cache(8)  # of all tables that readers see, and until when
         self._making, self._listing = threading.Lock(), threading.Lock()
         self._tried: set[Hashable] = set()  # what failed, or does not fit, is not counted again and again
-        self._waiting: dict[Hashable, tuple[Table, Asking]] = {}
+        self._waiting: dict[tuple[Hashable, ...], tuple[Table, Asking]] = {}
         self._busy = False
 
     def make(self, tables: Iterable[Table], asking: Asking) -> None:
@@ -127,28 +148,35 @@ class Index:
         `key`: names the tables, their state and what the reader sees of them; None: they are looked up one by one.
         """
         every = None if key is None else self._lists.find(key)
-        if every is not None:
-            return every, False
-        until = time.monotonic() + seconds
-        found, late = [], {}
+        moment = time.monotonic()
+        if every is not None and moment < every[0]:
+            return every[1], False
+        until = moment + seconds
+        found: list[Values] = []
+        late: dict[tuple[Hashable, ...], tuple[Table, Asking]] = {}
+        old: dict[tuple[Hashable, ...], tuple[Table, Asking]] = {}
         for table in tables:
             own = _key(table, asking)
             values = self._kept.find(own)
             if values is None and own not in self._tried:
                 left = until - time.monotonic()
-                values = self._made(own, table, asking, left) if left > 0 else None
+                # what may take longer is not counted while somebody waits
+                quick = left > 0 and not _unknown(table, asking)
+                values = self._made(own, table, asking, left) if quick else None
                 if values is None and own not in self._tried:
                     late[own] = (table, asking)
             if values is not None:
                 found.append(values)
-        if late:
+                if values.until < moment:  # those of before are good enough until then
+                    old[own] = (table, asking)
+        if late or old:
             with self._listing:
-                self._waiting |= late
+                self._waiting |= late | old
                 if not self._busy:
                     self._busy = True
                     threading.Thread(target=self._work, name="words", daemon=True).start()
         elif key is not None:
-            self._lists.keep(key, found)
+            self._lists.keep(key, (min((one.until for one in found), default=math.inf), found))
         return found, bool(late)
 
     def _work(self) -> None:
@@ -161,16 +189,17 @@ class Index:
                 table, asking = self._waiting.pop(key)
             self._made(key, table, asking, -1)
 
-    def _made(self, key: Hashable, table: Table, asking: Asking, seconds: float) -> Values | None:
+    def _made(self, key: tuple[Hashable, ...], table: Table, asking: Asking, seconds: float) -> Values | None:
         """Count a table, unless another thread does so in the meantime; None: it failed, or another one is at it for longer."""
         if not self._making.acquire(timeout=seconds):
             return None
         try:
             values = self._kept.find(key)
-            if values is None and key not in self._tried:
+            if (values is None and key not in self._tried) or (values and values.until < time.monotonic()):
                 if len(self._tried) > FORGOTTEN:
                     self._tried.clear()
-                values = counted(table, asking, self.catalogues)
+                if (values := self._shared(key, table, asking, seconds)) is None:
+                    return None
                 if self._kept.bytes + values.bytes > BYTES:
                     log.warning("the values of all tables take more than %s MB: some are not searched", BYTES >> 20)
                 self._kept.keep(key, values, values.bytes)
@@ -184,18 +213,58 @@ class Index:
         finally:
             self._making.release()
 
+    def _shared(self, key: tuple[Hashable, ...], table: Table, asking: Asking, seconds: float) -> Values | None:
+        """Return what another process has counted, or count it for all of them; what other programs write, each counts for itself. None: another one is at it."""
+        if is_live(table, asking):
+            return counted(table, asking, self.catalogues)
+        files = Files(asking.site.settings.var / "words")
+        words = {one.name: phrases(table, one, self.catalogues) for one in table.columns}
+        owner, state = (key[0], key[-1]), (key, words, [(one.name, one.ucd) for one in table.columns])
+        found = files.get(owner, state)
+        with nullcontext(True) if found is not None else files.turn(seconds) as mine:
+            if not mine:
+                return None
+            found = found or files.get(owner, state)
+            if found is None:
+                made = counted(table, asking, self.catalogues)
+                if made.until == math.inf:
+                    files.put(owner, state, made.names, {name: getattr(made, name) for name in ARRAYS})
+                    found = files.get(owner, state)
+                if found is None:
+                    return made
+        names, arrays = found
+        return Values(
+            table=table, names=tuple(names), phrases=tuple(words[name] for name in names), mapped=True, **arrays
+        )
 
-def _key(table: Table, asking: Asking) -> Hashable:
-    """Name a state of a table as a reader sees it: where rows are hidden from somebody, those who see the same share it."""
-    item = asking.holdings.published[table.qualified]
+
+def _key(table: Table, asking: Asking) -> tuple[Hashable, ...]:
+    """Name a state of a table as a reader sees it: where rows are hidden from somebody, those who see the same share it; a view's is that of what it reads."""
+    known = asking.holdings.published
+    item = known[table.qualified]
     own = asking.holdings.reach(asking.who, asking.policies) if hides(table, asking) else ""
     shown = tuple(column.name for column in table.columns if not column.hidden)
-    return (table.qualified, item.run, item.updated, own, shown)
+    read = tuple((name, known[name].run, known[name].updated) for name in sorted(item.reads) if name in known)
+    return (table.qualified, item.run, item.updated, table.view, read, shown, own)
+
+
+def is_live(table: Table, asking: Asking) -> bool:
+    """Return whether other programs write the rows of a table, or of what it reads."""
+    known = asking.holdings.published
+    return any(isinstance(known[name].relation, Live) for name in (table.qualified, *known[table.qualified].reads) if name in known)  # fmt: skip
+
+
+def _unknown(table: Table, asking: Asking) -> bool:
+    """Return whether nothing is known of the values beforehand: of views, and of rows that other programs write."""
+    return table.view is not None or is_live(table, asking)
 
 
 def searched(table: Table, asking: Asking) -> list[Column]:
     """Return the columns whose values are looked for: texts that are names or choices, not addresses, outlines, checksums; those with few values first."""
-    statistics = asking.published(table).statistics
+    item = asking.published(table)
+    statistics, unknown = item.statistics, _unknown(table, asking)
+    if isinstance(item.relation, Live) and (item.relation.rows or 0) > LARGE:
+        return []
     found = []
     for column in table.columns:
         name, ucd = column.name.lower(), (column.ucd or "").lower()
@@ -214,20 +283,22 @@ def searched(table: Table, asking: Asking) -> list[Column]:
         ):
             continue
         distinct = statistics.get(column.name, {}).get("distinct")
-        if column.enum or (isinstance(distinct, int | float) and 0 < distinct <= MOST):
+        if column.enum or unknown or (isinstance(distinct, int | float) and 0 < distinct <= MOST):
             found.append((float(distinct) if isinstance(distinct, int | float) else 0.0, column.rank, column))
     total, kept = 0.0, []
     for distinct, _, column in sorted(found, key=lambda one: one[:2]):
         total += distinct
         if total <= OF_TABLE:
             kept.append(column)
-    return kept
+    return kept[:UNKNOWN] if unknown else kept
 
 
 def counted(table: Table, asking: Asking, catalogues: Sequence[Mapping[str, str]] = ()) -> Values:
     """Count the values of a table, by its columns; `catalogues` have the words of codes."""
-    item = asking.holdings.published[table.qualified]
-    columns = [] if item.relation is None or isinstance(item.relation, Live) else searched(table, asking)
+    columns = searched(table, asking)
+    unknown, live = _unknown(table, asking), is_live(table, asking)
+    over = time.monotonic() + ALTOGETHER if unknown else math.inf
+    total, whole = 0, True
     texts, keys, numbers, rows = [], [], [], []
     more: list[tuple[str, int]] = []  # further words of a code, and its place
     words = tuple(phrases(table, one, catalogues) for one in columns)
@@ -238,11 +309,16 @@ def counted(table: Table, asking: Asking, catalogues: Sequence[Mapping[str, str]
         there = tree.IsNull(name, negated=True)
         items = (tree.SelectItem(name, tree.Ident("v")), COUNTED)
         asked = tree.Query(tree.Select(items, source, where=there, group_by=(name,), top=tree.Literal(2 * MOST)))
+        left = min(PATIENCE, over - time.monotonic())
         try:
-            with asking.run(asked, seconds=PATIENCE) as result:
+            with asking.run(asked, seconds=max(left, 0.01)) as result:
                 found = result.table()
         except HvenError:
+            whole = False
             continue
+        if unknown and (len(found) > MOST or total + len(found) > OF_TABLE):
+            continue
+        total += len(found)
         values, number = _grouped(column, found.column(0).combine_chunks(), found.column(1).combine_chunks())
         texts.append(values)
         keys.append(_labelled(values, words[at]) if words[at] else values)
@@ -266,6 +342,8 @@ def counted(table: Table, asking: Asking, catalogues: Sequence[Mapping[str, str]
         rows=np.concatenate(rows) if rows else np.zeros(0, np.int64),
         names=tuple(column.name for column in columns),
         phrases=words,
+        live=live,
+        until=time.monotonic() + (AGAIN if not whole else LIVE if live else math.inf),
     )
 
 
@@ -347,7 +425,8 @@ def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Ca
     wanted = [hit for word, hit in zip(words, hits, strict=True) if word not in above]
     found = np.flatnonzero(np.logical_and.reduce(wanted) if wanted else np.logical_or.reduce(hits))
     if not len(found):
-        return _together(words, hits, values, above) if all(hit.any() for hit in wanted) else []
+        # what others write is counted by nobody: nothing is promised of values together
+        return _together(words, hits, values, above) if not values.live and all(hit.any() for hit in wanted) else []
     # words that the table's own title says are no reason to prefer a value
     whole = "".join(word for word, hit in zip(words, hits, strict=True) if hit.any())
     if len(found) > REFINED:
@@ -406,9 +485,8 @@ def _together(
             if word in above or any(hit[one] for one in chosen.values()):
                 continue
             return []
-        one = int(
-            at[np.lexsort((-values.rows[at], values.sizes[at]))[0]]
-        )  # nearest to the word itself, then what most rows have
+        # nearest to the word itself, then what most rows have
+        one = int(at[np.lexsort((-values.rows[at], values.sizes[at]))[0]])
         chosen[int(values.columns[one])] = one
     return [(TOGETHER, values, tuple(chosen.values()))] if len(chosen) > 1 else []
 
@@ -423,7 +501,7 @@ def match(found: Candidate) -> Match:
         texts.append(values.phrases[int(values.columns[at])].get(text, (text,))[0])
         stored.append(text)
         conditions.append((column.name, written([text])))
-    rows = int(values.rows[places[0]]) if len(places) == 1 else None
+    rows = int(values.rows[places[0]]) if len(places) == 1 and not values.live else None
     return Match(
         table=values.table,
         text=", ".join(texts),
@@ -431,4 +509,5 @@ def match(found: Candidate) -> Match:
         rows=rows,
         score=weight,
         values=tuple(stored),
+        live=values.live,
     )
