@@ -238,6 +238,16 @@ def test_news_get_a_name_and_may_go(client: Client, here: Site, people: dict[str
     assert "Été of" not in client.ask("GET", "/news").text
     assert send(client, "/psup/edit/news/2026-03-04-ete-of-maps-100-2", who, "publish", text__en="").status == 303
     assert not list((root / "psup-news").glob("*-100-2*.md")), "with its translation"
+    send(client, "/psup/edit/news/2026-01-02-old", who, "save", text__en="# Mine")
+    (root / "psup-news/2026-01-02-old.md").unlink()
+    assert send(client, "/psup/edit/news/2026-01-02-old", who, "publish").status == 409, "somebody took it away"
+    assert send(client, "/psup/edit/news/2026-01-02-old", who, "discard").status == 303, (
+        "a draft of what is gone can go"
+    )
+    assert client.ask("GET", "/psup/edit/news/2026-01-02-old", headers=who).status == 404
+    answer = send(client, "/psup/edit/news/new", who, "save", text__en="# Later", day="2026-05-06")
+    assert answer.headers["location"].endswith("/edit/news/new?day=2026-05-06#preview")
+    assert 'value="2026-05-06"' in client.ask("GET", "/psup/edit/news/new?day=2026-05-06", headers={**who, "accept": "text/html"}).text  # fmt: skip
     for name in ("../home", "2026-03-04-none", "x"):
         assert client.ask("GET", f"/psup/edit/news/{name}", headers=who).status == 404, name
 

@@ -114,7 +114,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     def _change(state: Asked, kind: str, params: dali.Params) -> Page:
         text, act = text_of(state, kind), (params.one("ACT") or "save").lower()
-        name = str(state.who.name)
+        name, day = str(state.who.name), params.one("DAY") or ""
         if act == "discard":
             site.store.drafts.end(name, text.subject)
             return moved(f"{state.base}{text.path}")
@@ -131,12 +131,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return moved(f"{state.base}{text.path}")
         site.store.drafts.save(name, text.subject, texts, bases)  # whatever happens now: what was written is kept
         if act != "publish":
-            return moved(f"{state.base}{text.path}#preview")
+            return moved(f"{state.base}{text.path}{f'?day={quote(day)}' if day else ''}#preview")
         try:
             with site.store.leases.held(LEASE, what="a text that is published", wait=WAIT):
-                done = _publish(text_of(state, kind), state, texts, bases, params.one("DAY") or "")
+                done = _publish(text_of(state, kind), state, texts, bases, day)
         except (UserError, ServiceError) as error:
-            return _page(text_of(state, kind), state, problem=error)
+            return _page(text_of(state, kind), state, problem=error, day=day)
         return moved(f"{state.base}{done.path}?published=1")
 
     def _publish(
@@ -158,7 +158,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         site.store.grants.note(name, "text published", text.path.removeprefix("/edit/"), {"files": names, "portal": state.brand.portal})  # fmt: skip
         return text
 
-    def _page(text: Editable, state: Asked, problem: HvenError | None = None) -> Page:
+    def _page(text: Editable, state: Asked, problem: HvenError | None = None, day: str = "") -> Page:
         draft = site.store.drafts.get(str(state.who.name), text.subject)
         pictures = f"{state.base}/help/{quote(text.subject.removeprefix('collections/'))}/" if text.subject.startswith("collections/") else ""  # fmt: skip
         texts, bases = (draft.texts, draft.bases) if draft is not None else ({}, {})
@@ -179,6 +179,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "parts": parts,
             "draft": draft.at[:16].replace("T", " ") if draft is not None else None,
             "others": others,
+            "day": (day or state.request.query_params.get("day", ""))[:10],
             "new": text.path.endswith(f"/{editing.NEW}"),
             "published": state.request.query_params.get("published") == "1" and draft is None,
             "history": sorted(({"at": one.at, "by": one.by, "diff": one.diff} for one in changes), key=lambda one: one["at"], reverse=True)[: file_history.SHOWN],

@@ -108,15 +108,18 @@ def home(state: Asked) -> Editable:
 
 
 def news(state: Asked, name: str) -> Editable:
-    """Return a piece of news, or an empty one that is ``new``."""
+    """Return a piece of news, or an empty one that is ``new``; one that is gone for whoever has a draft of it."""
     folder = state.around.site.settings.directory / state.brand.news
     file = folder / f"{name}.md"
+    subject = _of(state.brand, f"news/{name}")
     if name != NEW and (NEWS.fullmatch(file.name) is None or not file.is_file()):
-        raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
+        drafts = state.around.site.store.drafts
+        if NEWS.fullmatch(file.name) is None or drafts.get(str(state.who.name), subject) is None:
+            raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
     parts = _markdown(file, state)
     title = "" if name == NEW else first_heading(parts[0].text)[0] or name
     shows = "/news" if name == NEW else f"/news/{quote(name)}"
-    return Editable(subject=_of(state.brand, f"news/{name}"), title=title, path=f"/edit/news/{quote(name)}", shows=shows, parts=parts)  # fmt: skip
+    return Editable(subject=subject, title=title, path=f"/edit/news/{quote(name)}", shows=shows, parts=parts)  # fmt: skip
 
 
 def collection(state: Asked, name: str) -> Editable:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -144,7 +145,12 @@ def _beside(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        facts = path.stat() if path.exists() else None
+        if facts is not None:
+            for owner in ((-1, facts.st_gid), (facts.st_uid, -1)):
+                with suppress(OSError):  # who edits by hand can go on, as far as the server may say so
+                    os.chown(part, *owner)
+        part.chmod(facts.st_mode & 0o777 if facts is not None else 0o644)
     except OSError:
         part.unlink(missing_ok=True)
         raise
