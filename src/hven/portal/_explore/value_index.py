@@ -130,10 +130,10 @@ class Index:
         self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages, where there are pages
         self._kept: Cache[Values] = Cache(BYTES)
         self._lists: Cache[tuple[float, list[Values]]] = Cache(8)  # of all tables that readers see, and until when
-        self._making, self._listing = threading.Lock(), threading.Lock()
+        self._making, self._listing = threading.Lock(), threading.Condition()
         self._tried: set[Hashable] = set()  # what failed, or does not fit, is not counted again and again
         self._waiting: dict[tuple[Hashable, ...], tuple[Table, Asking]] = {}
-        self._busy = False
+        self._busy: tuple[Hashable, ...] | None = None  # what the thread counts at this moment
 
     def make(self, tables: Iterable[Table], asking: Asking) -> None:
         """Count what is not known yet, now."""
@@ -160,7 +160,7 @@ class Index:
             values = self._kept.find(own)
             if values is None and own not in self._tried:
                 left = until - time.monotonic()
-                # what may take longer is not counted while somebody waits
+                # what may take longer a thread counts, and goes on with
                 quick = left > 0 and not _unknown(table, asking)
                 values = self._made(own, table, asking, left) if quick else None
                 if values is None and own not in self._tried:
@@ -170,23 +170,42 @@ class Index:
                 if values.until < moment:  # those of before are good enough until then
                     old[own] = (table, asking)
         if late or old:
-            with self._listing:
-                self._waiting |= late | old
-                if not self._busy:
-                    self._busy = True
-                    threading.Thread(target=self._work, name="words", daemon=True).start()
+            found += self._behind(late, old, until)
         elif key is not None:
             self._lists.keep(key, (min((one.until for one in found), default=math.inf), found))
         return found, bool(late)
 
+    def _behind(
+        self,
+        late: dict[tuple[Hashable, ...], tuple[Table, Asking]],
+        old: Mapping[tuple[Hashable, ...], tuple[Table, Asking]],
+        until: float,
+    ) -> list[Values]:
+        """Have a thread count tables; who asks for one first waits for it so long, and takes it from `late`."""
+        with self._listing:
+            mine = late.keys() - self._waiting.keys() - {self._busy}
+            idle = self._busy is None and not self._waiting
+            self._waiting |= {**late, **old}
+            if idle:
+                threading.Thread(target=self._work, name="words", daemon=True).start()
+            while mine & self._waiting.keys() or self._busy in mine:
+                if not self._listing.wait(until - time.monotonic()):
+                    break
+            made = {key: values for key in mine if (values := self._kept.find(key)) is not None}
+        for key in mine:
+            if key in made or key in self._tried:
+                del late[key]
+        return list(made.values())
+
     def _work(self) -> None:
         while True:
             with self._listing:
-                if not self._waiting:
-                    self._busy = False
+                self._busy = next(iter(self._waiting), None)
+                self._listing.notify_all()
+                if self._busy is None:
                     return
-                key = next(iter(self._waiting))
-                table, asking = self._waiting.pop(key)
+                table, asking = self._waiting.pop(self._busy)
+                key = self._busy
             self._made(key, table, asking, -1)
 
     def _made(self, key: tuple[Hashable, ...], table: Table, asking: Asking, seconds: float) -> Values | None:
