@@ -192,6 +192,32 @@ def test_a_descriptor_says_what_names_an_observation(client: Client) -> None:
     assert bare["files"][0][0] == {"key": "[0]", "href": "", "text": "1", "bytes": None}
 
 
+def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
+    place = tmp_path / "collections" / "said"
+    place.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text('title = "T"\n', encoding="utf-8")
+    (place / "a.csv").write_text(
+        "\n".join(["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in keyed())])
+    )
+    file = place / "said.yaml"
+    file.write_text(SAID, encoding="utf-8")
+    with Site(load(tmp_path, {})) as site:
+        ingest(site, "said")
+        client = Client(create(site))
+        assert told(client, "said/keyed/rows")["total"] == 22
+        for said, total in (
+            ("[]", 40),
+            ("[camera]", 2),
+            ("[nowhere]", 2),
+        ):  # what is wrong leaves the last good one in force
+            file.write_text(SAID.replace("[orbit, camera]\n", f"{said}\n    form: [camera]\n"), encoding="utf-8")
+            site.refresh()
+            assert told(client, "said/keyed/rows")["total"] == total
+        page = client.ask("GET", "/collections/said/keyed", headers={"accept": "text/html"}).text
+        form = page[page.index('id="refine"') : page.index('id="found"')]
+        assert form.index('name="camera"') < form.index('name="orbit"')
+
+
 @pytest.mark.parametrize(
     ("said", "fault"),
     [("observation: [obs_ids]", "no column 'obs_ids'"), ("observation: [obs_id]\n    primary: [granule, obs_id]", "a primary key of one column")],

@@ -103,6 +103,8 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         spans=now.spans,
         endpoints=now.endpoints,
         roots=now.roots,
+        form=now.form,
+        observation=now.observation if names.issuperset(now.observation or ()) else table.observation,
     )
 
 

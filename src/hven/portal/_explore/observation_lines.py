@@ -72,7 +72,7 @@ def observed(table: Table, asking: Asking) -> Observed | None:
     leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
     link = leads[0] if leads else None
     names = _usual(table, columns, link, item) if table.observation is None else table.observation
-    if not names:
+    if not names or not {column.name for column in table.columns}.issuperset(names):
         return None
     return Observed(
         columns=names,
