@@ -81,22 +81,34 @@ class Ground:
         """Return the longitudes and latitudes of the middles of rows; an interval may go across 0."""
         west, south, east, north = (values[one.name] for one in self.bounds)
         if east is west:
-            return west % 360.0 if self.round else west, south
+            return _turned(west) if self.round else west, south
         across = east - west
         lon = west + (across % 360.0 if self.round else across) / 2
-        return lon % 360.0 if self.round else lon, (south + north) / 2
+        return _turned(lon) if self.round else lon, (south + north) / 2
 
     def count(self, values: _Values) -> npt.NDArray[np.int64]:
         """Count rows by cell, from the south west eastwards; the first number is of those that are beside the map, or have no place."""
         lon, lat = self.middles(values)
         wide, high = self.shape
         west, south, east, north = self.box
-        x, y = (lon - west) * (wide / (east - west)), (lat - south) * (high / (north - south))
+        x, y = lon - west, lat - south
+        x *= wide / (east - west)
+        y *= high / (north - south)
         inside = (x >= 0) & (x <= wide) & (y >= 0) & (y <= high)
-        cells = np.minimum(y[inside].astype(np.intp), high - 1) * wide + np.minimum(x[inside].astype(np.intp), wide - 1)
-        found = np.bincount(cells + 1, minlength=wide * high + 1)
+        if not inside.all():
+            x, y = x[inside], y[inside]
+        cells = np.minimum(y.astype(np.intp), high - 1)
+        cells *= wide
+        cells += np.minimum(x.astype(np.intp), wide - 1)
+        cells += 1
+        found = np.bincount(cells, minlength=wide * high + 1)
         found[0] = len(lon) - len(cells)
         return found
+
+
+def _turned(lon: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return longitudes from 0 to 360; those that are so as they are: a remainder takes longer than all else."""
+    return lon if len(lon) and lon.min() >= 0 and lon.max() < 360 else lon % 360.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,16 +74,11 @@ class Bins:
         """Return the bin of each value, from 1; 0 of what is no number. What lies beyond the ends is in the outermost ones."""
         if self.days is not None:
             found = values - self.edges[0]
-            np.maximum(found, 0.0, out=found)
-            np.minimum(found, len(self.days) - 1.5, out=found)
-            np.fmax(found, -1.0, out=found)
-            placed: npt.NDArray[np.intp] = self.days[(found + 1.0).astype(np.intp)]
+            placed: npt.NDArray[np.intp] = self.days[_numbered(found, len(self.days) - 1.5)]
         elif self.even:
-            found = (values + (self.shift - self.edges[0])) * (1.0 / (self.edges[1] - self.edges[0]))
-            np.maximum(found, 0.0, out=found)  # these two leave NaN as it is
-            np.minimum(found, len(self) - 0.5, out=found)
-            np.fmax(found, -1.0, out=found)
-            placed = (found + 1.0).astype(np.intp)
+            found = values + (self.shift - self.edges[0])
+            found *= 1.0 / (self.edges[1] - self.edges[0])
+            placed = _numbered(found, len(self) - 0.5)
         else:
             placed = np.searchsorted(self.edges[1:-1], values + self.shift, side="right") + 1
             placed[np.isnan(values)] = 0
@@ -118,6 +113,14 @@ class Bins:
         """Return where a value stands among the bins: 0 at the begin of the first, 1 at the end of the last."""
         at = np.interp(value, self.edges, np.arange(len(self.edges)))
         return float(at) / len(self)
+
+
+def _numbered(found: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.intp]:
+    """Return the whole numbers from 1 of places from 0 to `most`, 0 of NaN; the places are lost: a copy of them takes as long as all of it."""
+    np.clip(found, 0.0, most, out=found)  # leaves NaN as it is
+    found += 1.0
+    np.fmax(found, 0.0, out=found)
+    return found.astype(np.intp)
 
 
 def _numbers(low: Word | None, high: Word | None, text: str) -> tuple[float | None, float | None]:
