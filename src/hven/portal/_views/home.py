@@ -19,8 +19,7 @@ from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
-from hven.portal._views.counts import Counts
-from hven.portal._views.counts import lines as lines_of
+from hven.portal._views.counts import Counts, lines
 from hven.portal._views.facts import catalogue
 from hven.portal._views.guides import SHELF, seen, thumbnail
 from hven.portal._views.news import told
@@ -57,7 +56,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def stamp(state: Asked) -> object:
         texts = [SHELF.state(directory / state.brand.news), SHELF.state((directory / state.brand.text).parent)]
         texts += [SHELF.state(one.path.parent / settings.help) for one in seen(state)]
-        return (*texts, ready(state) or await tree_of(state) is not None, bool(await looks_of(state)))
+        whole = ready(state) or await tree_of(state) is not None
+        return (*texts, whole, bool(await looks_of(state)), len(await lines_of(state)))
 
     async def looks_of(state: Asked) -> dict[str, Look]:
         """Return what is seen of each collection at first sight, if it is there in time."""
@@ -68,6 +68,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return dict(zip(shelves, ask(), strict=True))
         with anyio.move_on_after(PATIENCE):
             return dict(zip(shelves, await anyio.to_thread.run_sync(ask, abandon_on_cancel=True), strict=True))
+        return {}
+
+    async def lines_of(state: Asked) -> dict[str, int]:
+        """Return how many observations tables have, if that is there in time."""
+        with anyio.move_on_after(PATIENCE):
+            return await counts.lines(state.holdings, _tables(state), state.who)
         return {}
 
     def ready(state: Asked) -> bool:
@@ -91,10 +97,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def home(state: Asked) -> Page:
         shelves = [schema for schema in state.catalogue.schemas if schema.name in state.holdings.resources]
         rows = await counts.of(state.holdings, _tables(state), state.who)
-        lines: dict[str, int] = {}
-        with anyio.move_on_after(PATIENCE):
-            lines = await counts.lines(state.holdings, _tables(state), state.who)
-        found = [described(schema, state, rows, lines) for schema in shelves]
+        lined = await lines_of(state)
+        found = [described(schema, state, rows, lined) for schema in shelves]
         known = await looks_of(state)
         found = [_card(one, known.get(one["name"]), state) for one in found]
         found.sort(key=_place)
@@ -155,7 +159,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 trees.of(road, _counted(known), one, settings.tree.branches, reach)
             except Exception:  # the site may just be closing; whoever asks for the page counts again
                 log.info("the tree of counts could not be made ahead", exc_info=True)
-        lines_of(known, road)
+        lines(known, road)
 
     around.site.after_changes(
         lambda holdings: threading.Thread(target=warm, args=(holdings,), name="tree", daemon=True).start()
