@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from astropy.io.votable import parse_single_table
+from hubs import HUB, Consent, Topcat
 from playwright.sync_api import Browser
 from tabs import Tab, opened
 
@@ -178,6 +182,22 @@ def test_without_scripts(still: Tab) -> None:
     assert page.inner_text(COUNT) == "2"
     still.press("text=Empty the basket")
     assert "Nothing is in this basket" in page.inner_text("main")
+
+
+def test_its_rows_go_to_programs(tab: Tab, consent: Consent, topcat: Topcat) -> None:
+    tab.allowed = (HUB,)
+    page = table(tab)
+    keys = tick(page, 1, 3)
+    tab.press("a.basket")
+    tab.alive("samp")
+    page.click("summary:text-is('SAMP')")
+    page.click("[data-samp] button:text-is('Connect')")
+    page.wait_for_selector("[data-samp] select")
+    page.click("[data-samp] >> text=The table")
+    sent = topcat.wait("table.load.votable")
+    page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
+    rows = parse_single_table(io.BytesIO(urllib.request.urlopen(sent["url"]).read())).to_table()
+    assert sorted(f"[{star}]" for star in rows["star"]) == sorted(keys)
 
 
 def test_on_a_phone(phone: Tab) -> None:

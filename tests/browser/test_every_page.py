@@ -5,6 +5,14 @@ from __future__ import annotations
 import pytest
 from tabs import Tab
 
+from hven.portal._explore.baskets import Basket, Part
+
+BASKET = Basket(
+    parts=(
+        Part(of="stars/main", lines=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
+        Part(of="no/where", searches=("",)),
+    )
+)
 PAGES = {
     "/": "h1",
     "/search?q=cubes": "h1",
@@ -21,6 +29,7 @@ PAGES = {
     "/collections/stars/main?vmag=bright": ".fault",
     "/search/epn?target_name=Mars": "h1",
     "/adql?QUERY=SELECT+TOP+5+name,ra,dec,simbad+FROM+sz.clusters": "[data-answer] tbody tr",
+    f"/basket/{BASKET.inline()}": ".part tbody tr",
     "/collections/nothing": "h1",
 }
 

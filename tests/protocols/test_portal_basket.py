@@ -12,6 +12,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+import portal_site
 import pytest
 from asking import Answer, Client
 from typer.testing import CliRunner
@@ -434,3 +435,18 @@ def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, st
     done = CliRunner().invoke(command(), ["--site", str(site.settings.directory), "user", "remove", "carl"])
     assert done.exit_code == 0, done.output
     assert Reader(client, site.store.users.add("carl")).twin()["entries"] == 0
+
+
+def test_a_portal_shows_of_a_basket_its_own_and_leaves_the_rest(tmp_path: Path) -> None:
+    with portal_site.make(tmp_path) as site:
+        reader = Reader(Client(create(site)))
+        reader.post(SET=json.dumps({"parts": [{"of": "images/main", "lines": [["[3]"], ["[4000]"]]}, {"of": "stars/main", "searches": ["dec=1.."]}]}))  # fmt: skip
+        told = reader.twin("/sunny/basket")
+        assert ([one["of"] for one in told["parts"]], told["gone"]) == (["images/main"], 1)
+        assert told["here"].startswith("http://vo.example/sunny/basket/~")
+        body = urlencode({"CLEAN": "1"}).encode()
+        answer = reader.client.ask("POST", "/sunny/basket", body=body, headers=reader.headers())
+        assert answer.headers["location"] == "http://vo.example/sunny/basket"
+        reader.cookie = answer.headers["set-cookie"].partition(";")[0]
+        every = reader.twin()
+        assert [(one["of"], one["rows"]) for one in every["parts"]] == [("images/main", 1), ("stars/main", 1)]
