@@ -165,6 +165,24 @@ def test_files_of_an_observation_go_in_together(tab: Tab) -> None:
     assert page.locator("main tbody tr").count() == files
 
 
+def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: Tab) -> None:
+    page = table(tab)
+    page.locator(f"{GRID} td:nth-child(3)").nth(4).click()
+    page.click(".acts button:text-is('Into the basket')")
+    has(page, 1)
+    page.wait_for_selector(f"{GRID}[data-at='4'] input:checked")
+    page.click(".acts button:text-is('Out of the basket')")
+    page.wait_for_selector(f"{GRID}[data-at='4'] input:not(:checked)")
+    tab.expected = ("404",)  # pictures that nobody made
+    page = tab.go("/search/epn?target_name=Mars")  # rows of several tables
+    tab.alive("basket")
+    page.locator("tr[data-at]:not([data-at='']) td:nth-child(2)").first.click()
+    page.click(".acts button:text-is('Into the basket')")
+    has(page, 1)
+    tab.press("a.basket")
+    assert page.locator("main .part").count() == 1
+
+
 def test_without_scripts(still: Tab) -> None:
     page = still.go("/collections/stars/main?_sort=star")
     for row in (0, 2):

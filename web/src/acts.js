@@ -1,4 +1,5 @@
 // What one does with a row, on top of its panel: download, send, cite, link.
+import { called, part, recalled } from "./baskets.js";
 import { button, make, maybe } from "./dom.js";
 import { size } from "./sizes.js";
 /** @import {Row} from "./answers.js" */
@@ -8,9 +9,11 @@ const WHILE = 1500; // milliseconds that "Copied" is said
 
 /**
  * @param {Row} row
+ * @param {string} key
+ * @param {string} here the address of its table
  * @param {Workspace} workspace
  */
-export function acts({ file, cite }, workspace) {
+export function acts({ file, files = [], cite }, key, here, workspace) {
   const { language, t } = workspace;
   const made = [];
   if (file && /^(https?|ftp):/i.test(file.href)) {
@@ -28,6 +31,8 @@ export function acts({ file, cite }, workspace) {
         maybe(menu, "summary")?.focus();
       }),
     );
+  const siblings = workspace.state.get("_files") === "each" ? [] : files;
+  made.push(basket(called(here, workspace.base), [key, ...siblings.map((one) => one.key)], workspace));
   const link = () => {
     const address = new URL(location.href);
     return address.href;
@@ -44,6 +49,24 @@ export function acts({ file, cite }, workspace) {
   }
   made.push(copying(t("Link"), link, workspace));
   return [make("div", { className: "acts" }, ...made), cited];
+}
+
+/**
+ * A button that puts a row into the basket, or takes it out.
+ * @param {string} of its table
+ * @param {string[]} line its key, and those of the other files of its observation
+ * @param {Workspace} workspace
+ */
+function basket(of, line, workspace) {
+  const { t } = workspace;
+  const has = () => part(recalled().parts, of).lines.flat().includes(line[0]);
+  const say = () => (made.textContent = has() ? t("Out of the basket") : t("Into the basket"));
+  const made = button("", () => {
+    workspace.tell("ticked", { of, line: [...new Set(line)], on: !has() });
+    say();
+  });
+  say();
+  return made;
 }
 
 /**

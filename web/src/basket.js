@@ -1,5 +1,5 @@
 // The basket in the head of each page: how much is in it; rows that are ticked go into it, those that are in it are ticked, on this page and on all others.
-import { added, entries, mine, nothing, part, recalled, remember, removed } from "./baskets.js";
+import { added, called, entries, mine, nothing, part, recalled, remember, removed } from "./baskets.js";
 import { all, find, make, maybe } from "./dom.js";
 /** @import {Kept, Part} from "./baskets.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -23,8 +23,7 @@ class Basket {
     this.link = link;
     this.workspace = workspace;
     this.owner = link.dataset.owner ?? "";
-    const here = maybe(document, "[data-here]")?.dataset.here ?? "";
-    this.of = here.slice(`${workspace.base}/collections/`.length);
+    this.of = called(maybe(document, "[data-here]")?.dataset.here ?? "", workspace.base);
     this.kept = recalled();
     /** What is known here is what the server has. */
     this.current = !this.owner || (this.kept.owner === this.owner && this.kept.state === (link.dataset.state ?? ""));
@@ -55,7 +54,7 @@ class Basket {
   async begin() {
     const { kept, owner } = this;
     if (owner && !kept.owner && kept.parts.length) await this.tell({ ADD: text(kept.parts), ONLY: "1" });
-    else if (!this.current && this.of) await this.tell({ ADD: text([]) });
+    else if (!this.current && (this.of || maybe(document, ".detail"))) await this.tell({ ADD: text([]) });
     this.draw();
     await this.page();
     this.hear();
@@ -90,7 +89,10 @@ class Basket {
 
   hear() {
     const { workspace } = this;
-    workspace.on("ticked", ({ line, on }) => this.change({ of: this.of, lines: [line], searches: [] }, on));
+    workspace.on("ticked", ({ of = this.of, line, on }) => {
+      this.change({ of, lines: [line], searches: [] }, on);
+      if (!this.workspace.selection.marked.has(line[0]) === on) this.tick(); // it was not the grid
+    });
     addEventListener("storage", (event) => {
       if (mine(event)) this.again();
     });

@@ -26,6 +26,16 @@ export function part(parts, of) {
   return parts.find((one) => one.of === of) ?? { of, lines: [], searches: [] };
 }
 
+/**
+ * Give how a basket calls the table of a page; empty: it is none.
+ * @param {string} here
+ * @param {string} base
+ */
+export function called(here, base) {
+  const begin = `${base}/collections/`;
+  return here.startsWith(begin) ? here.slice(begin.length) : "";
+}
+
 /** @param {Part[]} parts */
 export function entries(parts) {
   return parts.reduce((sum, one) => sum + one.lines.length + one.searches.length, 0);

@@ -124,7 +124,7 @@ class Detail {
     this.title.textContent = found.title || JSON.parse(key).join(" ");
     const links = found.links ?? [];
     const others = links.filter((link) => !shot(link));
-    this.first.replaceChildren(...acts(found, this.workspace), ...siblings(found, this.workspace));
+    this.first.replaceChildren(...acts(found, key, this.here, this.workspace), ...siblings(found, this.workspace));
     const plain = (found.sections ?? []).length < 2;
     const values = plain ? found.columns.flatMap((column, number) => entry(column, row[number], t)) : [];
     this.list.replaceChildren(...locked(found.locked, t), ...leads(others, t), ...values);

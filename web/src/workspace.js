@@ -177,7 +177,7 @@ export class Refused extends Error {
   }
 }
 
-/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, ticked: {line: string[], on: boolean}, overtaken: {pane: string}}>} */
+/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, ticked: {of?: string, line: string[], on: boolean}, overtaken: {pane: string}}>} */
 export class Workspace extends Teller {
   /** @type {Map<string, AbortController>} */
   #asked = new Map();

@@ -26,6 +26,7 @@ from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page, wants_json
 from hven.portal._views.workspace import side_by_side
+from hven.services import scripts
 from hven.services.address import from_elsewhere, keeping
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _page(state: Asked, waiting: Waiting) -> Page:
         "gone": sum(one["gone"] for one in parts) + unseen,
         "ways": basket_files.ways([one.seen for one in found]),
         "files": sum(one["files"] or 0 for one in parts),
+        "most": scripts.MOST,
         "cite": [{"text": text, "bibtex": entry} for text, entry in basket_files.cited_by(found, state)],
     }
     own = asked.basket.text() if asked.own else ""
