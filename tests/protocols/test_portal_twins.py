@@ -32,6 +32,7 @@ KINDS = {
     "/login",
     "/jobs",
     "/adql",
+    "/basket",
     "/health",
     "/help",
     "/help/X",
