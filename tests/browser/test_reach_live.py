@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tabs import Tab
@@ -130,3 +131,51 @@ def test_the_foot_says_how_the_site_is(tab: Tab) -> None:
     page.wait_for_selector("footer .health:has-text('all is well')")
     page = tab.go("/news?lang=fr")
     page.wait_for_selector("footer .health:has-text('tout va bien')")
+
+
+def test_a_phone_has_cards_instead_of_columns(phone: Tab) -> None:
+    page = phone.go("/collections/hfc1ar/epn_core")
+    page.wait_for_selector("table.live tr[data-at='1'][data-key]")
+    cells = page.eval_on_selector_all(
+        "tr[data-at='0'] td[data-label]",
+        """all => all.map((one) => [one.dataset.label, one.innerText, getComputedStyle(one, '::before').content,
+                                    one.getBoundingClientRect().left, one.getBoundingClientRect().right])""",
+    )
+    seen = [one for one in cells if one[4] > one[3]]
+    assert 5 <= len(seen) <= 7, "what tells most"
+    assert all(0 <= left < right <= 390 for *_, left, right in seen), "none is cut by the edge of the screen"
+    assert [one[2] for one in seen[1:]] == [f'"{one[0]}"' for one in seen[1:]], "each with its label"
+    tops = page.eval_on_selector_all("tr[data-at]", "all => all.slice(0, 3).map((one) => one.getBoundingClientRect())")
+    assert all(one["bottom"] <= other["top"] + 1 for one, other in pairwise(tops)), "no card lies over the next one"
+    assert phone.axe() == []
+    page.click("table.live thead button.head >> nth=1")
+    page.wait_for_selector("th[aria-sort]")
+    page.wait_for_selector("table.live:not(.waiting) tr[data-at='3'][data-key]")
+    page.locator("tr[data-at='2']").click()
+    page.wait_for_selector(".detail dt")
+    page.click(".detail .close")
+    page.set_viewport_size({"width": 844, "height": 390})  # turned
+    page.wait_for_selector(".grid:not(.as-cards) tr[data-at='3'][data-key]")
+    assert page.locator("tr[data-at='3']").bounding_box()["height"] < 60  # type: ignore[index]
+
+
+def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone: Tab) -> None:
+    page = phone.go("/collections/sz/clusters")
+    phone.alive("parts")
+    assert page.inner_text(".parts").split() == ["Rows", "Map", "Plot", "Search"]
+    page.wait_for_selector("table.live tr[data-key]")
+    phone.alive("strip", "form")  # what comes later moves what is below it
+    for name, part in (("Plot", "#plot"), ("Search", "#refine"), ("Map", "#map"), ("Rows", "#rows")):
+        page.click(f".parts a:text-is('{name}')")
+        page.wait_for_function(
+            """part => {
+                const bar = document.querySelector('.parts').getBoundingClientRect();
+                const { top } = document.querySelector(part).getBoundingClientRect();
+                return Math.abs(bar.top) < 1 && bar.bottom - 4 <= top && top < innerHeight / 2;
+            }""",
+            arg=part,
+        )
+        page.wait_for_selector(f".parts a:text-is('{name}')[aria-current]")
+    assert page.get_attribute("#map", "open") is not None
+    assert page.get_attribute("#plot", "open") is not None
+    assert phone.axe("color-contrast", "aria-allowed-attr", "link-name") == []

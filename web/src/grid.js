@@ -7,6 +7,7 @@ import { coming, filled, filler, heads, line, once, ordered, proposed, reached }
 import { sized } from "./looks.js";
 import { PAGE, Pages } from "./pages.js";
 import { Rover } from "./rove.js";
+import { NARROW } from "./phone_cards.js";
 import { HEIGHT, Scroll, whole } from "./scroll.js";
 /** @import {Column, RowFile, Rows} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -74,6 +75,7 @@ export class Grid {
     const under = (/** @type {Event} */ event) =>
       /** @type {HTMLElement | null} */ (target(event).closest("tr[data-key]"))?.dataset.key || null;
     const scrolled = () => box.scrollTop !== this.painted && this.draw(); // aside, the same rows are seen
+    matchMedia(NARROW).addEventListener("change", () => this.look());
     box.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
     enlarges(body);
     body.addEventListener("click", (event) => this.clicked(event));
@@ -129,7 +131,7 @@ export class Grid {
     this.columns = columns;
     this.drawn = ordered(found);
     this.behind = found.files ? (found.of_rows ?? null) : undefined;
-    this.high = sized(this.box, rows, this.drawn, state);
+    this.high = sized(this.box, rows, this.drawn, state, Boolean(found.files));
     this.exact = found.exact || !found.more; // all rows are here
     this.total = found.total ?? found.from + rows.length + (found.more ? PAGE : 0);
     this.active = 0;
@@ -244,7 +246,7 @@ export class Grid {
     const { first } = this.scroll;
     const known = this.pages.ready(0);
     if (!known || !this.total) return;
-    const high = sized(this.box, known.rows, this.drawn, this.workspace.state);
+    const high = sized(this.box, known.rows, this.drawn, this.workspace.state, this.behind !== undefined);
     if (high === this.high) return; // a map was moved, a plot opened
     this.high = high;
     this.fit();

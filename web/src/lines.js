@@ -112,7 +112,12 @@ export function line(at, active, { key, values, columns, drawn, files }, { selec
     const checked = selection.marked.has(key);
     mark.append(make("input", { type: "checkbox", checked, tabIndex: -1, "aria-label": label }));
   }
-  for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
+  for (const number of drawn) {
+    const cell = row.insertCell();
+    const { label, unit, unit_text: text } = columns[number];
+    cell.dataset.label = unit ? `${label} ${text}` : label; // of a card
+    fill(cell, values[number], columns[number], t);
+  }
   if (files) Object.assign(row.insertCell(), { className: "chips-of" }).append(...chips(files, language));
   reached(row, active);
   return row;

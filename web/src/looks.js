@@ -1,5 +1,6 @@
 // How the rows of a search with pictures look: small, larger or large pictures in a table, or pictures alone; it stands in the address (`_look`).
 import { button, make } from "./dom.js";
+import { NARROW, tall } from "./phone_cards.js";
 import { Rover } from "./rove.js";
 import { HEIGHT } from "./scroll.js";
 import { pictured } from "./table.js";
@@ -20,15 +21,22 @@ export function side(state) {
 }
 
 /**
- * Make the rows of a grid as tall as their pictures, where there are some to be shown; gives the pixels of a row.
+ * Make the rows of a grid as tall as their pictures, where there are some to be shown, and on a phone as cards are; gives the pixels of a row.
  * @param {HTMLElement} box
  * @param {Value[][]} rows
  * @param {number[]} drawn
  * @param {Pick<State, "get">} state
+ * @param {boolean} [files] whether each has files
  */
-export function sized(box, rows, drawn, state) {
-  const some = rows.slice(0, 20).some((row) => drawn.some((number) => shown(row[number])));
-  const high = some ? side(state) + AROUND : HEIGHT;
+export function sized(box, rows, drawn, state, files = false) {
+  const first = rows.slice(0, 20);
+  const some = first.some((row) => drawn.some((number) => shown(row[number])));
+  const before = first.some((row) => shown(row[drawn[0]]));
+  const cards = matchMedia(NARROW).matches;
+  const plain = some ? side(state) + AROUND : HEIGHT;
+  const high = cards ? tall(drawn.length, before ? side(state) : 0, files) : plain;
+  box.classList.toggle("as-cards", cards);
+  box.classList.toggle("pictured", before);
   box.style.setProperty("--row", `${high}px`);
   box.style.setProperty("--shot", `${side(state)}px`);
   return high;

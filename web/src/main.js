@@ -18,6 +18,7 @@ const PANES = {
   jobs: () => import("./jobs.js"),
   looks: () => import("./looks.js"),
   menus: () => import("./menus.js"),
+  parts: () => import("./parts.js"),
   plot: () => import("./plot.js"),
   health: () => import("./health.js"),
   histograms: () => import("./histograms.js"),
