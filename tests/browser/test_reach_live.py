@@ -179,3 +179,45 @@ def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone: Tab) -> None:
     assert page.get_attribute("#map", "open") is not None
     assert page.get_attribute("#plot", "open") is not None
     assert phone.axe("color-contrast", "aria-allowed-attr", "link-name") == []
+
+
+def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: Tab) -> None:
+    page = tab.go("/collections/sz/clusters?redshift=0.5..")
+    page.wait_for_selector("table.live tr[data-key]")
+    tab.alive("share")
+    page.click("summary:text-is('Share and cite')")
+    page.locator("table.live tr[data-at='2'] td").nth(2).click()
+    page.wait_for_selector(".detail dt")
+    page.click("summary:text-is('Share and cite')")
+    texts = page.eval_on_selector_all("[data-pane=share] code", "all => all.map((one) => one.textContent)")
+    assert texts[0] == page.url, "what is on the screen now"
+    assert "_row=" in page.url
+    assert all(page.url in one for one in texts)
+    assert texts[1].startswith("Planck Collaboration")
+    assert texts[2].startswith("@misc{")
+    assert tab.axe() == []
+    assert page.input_value("[data-searches] input") == "Clusters: redshift 0.5.."
+    page.fill("[data-searches] input", "Far <clusters>")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-searches] [role=status]:text-is('Kept')")
+    kept = page.url
+    page = tab.go("/")
+    page.wait_for_selector(".kept-searches a:text-is('Far <clusters>')")
+    assert tab.axe() == []
+    tab.press(".kept-searches a")
+    assert page.url == kept
+    page = tab.go("/")
+    page.click(".kept-searches button")
+    page.wait_for_selector(".kept-searches li", state="detached")
+    page.reload()
+    page.wait_for_selector("h1")
+    assert not page.locator(".kept-searches").count()
+
+
+def test_a_result_is_cited_without_scripts(still: Tab) -> None:
+    page = still.go("/collections/sz/clusters?redshift=0.5..")
+    page.click("summary:text-is('Share and cite')")
+    link, text, _ = page.locator("[data-pane=share] code").all_inner_texts()
+    assert link.endswith("/collections/sz/clusters?redshift=0.5..")
+    assert link in text
+    assert page.is_visible("[data-searches] noscript p")

@@ -28,6 +28,7 @@ from hven.portal._explore import rows as pages
 from hven.portal._explore.map_frames import kind
 from hven.portal._explore.names import body_of, on_body
 from hven.portal._explore.search import footprint
+from hven.portal._views.facts import cited_at
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
 from hven.portal._views.table_page import View, view
@@ -131,7 +132,15 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
         "footprints": _covering(seen),
         "lines": lines(seen.search.adql(), state.base),
+        "cite": _cited(seen, state, f"{here}?{urlencode(seen.search.pairs())}" if seen.search.pairs() else here),
     }
+
+
+def _cited(seen: View, state: Asked, here: str) -> dict[str, str]:
+    """Return how to cite what a search finds, and its link; without a collection it is the link alone."""
+    release = seen.published.release
+    resource = state.holdings.resources.get(seen.table.schema if release is None else release.collection)
+    return {"link": here} if resource is None else {"link": here, **cited_at(resource, here)}
 
 
 async def _keys(request: Request) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -59,6 +60,12 @@ def bibtex(resource: Resource, address: str) -> str:
     key = re.sub(r"[^A-Za-z0-9:._-]", "", resource.bibcode or resource.name)
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
     return f"@misc{{{key},\n{lines}\n}}"
+
+
+def cited_at(resource: Resource, here: str) -> dict[str, str]:
+    """Write how to cite what stands at an address, a row or a result, as it was today: as a sentence and for BibTeX."""
+    day = datetime.now(UTC).date().isoformat()
+    return {"text": f"{cited(resource)}. {here} ({day})", "bibtex": bibtex(resource, here)}
 
 
 def _tex(text: str) -> str:
