@@ -30,6 +30,7 @@ GROUPS = (
     "timelines",
     "overload",
     "rights",
+    "registry",
 )
 
 

@@ -29,6 +29,7 @@ from hven.services.faces.oai import HEAD, _record
 from hven.site import Holdings, Published, Site
 from hven.site.auth import ANONYMOUS
 from hven.site.store import _registered
+from running import until
 from shared import MORE
 
 TOML = 'public_url = "https://vo.example"\nauthority = "a.example"\ncontact_email = "vo@a.example"\n'
@@ -113,6 +114,21 @@ def test_changes_are_told(tmp_path: Path) -> None:
         again = World(tmp_path, site)
         again.at = 20
         assert set(again.told().values()) <= {"01", "08", "08x", "05x"}
+
+
+def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
+    with opened(tmp_path, "one"):
+        pass
+    with Site(settings.load(tmp_path), watch=True) as site:
+        client = Client(create(site))
+        asked(client, "Identify")  # somebody harvests this site
+        written(tmp_path, "one", description="Second")
+
+        def second() -> bool:
+            told = site.store.registry.one(f"{HERE}one")
+            return told is not None and "Second" in told.body
+
+        until(second)
 
 
 def test_what_seems_to_be_away_stays(tmp_path: Path) -> None:

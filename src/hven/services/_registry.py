@@ -72,6 +72,17 @@ class Records:
         self._lock = threading.Lock()
         self._seen: tuple[str, Settings] | None = None
 
+    def soon(self) -> None:
+        """Bring what is kept up to date in the background, once somebody has harvested: who asks again need not wait for it."""
+        if self._seen is not None:
+            threading.Thread(target=self._brought, name="registry", daemon=True).start()
+
+    def _brought(self) -> None:
+        try:
+            self.bring()
+        except Exception:  # whoever asks next is told what is wrong
+            log.warning("registry: the records cannot be brought up to date", exc_info=True)
+
     def bring(self) -> Sequence[str]:
         """Bring what is kept up to date with what everybody may see now.
 
@@ -85,11 +96,12 @@ class Records:
         if self._seen is not None and self._seen[0] == now.version and self._seen[1] is site.settings:
             return ()
         with self._lock:
+            if self._seen is None:  # other processes may have seen more than this one
+                now = site.refresh()
+            elif self._seen[0] == now.version and self._seen[1] is site.settings:
+                return ()
             known = site.store.registry.made_of()
             making = _Making(self._around, now)
-            if making.parts != known:  # perhaps another process has seen more than this one
-                now = site.refresh()
-                making = _Making(self._around, now)
             changed: dict[str, tuple[str, Sequence[Registered]] | None] = {
                 part: (made, making.records(part)) for part, made in making.parts.items() if known.get(part) != made
             }
@@ -123,7 +135,8 @@ class _Making:
         catalogue = now.catalogue(ANONYMOUS, around.policies)
         self.schemas = {one.name: one for one in map(_present, catalogue.schemas) if one.tables}
         faces = sorted(around.faces)
-        ground = _digest(__version__, repr(settings), *faces)
+        told = replace(settings, directory=Path(), host="", port=1, workers=1, job_workers=1)  # the others tell of no process
+        ground = _digest(__version__, self._base, repr(told), *faces)
         self.parts = {
             name: _digest(ground, *self._made_of(schema))
             for name, schema in self.schemas.items()

@@ -278,6 +278,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
     site = around.site
     records = Records(around)
     one = anyio.CapacityLimiter(2)
+    site.after_changes(lambda _: records.soon())
 
     async def told(request: Request) -> Response:
         text = request.url.query
