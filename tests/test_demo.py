@@ -22,7 +22,7 @@ from pathlib import Path
 import astropy_iers_data
 import pytest
 
-from running import hven, serving
+from running import hven, program, serving
 from shared import ROOT, shared
 from stilts import stilts
 
@@ -130,6 +130,23 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     assert len(policies) == 2
     assert all(line.startswith("sun.campaign: a row is ") for line in policies)
     assert rows(demo) == before
+
+
+def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
+    schemas, files = shared("xsd/all.xsd"), []
+    with serving(demo / "demo-site", workers=1) as server:
+        for query in ("verb=Identify", "verb=ListRecords&metadataPrefix=ivo_vor", "verb=ListRecords&metadataPrefix=oai_dc"):  # fmt: skip
+            files.append(tmp_path / f"{len(files)}.xml")
+            files[-1].write_bytes(urllib.request.urlopen(f"{server.url}/oai?{query}", timeout=60).read())
+    told = files[1].read_text()
+    assert told.count("<record>") >= 20
+    assert all(f"<identifier>ivo://demo.hven.example/{name}</identifier>" in told for name in ("sun/epn_core", "hipparcos/main/cone", "hapi", "tap"))  # fmt: skip
+    done = subprocess.run(
+        [program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
+    )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if "Schemas parser warning" not in line]
+    assert done.returncode == 0, "\n".join(lines)[:3000]
 
 
 @pytest.mark.outside

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import requests
 from asking import Client
 from lxml import etree
+from pyvo.io import vosi
 from sickle import Sickle
 from sickle import oaiexceptions as refusals
 
@@ -469,6 +471,25 @@ def test_a_harvester_that_is_not_ours(
         assert one.metadata["title"] == ["Stars of Tycho"]
         with pytest.raises(refusals.NoRecordsMatch):
             client.ListRecords(**{"metadataPrefix": "oai_dc", "from": "2999-01-01"})
+
+
+def test_pyvo_reads_the_capabilities(records: dict[str, etree._Element]) -> None:
+    found = {}
+    for ivoid, one in records.items():
+        inside = b"".join(etree.tostring(item) for item in one.iterfind("capability"))
+        body = (
+            b'<v:capabilities xmlns:v="http://www.ivoa.net/xml/VOSICapabilities/v1.0">' + inside + b"</v:capabilities>"
+        )
+        with warnings.catch_warnings():  # pyvo knows neither parameters of interfaces nor registries
+            warnings.simplefilter("ignore")
+            items = vosi.parse_capabilities(io.BytesIO(body)) if inside else ()
+        for item in items:
+            found[ivoid, item.standardid] = type(item).__name__, {way.accessurls[0].content for way in item.interfaces}
+    assert found["ivo://tycho.example/__system__/tap/run", "ivo://ivoa.net/std/TAP"] == ("TableAccess", {f"{BASE}/tap"})
+    assert found["ivo://idoc.d2s/corot/bright", "ivo://ivoa.net/std/TAP#aux"] == ("Capability", {f"{BASE}/tap"})
+    assert found["ivo://tycho.example/images/main/sia2", "ivo://ivoa.net/std/SIA#query-2.0"][1] == {
+        f"{BASE}/sia2/images.main"
+    }
 
 
 def test_a_site_without_contact(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from hven.descriptor._data_sets import wrong_ids
 from hven.descriptor._loading import check, checked, load, load_standard
 from hven.descriptor._old_queries import wrong_paths
+from hven.descriptor._registry_keys import claimed
 from hven.descriptor._schema import schema
 from hven.descriptor._text_editing import read_texts, with_texts
 
 __all__ = [
     "check",
     "checked",
+    "claimed",
     "load",
     "load_standard",
     "read_texts",

@@ -1,13 +1,13 @@
 """Keys of the records in registries: identifiers that a centre keeps, other addresses, relations; and what records need that a descriptor lacks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from hven.descriptor.value_schema import Faults, Fields, Keys, Many, Needed, Text
 from hven.descriptor.written import Written
 from hven.model import plugins
-from hven.model.errors import nearest
-from hven.model.resource import Entry, Registration, Related, TableSpec
+from hven.model.errors import Fault, Place, nearest
+from hven.model.resource import Entry, Registration, Related, Resource, TableSpec
 from hven.model.settings import Settings
 
 SIGNS = r"[A-Za-z0-9.\-_!~*'()+=]"
@@ -23,6 +23,7 @@ OLD = {
     "served-by": "IsServedBy",
     "derived-from": "IsDerivedFrom",
 }
+OF_SITE = ("registry", "organisation", "tap", "soda", "hapi", "das2", "hips")  # records that are of no collection
 FORMS = {  # key -> how it must look to stand in a record
     "doi": r"(https?://(dx\.)?doi\.org/|doi:)?10\.\d{4,9}/\S+",
     "reference_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
@@ -207,4 +208,34 @@ def _lacking(fields: Fields, settings: Settings, faults: Faults) -> None:
         faults.warning("registry: nobody answers questions: there is no contact", place, "add 'contact', or contact_name and contact_email to hven.toml")  # fmt: skip
 
 
-__all__ = ["Registry", "registration"]
+def claimed(resources: Iterable[Resource], settings: Settings, others: Sequence[Resource] = ()) -> Iterator[Fault]:
+    """Find identifiers that two records have, of which the later one would be left out.
+
+    Parameters
+    ----------
+    resources
+        Collections of a site.
+    settings
+        Of the site.
+    others
+        Collections before these, of which nothing is told.
+
+    Yields
+    ------
+    faults
+        At the `registry` of the later one.
+    """
+    own = {name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in OF_SITE}  # fmt: skip
+    known = {ident.lower(): f"the site's record {name}" for name, ident in own.items()}
+    for resource in (*others, *resources):
+        said = resource.registration
+        ids = [(said and said.id) or f"ivo://{settings.authority_of(resource.name)}/{resource.name}"]
+        for ident in (*ids, *(one.id for one in (said.services.values() if said else ()) if one.id)):
+            other = known.setdefault(ident.lower(), f"the collection {resource.name}")
+            if other != f"the collection {resource.name}" and resource not in others:
+                place = said.place if said else Place(file=str(resource.path))
+                message = f"registry: {ident} is the id of {other}, too: registries are told of the first one alone"
+                yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
+
+
+__all__ = ["Registry", "claimed", "registration"]

@@ -135,14 +135,19 @@ class _Making:
         catalogue = now.catalogue(ANONYMOUS, around.policies)
         self.schemas = {one.name: one for one in map(_present, catalogue.schemas) if one.tables}
         faces = sorted(around.faces)
-        told = replace(settings, directory=Path(), host="", port=1, workers=1, job_workers=1)  # the others tell of no process
+        told = replace(
+            settings, directory=Path(), host="", port=1, workers=1, job_workers=1
+        )  # the others tell of no process
         ground = _digest(__version__, self._base, repr(told), *faces)
-        self.parts = {
+        parts = {
             name: _digest(ground, *self._made_of(schema))
             for name, schema in self.schemas.items()
             if self._told(name) and not self._unsure(schema)
         }
-        self.parts[SITE] = _digest(ground, *self.parts.values())
+        self.parts = {
+            SITE: _digest(ground, *parts.values()),
+            **parts,
+        }  # the site's own records before others of the same id
 
     def _told(self, name: str) -> bool:
         resource = self._now.resources.get(name)

@@ -121,12 +121,15 @@ def check(
         if name is None
         else []
     )
-    spanning = name is not None and any(spec.spans for one in read for spec in one.tables)
+    spanning = name is not None and any(
+        one.registration is not None or any(spec.spans for spec in one.tables) for one in read
+    )
     others = [
         path for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name and path.stem != name
     ]
-    loaded = (descriptor.checked(path, found)[0] for path in others if spanning)
-    faults += descriptor.wrong_ids(read, [one for one in loaded if one is not None])
+    loaded = [seen for path in others if spanning and (seen := descriptor.checked(path, found)[0]) is not None]
+    faults += descriptor.wrong_ids(read, loaded)
+    faults += descriptor.claimed(read, found, loaded)
     faults += descriptor.wrong_paths(read)
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
