@@ -324,6 +324,18 @@ def test_a_face_brings_its_own(made: Site) -> None:
     assert gone.deleted
 
 
+def test_a_face_that_fails_takes_no_other_away(made: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def fails(*_: object) -> list[Capability]:
+        raise ZeroDivisionError("never mind")
+
+    bad = replace(known()["hapi"], name="bad", capable=fails)
+    around = replace(Surroundings.of(made, ANONYMOUS), faces={**known(), "bad": bad})
+    before = {one.ivoid for one in made.store.registry.page(0, 1_000) if not one.deleted}
+    Records(around).bring()
+    assert {one.ivoid for one in made.store.registry.page(0, 1_000) if not one.deleted} == before
+    assert "the face bad does not say what it can do: never mind" in caplog.text
+
+
 def test_nothing_private(harvester: Client) -> None:
     for prefix in ("ivo_vor", "oai_dc"):
         body = harvester.get("/oai", verb="ListRecords", metadataPrefix=prefix).text

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MJD = 2_400_000.5
 CELLS = 6  # order to which a coverage is told at most, about a degree
+LONG = (
+    40_000  # characters of a coverage; a longer one is told to a coarser order (VODataService 1.2: a few dozens of kB)
+)
 PAIRS = (("em_min", "em_max"), ("spectral_range_min", "spectral_range_max"))  # of ObsCore and EPN-TAP
 ICRS = ("ICRS", "FK5")
 BODY = "pos.bodyrc"
@@ -90,12 +93,16 @@ def _frame(item: Published) -> str | None:
     return "" if system.upper().startswith(ICRS) else None
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=16)  # a table's records have the same
 def _union(texts: tuple[str, ...]) -> str:
     """Unite coverages, to an order at which their text is short."""
     mocs = [sky.Moc.parse(text) for text in texts]
-    ranges = sky.healpix.degrade(sky.healpix.merge(np.concatenate([one.ranges for one in mocs])), CELLS)
-    return str(sky.Moc(ranges, min(CELLS, max(one.order for one in mocs))))
+    ranges, found = sky.healpix.merge(np.concatenate([one.ranges for one in mocs])), ""
+    for order in range(CELLS, 2, -1):
+        found = str(sky.Moc(sky.healpix.degrade(ranges, order), min(order, max(one.order for one in mocs))))
+        if len(found) <= LONG:
+            break
+    return found
 
 
 def _times(item: Published) -> tuple[float, float] | None:

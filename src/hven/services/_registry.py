@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from hven import __version__, adql
 from hven.formats.votable import legal
+from hven.model import plugins
 from hven.model.resource import Entry, Person, Registered, Related, Resource
 from hven.model.table import Schema
 from hven.services import _covered as covered
@@ -102,9 +103,13 @@ class Records:
                 return ()
             known = site.store.registry.made_of()
             making = _Making(self._around, now)
-            changed: dict[str, tuple[str, Sequence[Registered]] | None] = {
-                part: (made, making.records(part)) for part, made in making.parts.items() if known.get(part) != made
-            }
+            changed: dict[str, tuple[str, Sequence[Registered]] | None] = {}
+            for part, made in making.parts.items():
+                if known.get(part) != made:
+                    try:
+                        changed[part] = made, making.records(part)
+                    except Exception:  # a plug-in's fault, or ours: the other records are told all the same
+                        log.exception("registry: the records of %s cannot be made; they stay as they were", part or "the site")  # fmt: skip
             changed |= {part: None for part in known if part not in making.parts and making.gone(part)}
             claimed = site.store.registry.keep(changed) if changed else []
             for ivoid in claimed:
@@ -193,7 +198,7 @@ class _Making:
         served = [Related(kind="IsServedBy", title="TAP", id=tap)] if any(one.offers("tap") for one in schema.tables) else []  # fmt: skip
         capabilities = [
             one for name, face in sorted(self._around.faces.items()) if any(table.offers(name) for table in schema.tables)
-            for one in face.capable(self._around, self._base, schema)
+            for one in self._can(face, schema)
         ]  # fmt: skip
         capabilities = [self._mirrored(one, "tap") if (one.standard_id or "").startswith(TAP) else one for one in capabilities]  # fmt: skip
         items = [item for table in schema.tables if (item := self._now.published.get(table.qualified)) is not None]
@@ -223,6 +228,14 @@ class _Making:
                         key = f"{table.qualified}.{one.name}"
                         own = self._settings.registry.ids.get(key) or entry.id
                         yield _Service(ivoid=own or f"{ivoid}/{_segment(table.name)}/{one.name}", face=one, table=table, entry=entry)  # fmt: skip
+
+    def _can(self, face: Face, schema: Schema | None) -> Sequence[Capability]:
+        """Ask a face what it can do; one that fails can do nothing."""
+        try:
+            return tuple(face.capable(self._around, self._base, schema))
+        except Exception as error:  # noqa: BLE001  (of plug-ins)
+            log.warning("registry: the face %s does not say what it can do: %s, in %s", face.name, error, plugins.blamed(error))  # fmt: skip
+            return ()
 
     def _entry(self, resource: Resource, key: str) -> Entry:
         return (resource.registration.services.get(key) if resource.registration else None) or Entry()
@@ -261,7 +274,7 @@ class _Making:
         for name, face in sorted(self._around.faces.items()):
             capabilities = [
                 self._mirrored(one, name) if one.standard_id in face.standard_ids else one
-                for one in face.capable(self._around, self._base, None)
+                for one in self._can(face, None)
             ]
             if not capabilities or not any(table.offers(name) and face.applies(table) for table in tables):
                 continue
