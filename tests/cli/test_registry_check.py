@@ -31,7 +31,7 @@ def checked(directory: Path, *registries: str, about: str = WHOLE, code: int = 0
 
 
 def test_what_is_right(tmp_path: Path) -> None:
-    said = "{id: corot/bright, services: {main.cone: {id: ivo://IDOC.d2s/a, mirrors: [https://x.org/scs?], test: RA=1&DEC=2&SR=1}, main: m}, also: [doi:10.1/x]}"
+    said = "{id: corot/bright, services: {main.sia-cutouts: c, main.cone: {id: ivo://IDOC.d2s/a, mirrors: [https://x.org/scs?], test: RA=1&DEC=2&SR=1}, main: m}, also: [doi:10.1/x]}"
     assert checked(tmp_path, said, "{}", "{publish: false}") == ["3 descriptors: 0 errors, 0 warnings"]
 
 
@@ -46,6 +46,7 @@ def test_what_is_right(tmp_path: Path) -> None:
         ("{id: ivo:x}", "is no authority of this site; write ivo://AUTHORITY/PATH"),
         ("{id: ivo://idoc}", "it has an empty part"),
         ("{services: {mian.cone: x}}", "there is no table 'mian'; did you mean 'main'?"),
+        ("{services: {main.sia-cut: x}}", "no face is called 'sia-cut'; did you mean 'sia-cutouts'?"),
         ("{services: {main.cine: x}}", "no face is called 'cine'; did you mean 'cone'?"),
         (
             "{services: {main.cone: {mirrors: [ftp://x.org]}}}",

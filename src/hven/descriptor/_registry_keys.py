@@ -162,11 +162,13 @@ def registration(fields: Fields, specs: Sequence[TableSpec], settings: Settings,
 def _known(key: Written, specs: Sequence[TableSpec], faults: Faults) -> None:
     """Check that a record is that of a table, and of a face if it names one."""
     names = [spec.table.name for spec in specs]
-    faces = plugins.names("protocols")
+    faces = [*plugins.names("protocols")]
     table, face = (str(key), "") if str(key) in names else str(key).rpartition(".")[::2]
     if table not in names:
         faults.error(f"registry.services: there is no table {table or str(key)!r}", key.place, nearest(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}")  # fmt: skip
-    elif face and face not in faces:
+    elif face and face not in faces and (base := face.partition("-")[0]) in faces:
+        faces += [one.name for one in plugins.load("protocols", base).FACE.further]
+    if table in names and face and face not in faces:
         faults.error(f"registry.services: no face is called {face!r}", key.place, nearest(face, faces) or "such as cone, sia, sia2, ssa")  # fmt: skip
 
 
