@@ -160,6 +160,23 @@ class RemoteService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EverywhereSettings:
+    """Which services the form over all EPN-TAP or ObsCore tables asks besides ``[[remote]]``: ``[everywhere]``."""
+
+    registry: str | None = setting(
+        None,
+        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are asked too: http://reg.example.org/tap; or the collection of this site that is one: rr; without it nobody is asked",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
+        example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
+    )
+    most: int = setting(100, "tables of it that are asked at most", ge=1, le=1000)
+    hours: float = setting(24.0, "hours that its list is kept", gt=0, le=8760)
+    seconds: float = setting(
+        10.0, "seconds that each of them may take; what has not come then is told as missing", gt=0, le=60
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLimits:
     """What one query may use."""
 

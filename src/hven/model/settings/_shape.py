@@ -18,6 +18,7 @@ from hven.model.settings._sections import (
     URL,
     AlertSettings,
     Alias,
+    EverywhereSettings,
     FarFiles,
     HealthSettings,
     IdentityProvider,
@@ -172,6 +173,9 @@ class Settings:
     remote: tuple[RemoteService, ...] = setting(
         (),
         "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere",
+    )
+    everywhere: EverywhereSettings = setting(
+        EverywhereSettings, "which services a registry lists that the form over all EPN-TAP or ObsCore tables asks, too"
     )
     defaults: Mapping[str, Any] = setting(dict, "merged below every descriptor")
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = setting(

@@ -5,39 +5,51 @@ Each table is asked on its own, at once with the others and within a time; whate
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hven import query
 from hven.adql import tree
 from hven.adql.text import write
+from hven.descriptor import load_standard
 from hven.model import Cache, plugins
 from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError, joined, say
+from hven.model.settings import RemoteService
+from hven.model.table import Table, dated
 from hven.portal import conditions as epn
 from hven.portal._explore import facets
 from hven.portal._explore.facets import Choice
 from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import Search, read, ref
+from hven.portal._explore.service_list import Lists
+from hven.site.auth import ANONYMOUS
 from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from hven.model.settings import RemoteService, Settings
-    from hven.model.table import Column, Table
+    from hven.model.settings import Settings
+    from hven.model.table import Column
     from hven.portal._explore.facets import Facet
     from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.service_list import Listed
     from hven.site import Site
 
 TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
 KINDS = tuple(TITLES)
+STANDARDS = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
 SECONDS = 10.0  # for all tables together
+REGISTRY = 60.0  # for the list of a registry
 AT_ONCE = 12  # tables that a process asks at once, for all readers
 EACH = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
 FOUND = 1000  # tables elsewhere whose columns are remembered
@@ -89,12 +101,13 @@ EXAMPLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A table to ask; `service` is None for one of this site."""
+    """A table to ask; `service` is None for one of this site, `listed` is what a registry says of it."""
 
     name: str
     title: str
     service: RemoteService | None = None
     table: Table | None = None
+    listed: Listed | None = None
 
     @property
     def key(self) -> str:
@@ -129,6 +142,14 @@ class Told:
     keys: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=2)
+def standard(kind: str) -> Table:
+    """Return the table of the standard: what the form may ask for."""
+    table = dated(load_standard(STANDARDS[kind]).tables[0].table)
+    names = {column.name for column in table.columns}
+    return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
+
+
 def kind_of(table: Table) -> str:
     """Return of which kind a table is: ``epn``, ``obscore``, or nothing."""
     name = table.name.lower()
@@ -150,7 +171,51 @@ def targets(kind: str, asking: Asking, tables: Sequence[Table]) -> list[Target]:
             found += [
                 Target(name=name, title=service.title or service.name, service=service) for name in service.tables
             ]
+    said = {(one.service.url.rstrip("/"), one.name) for one in found if one.service is not None}
+    for one in listed(kind, asking):
+        (name,) = one.service.tables
+        if (one.service.url, name) not in said:
+            found.append(Target(name=name, title=one.service.title or name, service=one.service, listed=one))
     return found
+
+
+def listed(kind: str, asking: Asking) -> list[Listed]:
+    """List the tables elsewhere that the registry of the site names, without those of this site."""
+    settings = asking.site.settings
+    said = settings.everywhere
+    if said.registry is None:
+        return []
+    known = lists(asking.site)
+    found = known.of(kind, lambda adql: _registry(adql, asking), seconds=said.hours * 3600, most=said.most)
+    own = (settings.url or "").rstrip("/")
+    return [
+        replace(one, service=replace(one.service, seconds=said.seconds))
+        for one in found
+        if not own or not one.service.url.startswith(f"{own}/")
+    ]
+
+
+def lists(site: Site) -> Lists:
+    """Return what the registry of the site listed."""
+    name = hashlib.sha256((site.settings.everywhere.registry or "").encode()).hexdigest()[:12]
+    found: Lists = site.kept(_lists, site.settings.var / "services" / name)
+    return found
+
+
+def _lists(file: Path) -> Lists:
+    return Lists(file=file)
+
+
+def _registry(adql: str, asking: Asking) -> list[dict[str, Any]]:
+    """Ask the registry: a service elsewhere, or a collection of this site as everybody sees it."""
+    settings = asking.site.settings
+    name = settings.everywhere.registry or ""
+    if not name.startswith(("http://", "https://")):
+        text = adql.replace("rr.", f"{name}.")
+        with query.run(text, ANONYMOUS, site=asking.site) as result:
+            return [row for batch in result.batches() for row in batch.to_pylist()]
+    service = RemoteService(name="registry", url=name)
+    return list(_remote(service, adql, settings, REGISTRY)[0].to_pylist())
 
 
 def ask_all(chosen: Sequence[Target], ask: Callable[[Target], Told], *, seconds: float = SECONDS) -> list[Told]:
@@ -189,6 +254,8 @@ def ask(
     begun = time.monotonic()
     adql = ""
     try:
+        if target.listed is not None and not target.listed.may_have(read(pairs, standard(kind))):
+            return Told(target=target, status="other", message="its coverage in the registry has nothing of this")
         table = target.table or _elsewhere(target, kind, asking.site, seconds)
         search = read(pairs, table)
         if search.faults:

@@ -6,7 +6,6 @@ Without scripts the page comes when all have answered, or their time is over (``
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,11 +13,10 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven.descriptor import load_standard
 from hven.model.errors import NotFound, ParamError, UserError, say
-from hven.model.table import Table, dated
 from hven.portal._explore import fields, names, read
 from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.global_search import STANDARDS, standard
 from hven.portal._explore.search import NEAR
 from hven.portal._pages import SWITCHES
 from hven.portal._pages.texts import texts
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.model.table import Table
     from hven.portal._explore import Search
     from hven.portal._explore.global_search import Target, Told
     from hven.portal._explore.page_queries import Asking
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 OF, WAIT = "_of", "_wait"
 QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
-STANDARDS = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
 TITLES = everywhere.TITLES
 PICTURE = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 
@@ -74,14 +72,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route("/search/{kind}/facets", json_page(offers, around)),
         Route("/search/{kind}", page(whole, around)),
     ]
-
-
-@lru_cache(maxsize=2)
-def standard(kind: str) -> Table:
-    """Return the table of the standard: what the form may ask for."""
-    table = dated(load_standard(STANDARDS[kind]).tables[0].table)
-    names = {column.name for column in table.columns}
-    return table.having(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
 
 
 def _kind(state: Asked) -> str:
@@ -198,6 +188,7 @@ def _page(state: Asked) -> Page:
         "answer": found_rows.rows(list(told.values()), kind, STANDARDS[kind], state) if asked else None,
         "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
         "shown": shown not in {"", "*"},
+        "unlisted": state.told(everywhere.lists(road.site).fault) if road.site.settings.everywhere.registry else "",
         "other": "obscore" if kind == "epn" else "epn",
         "other_title": TITLES["obscore" if kind == "epn" else "epn"],
     }
