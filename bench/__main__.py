@@ -31,6 +31,7 @@ GROUPS = (
     "overload",
     "rights",
     "registry",
+    "regtap",
 )
 
 
