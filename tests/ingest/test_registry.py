@@ -281,3 +281,62 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
             assert sorted(done.stdout.split()) == ["ivo://example/mars", "ivo://example/tap"]
         finally:
             pyvo.registry.choose_RegTAP_service("http://reg.g-vo.org/tap")
+
+
+@pytest.mark.xdist_group("registry")
+def test_our_own_publishing_registry_is_harvested(tmp_path: Path) -> None:
+    """What `/oai` of a site says is what a registry knows of it: its service, its table, and that this is served by that."""
+    publisher = tmp_path / "publisher"
+    folder = publisher / "collections/stars"
+    folder.mkdir(parents=True)
+    (publisher / "hven.toml").write_text(
+        "title = 'Uraniborg'\nauthority = 'tycho.example'\ncontact_email = 'vo@tycho.example'\ncontact_name = 'Sophie'\n"
+    )
+    (folder / "rows.csv").write_text("id,ra,dec\na,10,20\nb,11,21\n")
+    (folder / "stars.yaml").write_text(
+        """
+collection: stars
+title: Stars of Tycho
+description: Where they were
+subjects: [solar-physics]
+creators: ["Brahe, T."]
+contact: {name: Sophie, email: sophie@tycho.example}
+licence: CC-BY-4.0
+created: 2016-03-30
+tables:
+  main:
+    title: The stars
+    source: rows.csv
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+"""
+    )
+    with Site(settings.load(publisher)) as made:
+        ingest(made, "stars")
+    ours = tmp_path / "registry"
+    with hven_serving(publisher) as server:
+        described(ours, f"{server.url}/oai")
+        with Site(settings.load(ours)) as found:
+            ingest(found, "rr")
+            services = dict(
+                rows(
+                    found,
+                    "SELECT standard_id, access_url FROM rr.capability NATURAL JOIN rr.interface WHERE intf_role = 'std'",
+                )
+            )
+            assert services["ivo://ivoa.net/std/tap"] == f"{server.url}/tap"
+            assert services["ivo://ivoa.net/std/conesearch"].startswith(f"{server.url}/cone/stars.main")
+            assert ("Stars of Tycho",) in rows(found, "SELECT res_title FROM rr.resource")
+            assert rows(found, "SELECT COUNT(*) FROM rr.tap_table WHERE table_name = 'stars.main'") == [(1,)]
+            assert {("ra",), ("dec",), ("id",)} <= set(
+                rows(found, "SELECT DISTINCT name FROM rr.table_column WHERE unit = 'deg' OR ucd LIKE 'meta.id%'")
+            )
+            assert {kind for (kind,) in rows(found, "SELECT res_type FROM rr.resource")} >= {
+                "vg:authority",
+                "vg:registry",
+                "vr:organisation",
+            }
