@@ -243,6 +243,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/search.json": ["", "q=zqembargo"],
     "/search/suggest": ["", *(f"q={word}" for word in ("zqembargo", "zqcalib", "idzqcarl", "carl"))],
     "/search/{kind}": ["", "target_name=*zq*", "q=zqembargo"],
+    "/search/{kind}/places": ["", "target_name=*zq*", "_of=here"],
     "/search/{kind}/picture": ["", "url=http://127.0.0.1:1/zqembargo.png&sign=0"],
     "/search/{kind}/ask": ["", "_of=here", "_of=here&_wait=1&_WAIT=1", "_of=here&target_name=*zq*"],
     "/search/{kind}/facets": ["", "_of=here", "_of=target_name", "_of=target_name&_like=zq"],

@@ -79,7 +79,8 @@ class Detail {
   }
 
   async show() {
-    const key = this.workspace.selection.chosen;
+    const { chosen } = this.workspace.selection;
+    const key = chosen?.startsWith("[") ? chosen : null; // maps of several tables name them, too: who lists them finds the table
     clearTimeout(this.waiting); // of a row that this one overtakes
     this.here = this.surroundings.here = table(this.box); // rows of several tables may stand on a page
     if (!key) {

@@ -22,6 +22,10 @@ export class FoundRows {
       if (event.key === "Escape") this.far.hidden = true;
     });
     workspace.on("step", (event) => this.step(event.step));
+    workspace.selection.on("change", ({ name }) => {
+      const key = workspace.selection.chosen ?? "";
+      if (name === "chosen" && key && !key.startsWith("[")) this.placed(key);
+    });
     for (const line of this.lines()) line.tabIndex = 0;
     this.body.addEventListener("keydown", (event) => {
       const line = target(event).closest("tr");
@@ -64,6 +68,7 @@ export class FoundRows {
     const line = make("tr", { tabIndex: 0 });
     Object.assign(line.dataset, { of: row.key, at: row.table, row: row.row });
     const shot = make("td", { className: "thumbnail" });
+    if (row.picture) delete this.box.dataset.plain;
     if (row.picture) shot.append(make("img", { src: row.picture, alt: "", loading: "lazy" }));
     const from = row.url ? make("a", { href: row.url, textContent: row.from }) : row.from;
     line.append(shot, make("td", { title: row.key }, from));
@@ -83,6 +88,33 @@ export class FoundRows {
     if (line && !at.closest("a, button")) this.open(line);
   }
 
+  /**
+   * Open a row that was chosen on the map: there it is known by its table and its key; of one elsewhere there is what the list has.
+   * @param {string} place
+   */
+  placed(place) {
+    const [of] = place.split(" ", 1);
+    const key = place.slice(of.length + 1);
+    const lines = this.lines().filter((line) => line.dataset.of === of);
+    const line = lines.find((one, at) => (key.startsWith("#") ? `#${at}` === key : one.dataset.row === key));
+    if (line) return this.open(line);
+    const at = lines[0]?.dataset.at;
+    if (at && key.startsWith("[")) this.show(at, key);
+  }
+
+  /**
+   * @param {string} at
+   * @param {string} key
+   */
+  show(at, key) {
+    const { selection } = this.workspace;
+    this.far.hidden = true;
+    const wrapper = this.panel.parentElement;
+    if (wrapper) wrapper.dataset.here = at;
+    selection.set("chosen", null);
+    selection.set("chosen", key);
+  }
+
   /** @param {HTMLTableRowElement} line */
   open(line) {
     const { selection } = this.workspace;
@@ -93,11 +125,7 @@ export class FoundRows {
       selection.set("chosen", null);
       return this.tell(line);
     }
-    this.far.hidden = true;
-    const wrapper = this.panel.parentElement;
-    if (wrapper) wrapper.dataset.here = at;
-    selection.set("chosen", null);
-    selection.set("chosen", row);
+    this.show(at, row);
   }
 
   /** @param {number} by */

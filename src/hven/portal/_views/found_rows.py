@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 PICTURE = "thumbnail_url"
 
 
-def rows(told: Sequence[Told], kind: str, standard: str, state: Asked) -> dict[str, Any]:
+def rows(told: Sequence[Told], kind: str, standard: str, state: Asked, *, alone: bool = False) -> dict[str, Any]:
     """Join the rows of several tables under the columns that any of them has, in the order of the standard; what a table has not is empty.
 
     Parameters
     ----------
     standard
         Full name of the tables' standard.
+    alone
+        One of them is looked at alone.
     """
     given = [one for one in told if one.found is not None and one.found.num_rows]
     there = {column.name for one in given for column in one.columns}
@@ -63,7 +65,7 @@ def rows(told: Sequence[Told], kind: str, standard: str, state: Asked) -> dict[s
     return {
         "columns": [heads[name] for name in names],
         "rows": made,
-        "most": everywhere.ROWS if len(given) == 1 else everywhere.SHARE,
+        "most": everywhere.ROWS if alone else everywhere.SHARE,
         "pictured": any(one["picture"] for one in made),
     }
 

@@ -20,11 +20,12 @@ from hven.portal._explore.global_search import STANDARDS, standard
 from hven.portal._explore.search import NEAR
 from hven.portal._pages import SWITCHES
 from hven.portal._pages.texts import texts
-from hven.portal._views import far_pictures, found_rows
+from hven.portal._views import far_pictures, found_places, found_rows
 from hven.portal._views.form import chips, form
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, refused
 from hven.portal._views.table_page import asking, said
+from hven.portal._views.workspace import mapping
 from hven.query import resolver
 from hven.services.face import careful
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 OF, WAIT = "_of", "_wait"
+MAPS = ("_view_at", "_c", "_map")  # of the map alone
 QUICK = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
 TITLES = everywhere.TITLES
 PICTURE = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -53,6 +55,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def one(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(_one, state)
+
+    async def where(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(_places, state)
 
     async def offers(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(_values, state)
@@ -69,8 +74,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [
         Route("/search/{kind}/picture", careful(picture, refused(around, scripted=True))),
         Route("/search/{kind}/ask", json_page(one, around)),
+        Route("/search/{kind}/places", json_page(where, around)),
         Route("/search/{kind}/facets", json_page(offers, around)),
-        Route("/search/{kind}", page(whole, around)),
+        Route("/search/{kind}", page(whole, around, guards=mapping(around.site.settings))),
     ]
 
 
@@ -185,8 +191,13 @@ def _page(state: Asked) -> Page:
         "state": urlencode(search.pairs()),
         "adql": adql,
         "adql_url": f"{state.base}/adql?{urlencode({'QUERY': adql})}" if locals_ else "",
-        "answer": found_rows.rows(list(told.values()), kind, STANDARDS[kind], state) if asked else None,
+        "answer": found_rows.rows(list(told.values()), kind, STANDARDS[kind], state, alone=shown not in {"", "*"})
+        if asked
+        else None,
         "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
+        "map": found_places.mapped(kind, search) if asked else "",
+        "has_map": state.request.query_params.get("_map") is not None,
+        "surveys": " ".join(state.around.site.settings.surveys),
         "shown": shown not in {"", "*"},
         "unlisted": state.told(everywhere.lists(road.site).fault) if road.site.settings.everywhere.registry else "",
         "other": "obscore" if kind == "epn" else "epn",
@@ -255,6 +266,21 @@ def _one(state: Asked) -> Page:
     )
     answer = found_rows.rows([told], kind, STANDARDS[kind], state)
     return Page(template="", content={**_line(told, state, search, kind), "answer": answer})
+
+
+def _places(state: Asked) -> Page:
+    """Ask all tables where their rows are, for the map."""
+    kind, road = _kind(state), asking(state)
+    search, sent = _read([(name, value) for name, value in _pairs(state) if name not in MAPS], kind, state)
+    every = everywhere.targets(kind, road, list(state.catalogue.tables()))
+    chosen = [one for one in every if found_places.has_places(one, kind)] if sent else []
+
+    def ask(target: Target) -> Told:
+        columns, seconds = found_places.COLUMNS[kind], _seconds(target, quick=False)
+        return everywhere.ask(target, sent, kind, road, rows=found_places.MOST, columns=columns, seconds=seconds)
+
+    told = everywhere.ask_all(chosen, ask)
+    return Page(template="", content=found_places.places(told, kind, search, state, road))
 
 
 def _values(state: Asked) -> Page:

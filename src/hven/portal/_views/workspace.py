@@ -41,6 +41,7 @@ from hven.site.auth import ANONYMOUS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from hven.model.settings import Settings
     from hven.model.table import Table
     from hven.portal._explore import Search
     from hven.portal._explore.cell_text import Cell, Heading
@@ -56,10 +57,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def workspace(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(lambda: _page(view(state, leave=(strip_data.NOW,)), state))
 
-    settings = around.site.settings
+    return [Route("/collections/{name}/{table}", page(workspace, around, guards=mapping(around.site.settings)))]
+
+
+def mapping(settings: Settings) -> dict[str, Any]:
+    """Return what a page may do that has a map."""
     origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
-    guards = {"styles": True, "workers": True, "connect": HUB, "origins": origins}
-    return [Route("/collections/{name}/{table}", page(workspace, around, guards=guards))]
+    return {"styles": True, "workers": True, "connect": HUB, "origins": origins}
 
 
 def _made(collection: str, state: Asked) -> list[str]:
