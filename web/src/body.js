@@ -13,7 +13,7 @@ import { paint } from "./sheet.js";
 /** @import {Pen} from "./sheet.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const [ROW, CHOSEN, ASKED] = ["#ffb26b", "#ff5a36", "#9df09d"];
+const [ROW, CHOSEN, ASKED] = ["#8fe6ff", "#ff5a36", "#9df09d"]; // on grey ground and on red
 const NEAR = 6; // pixels: a point is as big as that
 const MANY = 300; // boxes: more are drawn fainter
 const WAIT = 350; // milliseconds after a movement

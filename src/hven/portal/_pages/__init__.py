@@ -65,6 +65,7 @@ def pages(language: str = "en") -> Environment:
     found.filters["thousands"] = lambda value: "" if value is None else f"{value:,}".replace(",", sign)
     found.filters["ago"] = partial(ago, words=words)
     found.filters["link"] = link
+    found.filters["told"] = partial(told_in, language)  # before a text is cut or changed
     return found
 
 
