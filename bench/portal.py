@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from bench import finding, sights
+from bench import finding, maps, sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served, timed
 from bench.strips import strips
 
@@ -91,7 +91,10 @@ OF_DUCKDB = {
 
 NEEDS = dict.fromkeys(
     ("playwright", "chromium"),
-    tuple(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),
+    (
+        *(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),
+        "portal.map.moving",
+    ),
 )
 
 
@@ -99,6 +102,9 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     yield from finding.run(only)
     yield from strips(only)
+    yield from maps.run(only=only)
+    if only and only.startswith(("portal.map", "map")):
+        return
     if only and only.startswith(("portal.strip", "strip")):
         return
     made(SITE)
@@ -406,7 +412,7 @@ def _first(tables: list[Any]) -> Any:
 
 def seen(server: Server, only: str) -> Iterator[Journey]:
     """Open pages in Chromium with nothing remembered: bytes over the wire, and first contentful paint."""
-    if only and not any(only in name for name in NEEDS["chromium"]):
+    if only and not any(only in name for name in NEEDS["chromium"] if name != "portal.map.moving"):
         return
     from playwright.sync_api import sync_playwright
 
