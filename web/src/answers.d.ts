@@ -63,8 +63,8 @@ export type Rows = {
   of_rows?: number | null;
 };
 
-/** A file of an observation: the key of its row, where it is, what tells it from the others. */
-export type RowFile = { key: string; href: string; text: string; bytes: number | null };
+/** A file of an observation: the key of its row, where it and its picture are, what tells it from the others. */
+export type RowFile = { key: string; href: string; text: string; bytes: number | null; picture?: string };
 
 /** `/row`: `row` is null if it is no longer there. */
 export type Row = {

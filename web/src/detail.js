@@ -6,7 +6,7 @@ import { header as headerOf } from "./header.js";
 import { size } from "./sizes.js";
 import { Surroundings } from "./surroundings.js";
 import { fill, pictured } from "./table.js";
-/** @import {Cell, Column, Link, Row, Translate, Value} from "./answers.js" */
+/** @import {Cell, Column, Link, Row, RowFile, Translate, Value} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
 class Detail {
@@ -134,7 +134,9 @@ class Detail {
     this.surroundings.show(key);
     this.row = found;
     this.shots = [...links, ...row].filter(shot);
-    this.previews();
+    const several = beside(found.files ?? []);
+    if (several) this.pictures.replaceChildren(several);
+    else this.previews();
   }
 
   /** Nothing is told of a row that is not there. */
@@ -283,6 +285,19 @@ function whole(short, text, t) {
 }
 
 /**
+ * The pictures of all files of an observation side by side, each with what tells it from the others; null where they are one picture.
+ * @param {RowFile[]} files
+ */
+function beside(files) {
+  const shown = files.filter((file) => /^https?:/i.test(file.picture ?? ""));
+  if (new Set(shown.map((file) => file.picture)).size < 2) return null;
+  const figures = shown.map(({ picture: href, text }) =>
+    make("figure", {}, picture({ href, text }), make("figcaption", { className: "soft", textContent: text })),
+  );
+  return make("div", { className: "beside" }, ...figures);
+}
+
+/**
  * What a preview shows, where its link says it.
  * @param {Cell | Link} value
  */
@@ -290,7 +305,7 @@ function caption(value) {
   return "semantics" in value ? value.text : "";
 }
 
-/** @param {Cell | Link} value */
+/** @param {{href?: string, text: string}} value */
 function picture({ href = "", text }) {
   const link = make("a", { href, rel: "noopener" });
   if (!pictured(href)) {

@@ -49,18 +49,20 @@ class Observed:
     columns: tuple[str, ...]
     link: Column | None
     size: Column | None
+    picture: Column | None
     words: tuple[str, ...]
     unnamed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A row of an observation: its key, where its file is (empty: it has none), what tells it from the others, how large it is."""
+    """A row of an observation: its key, where its file and its picture are (empty: it has none), what tells it from the others, how large it is."""
 
     key: str
     address: str
     word: str
     size: int | None = None
+    picture: str = ""
 
 
 def observed(table: Table, asking: Asking) -> Observed | None:
@@ -78,6 +80,7 @@ def observed(table: Table, asking: Asking) -> Observed | None:
         columns=names,
         link=link,
         size=cart.size_of(table),
+        picture=next((one for one in columns.values() if kind_of(one, table) == "picture"), None),
         words=tuple(columns[name].name for name in WORDS if name in columns and columns[name].type.is_string),
         unnamed=item.statistics.get(names[0], {}).get("nulls") != 0,
     )
@@ -142,7 +145,11 @@ def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[l
         )
         names = keyed.column(len(table.primary)).to_pylist()
         wanted = list(dict.fromkeys(name for name in names if name is not None))
-        listed = [*dict.fromkeys([*table.primary, *found.columns, *found.words, *_names(found.link, found.size)])]
+        listed = [
+            *dict.fromkeys(
+                [*table.primary, *found.columns, *found.words, *_names(found.link, found.size, found.picture)]
+            )
+        ]
         among = tree.In(ref(found.columns[0]), tuple(map(tree.Literal, wanted))) if wanted else None
         items = tuple(tree.SelectItem(ref(name)) for name in listed)
         where = tree.conjunction(search.where(), among)
@@ -191,6 +198,7 @@ def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed) -> li
             address=link if link.startswith(WEB) else "",
             word=word,
             size=_bytes(row, found.size),
+            picture="" if found.picture is None else str(row[found.picture.name] or ""),
         )
         for (key, row), link, word in zip(group, links, words, strict=True)
     ]

@@ -78,4 +78,5 @@ def lines(seen: View) -> Lines:
 
 def told(file: observation_lines.File) -> dict[str, Any]:
     """Return a file as JSON has it."""
-    return {"key": file.key, "href": file.address, "text": file.word, "bytes": file.size}
+    picture = {"picture": file.picture} if file.picture else {}
+    return {"key": file.key, "href": file.address, "text": file.word, "bytes": file.size, **picture}
