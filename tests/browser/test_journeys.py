@@ -490,12 +490,17 @@ def test_the_first_page_and_its_tree(tab: Tab) -> None:
 
 
 def test_home_collection_form_and_rows_without_scripts(still: Tab) -> None:
-    previewed(still)
+    pictures = previewed(still)
     page = still.go("/")
     still.press("main a:has-text('OMEGA data cubes')")
     assert page.inner_text("h1") == "OMEGA data cubes (L2)"
     still.press("main a[href$='/collections/omega/epn_core']")
     assert page.locator("tbody tr").count() == 50
+    page.locator("tbody tr td img").first.scroll_into_view_if_needed()
+    assert page.locator("tbody tr td img").count() == 50
+    assert any(page.locator("tbody tr td img").first.get_attribute("src") == one for one in pictures), (
+        "rows show theirs"
+    )
     for field, text in ((LS[0], "350"), (LS[1], "10"), (SOUTH, "-60")):
         opened(page, field)
         page.fill(field, text)

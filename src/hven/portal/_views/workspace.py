@@ -6,7 +6,7 @@ Drawn on the server, with links and forms that work without JavaScript; scripts 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -14,7 +14,8 @@ from starlette.routing import Route
 from hven.portal import panes
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.cell_text import Cell, cells, headings
+from hven.portal._explore.collection_looks import origin_shown
 from hven.portal._explore.column_labels import NAMES, RAW
 from hven.portal._explore.column_pairs import Pair, joined, pairs, places
 from hven.portal._explore.constant_columns import constant, untelling, without
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Table
     from hven.portal._explore import Search
-    from hven.portal._explore.cell_text import Cell, Heading
+    from hven.portal._explore.cell_text import Heading
     from hven.services.face import Surroundings
 
 ROWS = 50  # of the first page
@@ -113,6 +114,7 @@ def _page(seen: View, state: Asked) -> Page:
         "headline": _headline(seen.table, None if resource is None else resource.title, seen.name),
         "headings": heads,
         "rows": list(zip(found.keys, side, strict=True)),
+        "stills": _stills(side, state),
         "row": _row(seen),
         "files": None,
         "of_rows": None,
@@ -181,6 +183,14 @@ def _page(seen: View, state: Asked) -> Page:
         "rows_url": f"{content['here']}/rows?{search.address()}",
     }
     return Page(template="workspace.html", content=content, twin=twin)
+
+
+def _stills(rows: list[list[Any]], state: Asked) -> list[str]:
+    """List the pictures that a page without scripts may show: of this site, and of origins that it names."""
+    own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
+    may = origin_shown(state.around.site.settings.origins, own)
+    known = [cell.href for row in rows for cell in row if isinstance(cell, Cell) and cell.picture and cell.href]
+    return [href for href in dict.fromkeys(known) if may(href)]
 
 
 def _releases(name: str, seen: View, state: Asked) -> list[dict[str, Any]]:
