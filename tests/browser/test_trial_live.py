@@ -43,7 +43,7 @@ def test_a_file_is_dropped(olga: Tab, tmp_path: Path) -> None:
     page.click("a[href$='/trial']")
     page.set_input_files("[name=file]", tmp_path / "stars.csv")
     olga.press("main form button")
-    assert page.locator("[role=status]").inner_text() == "Le premier descripteur est sans défaut."
+    assert page.locator("main [role=status]").inner_text() == "Le premier descripteur est sans défaut."
     rows = page.locator("table.faces tbody tr")
     served = {row.locator("td").first.inner_text() for row in rows.all() if "le sert" in row.inner_text()}
     assert any("TAP" in name for name in served)

@@ -165,7 +165,7 @@ def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client
     assert lines["one.epn_core"]["rows"] == 20
     seen = [row["from"] for row in told["answer"]["rows"]]
     assert {"good", *ODD, "one.epn_core", "two.epn_core"} == set(seen), "and their rows are shown"
-    assert seen.count("many") == everywhere.ROWS
+    assert seen.count("many") == everywhere.SHARE
     page = asked.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*")
     assert page.status == 200
     assert "<i>x" not in page.text

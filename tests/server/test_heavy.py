@@ -26,7 +26,7 @@ def take():
     file = Path(__file__).with_name("ballast")
     while not (file.exists() and any(one.name == "hven-ceiling" for one in threading.enumerate())):
         time.sleep(0.05)
-    sys.modules["hven.query.memory"].STUBBORN = 1.0  # seconds, where a server has ten
+    sys.modules["hven.query.memory"].STUBBORN = 4.0  # seconds, where a server has ten
     global held
     held = b"x" * int(file.read_text())
     file.unlink()

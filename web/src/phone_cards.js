@@ -2,7 +2,7 @@
 
 export const NARROW = "(max-width: 600px)";
 const SHOWN = 7; // columns of a card
-const LINE = 38; // pixels of a label with its value; of what is around them, with the name; of files
+const LINE = 42; // pixels of a label with its value; of what is around them, with the name; of files
 const AROUND = 40;
 const FILES = 30;
 

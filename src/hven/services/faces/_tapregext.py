@@ -10,7 +10,7 @@ from hven.adql.functions import NAMED, QUERY
 from hven.query import resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from hven.model.settings import Settings
 
@@ -24,24 +24,21 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ivo://ivoa.net/std/tapregext#features-adql-conditional", ("COALESCE",)),
     ("ivo://ivoa.net/std/tapregext#features-adql-unit", ("IN_UNIT",)),
     ("ivo://ivoa.net/std/tapregext#features-adql-offset", ("OFFSET",)),
-    (
-        "ivo://org.gavo.dc/std/exts#extra-adql-keywords",
-        ("MOC",),
-    ),  # what pyvo looks for before it searches registries by place
 )
-
+#: What pyvo looks for before it searches a registry by place; of no service else, for validators do not know it.
+REGISTRY, KEYWORDS = "rr.stc_spatial", ("ivo://org.gavo.dc/std/exts#extra-adql-keywords", ("MOC",))
 
 # table -> the data model that it is of
 MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}
 
 
-def table_access(settings: Settings, tables: Iterable[str] = ()) -> str:
+def table_access(settings: Settings, tables: Collection[str] = ()) -> str:
     """Write the elements of ``tr:TableAccess`` after its interface; `tables` are the names of those that the reader sees."""
     limits, jobs = settings.limits, settings.jobs
     keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
     return (
         f"{''.join(f'<dataModel ivo-id={quoteattr(MODELS[name][0])}>{MODELS[name][1]}</dataModel>' for name in tables if name in MODELS)}"
-        f"{_language(settings)}{''.join(_formats())}{_upload_methods(limits.upload)}"
+        f"{_language(settings, REGISTRY in tables)}{''.join(_formats())}{_upload_methods(limits.upload)}"
         f"<retentionPeriod><default>{keep}</default><hard>{keep_hard}</hard></retentionPeriod>"
         f"<executionDuration><default>{jobs.seconds}</default><hard>{jobs.seconds_hard}</hard></executionDuration>"
         f"{_output_limits(settings)}{_upload_limit(limits.upload)}"
@@ -84,7 +81,7 @@ def _upload_limit(limit: int) -> str:
     )
 
 
-def _language(settings: Settings) -> str:
+def _language(settings: Settings, registry: bool) -> str:
     named = tuple(NAMED.values()) if resolver.offered(settings) else ()
     udfs = _features(
         f"{REG}#features-udf", [(form, entry.doc) for entry in (*QUERY.udfs, *named) for form in entry.declared]
@@ -92,7 +89,10 @@ def _language(settings: Settings) -> str:
     geometry = _features(
         f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"]
     )
-    others = "".join(_features(kind, [(form, None) for form in forms]) for kind, forms in FEATURES)
+    others = "".join(
+        _features(kind, [(form, None) for form in forms])
+        for kind, forms in (*FEATURES, *([KEYWORDS] if registry else []))
+    )
     return (
         "<language><name>ADQL</name>"
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
