@@ -48,4 +48,4 @@ def test_the_entry_for_the_list_of_hapi_servers(tmp_path: Path) -> None:
     assert entry["dataTest"]["query"] == {"dataset": "goes_xrs", "start": "2003-10-28T00:59:59.999999Z", "stop": "2003-10-28T01:06:40.000000Z", "parameters": "flux"}  # fmt: skip
     line = hven("register", "--hapi", "--line", "--site", str(tmp_path)).stdout.strip()
     assert line.split(", ") == ["https://vo.example/hapi", "Observatory", "vo.example", "Ada", "a@b.example"]
-    assert "--hapi" in hven("register", "--site", str(tmp_path), code=2).stderr
+    assert "--hapi" in hven("register", "--line", "--site", str(tmp_path), code=2).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from hven.site import Site
 from hven.site.auth import ANONYMOUS
 from oai_world import OaiWorld, resource, service, tables
 from page_world import serving
-from running import program
+from running import hven, program
 from running import serving as hven_serving
 from shared import shared
 
@@ -340,3 +341,10 @@ tables:
                 "vg:registry",
                 "vr:organisation",
             }
+        with hven_serving(ours) as registry:
+            asks = ["register", "--harvested", "--at", f"{registry.url}/tap", "--site", publisher]
+            told = json.loads(hven(*asks, "--json").stdout)
+            assert (told["harvested"], told["lacking"], told["others"]) == (told["records"], [], [])
+            assert told["records"] >= 6
+            (publisher / "hven.toml").write_text((publisher / "hven.toml").read_text() + "[registry]\nauthorities = ['later.example']\n")  # fmt: skip
+            assert "not there: ivo://later.example\n" in hven(*asks, code=1).stdout

@@ -43,16 +43,18 @@ TAP = "ivo://ivoa.net/std/TAP"
 PAGE = 200  # records that one answer has
 SUBJECTS = ("virtual-observatories", "astronomy-databases")  # of the UAT, for what has none of its own
 LARGE = 5_000  # columns of the tables of a service from which on its record names the tables alone
+MAIL = re.compile(r"\S+@(\S+\.)+\S+")  # as the schema of OAI-PMH has it
 SHORT = 16  # characters of a short name
 # licences whose names are those of SPDX, and so have an address
 SPDX = re.compile(r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*")
 _NO_URI = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?@!$&'()*+,;=%#]+")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
+RI = "http://www.ivoa.net/xml/RegistryInterface/v1.0"
 NAMESPACES = " ".join(
     f'xmlns:{prefix}="{space}"'
     for prefix, space in {
-        "ri": "http://www.ivoa.net/xml/RegistryInterface/v1.0", "vr": "http://www.ivoa.net/xml/VOResource/v1.0",
+        "ri": RI, "vr": "http://www.ivoa.net/xml/VOResource/v1.0",
         "vs": "http://www.ivoa.net/xml/VODataService/v1.1", "vg": "http://www.ivoa.net/xml/VORegistry/v1.0",
         "xsi": "http://www.w3.org/2001/XMLSchema-instance",
     }.items()
@@ -116,6 +118,41 @@ class Records:
                 log.warning("registry: another record has the id %s already; this one is left out", ivoid)
             self._seen = (now.version, site.settings) if not claimed else None
         return claimed
+
+
+def drafts(around: Surroundings) -> dict[str, list[Registered]]:
+    """Make all records as they would be told now, by the part: a collection; empty: the site. Nothing is told by it.
+
+    Parameters
+    ----------
+    around
+        The site, and its faces.
+    """
+    making, known = _Making(around, around.site.current()), around.site.store.registry
+    return {part: [_told_before(one, known.one(one.ivoid)) for one in making.records(part)] for part in making.parts}
+
+
+def _told_before(one: Registered, before: Registered | None) -> Registered:
+    """Return a record with the dates that it has, if it was told: when it changed only where nothing of it differs."""
+    if before is None:
+        return one
+    same = (before.kind, before.body, before.deleted) == (one.kind, one.body, False)
+    return replace(one, created=one.created or before.created, changed=before.changed if same else "")
+
+
+def document(one: Registered) -> str:
+    """Write a record as VOResource (``ivo_vor``).
+
+    Parameters
+    ----------
+    one
+        The record; what was not told yet has the dates of this moment.
+    """
+    now = vosi.iso(datetime.now(UTC)) if not (one.created and one.changed) else ""
+    return (
+        f'<ri:Resource xmlns="" {NAMESPACES} xsi:schemaLocation="{RI} {RI}" xsi:type="{one.kind}" created="{one.created or now}" '
+        f'updated="{one.changed or now}" status="active">{one.body}</ri:Resource>'
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -503,4 +540,4 @@ def _tableset(tables: Schema | Sequence[Schema] | None) -> str:
     return f"<tableset>{inside}</tableset>" if inside else ""
 
 
-__all__ = ["NAMESPACES", "PAGE", "Records", "harvested"]
+__all__ = ["MAIL", "PAGE", "RI", "Records", "document", "drafts", "harvested"]

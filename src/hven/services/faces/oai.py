@@ -20,7 +20,7 @@ from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound, ParamError
 from hven.services import _vosi as vosi
-from hven.services._registry import NAMESPACES, PAGE, Records, harvested
+from hven.services._registry import MAIL, PAGE, RI, Records, document, harvested
 from hven.services.errors import PLAIN
 from hven.services.face import Face, Surroundings, route
 
@@ -46,10 +46,10 @@ VERBS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "ListIdentifiers": (frozenset({"metadataPrefix"}), frozenset({"from", "until", "set", "resumptionToken"})),
     "ListRecords": (frozenset({"metadataPrefix"}), frozenset({"from", "until", "set", "resumptionToken"})),
 }
-DC, RI = "http://www.openarchives.org/OAI/2.0/oai_dc/", "http://www.ivoa.net/xml/RegistryInterface/v1.0"
+DC = "http://www.openarchives.org/OAI/2.0/oai_dc/"
 # prefix -> namespace, schema
 FORMATS = {
-    "ivo_vor": (RI, "http://www.ivoa.net/xml/RegistryInterface/v1.0"),
+    "ivo_vor": (RI, RI),
     "oai_dc": (DC, "http://www.openarchives.org/OAI/2.0/oai_dc.xsd"),
 }
 HEAD = (
@@ -57,7 +57,6 @@ HEAD = (
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
     'xsi:schemaLocation="http://www.openarchives.org/OAI/2.0/ http://www.openarchives.org/OAI/2.0/OAI-PMH.xsd">'
 )
-MAIL = re.compile(r"\S+@(\S+\.)+\S+")  # as the schema of OAI-PMH has it
 DAY, SECOND = r"\d{4}-\d\d-\d\d", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 NAME = r"[A-Za-z0-9\-_.!~*'()]+"  # of formats and sets
 
@@ -263,13 +262,12 @@ def _record(one: Registered, prefix: str) -> str:
 
 
 def _metadata(one: Registered, prefix: str) -> str:
+    if prefix == "ivo_vor":
+        return document(one)
     space, schema = FORMATS[prefix]
     where = f'xsi:schemaLocation="{space} {schema}"'
-    if prefix == "oai_dc":
-        return f'<oai_dc:dc xmlns:oai_dc="{DC}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>{one.dublin}</oai_dc:dc>'
     return (
-        f'<ri:Resource xmlns="" {NAMESPACES} {where} xsi:type="{one.kind}" created="{one.created}" updated="{one.changed}" status="active">'
-        f"{one.body}</ri:Resource>"
+        f'<oai_dc:dc xmlns:oai_dc="{DC}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>{one.dublin}</oai_dc:dc>'
     )
 
 

@@ -1,0 +1,281 @@
+"""`hven register`: what validators of registries would say, with the line to mend; the records; what hven.toml lacks."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from hven.app import _cli as cli
+from hven.app._cli.enrolment import with_lines
+from hven.ingest import ingest
+from hven.model import settings
+from hven.model.errors import UserError
+from hven.model.resource import Registered
+from hven.services import registering
+from hven.services._registry import Records, document
+from hven.services.face import Surroundings, known
+from hven.site import Site
+from hven.site.auth import ANONYMOUS
+from running import hven
+
+TOML = """\
+authority = "tycho.example"
+public_url = "https://vo.tycho.example/hven"
+contact_email = "vo@tycho.example"
+
+[registry]
+organisation = "Uraniborg"
+"""
+WHOLE = """\
+collection: stars
+title: Stars of Tycho
+description: Where they were
+subjects: [solar-physics]
+creators: ["Brahe, T."]
+licence: CC-BY-4.0
+waveband: [Optical]
+created: 2016-03-30
+registry: {id: tycho/stars}
+tables:
+  main:
+    description: All of them
+    source: rows.csv
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("register")
+    folder = home / "collections/stars"
+    folder.mkdir(parents=True)
+    (home / "hven.toml").write_text(TOML)
+    (folder / "rows.csv").write_text("id,ra,dec\na,10,5\nb,200,-40\n")
+    (folder / "stars.yaml").write_text(WHOLE)
+    with Site(settings.load(home), watch=False) as site:
+        ingest(site, "stars")
+    return home
+
+
+@pytest.fixture
+def written(directory: Path) -> Iterator[tuple[Path, Path]]:
+    """The two files, which are as they were after the test."""
+    descriptor = directory / "collections/stars/stars.yaml"
+    yield directory / "hven.toml", descriptor
+    (directory / "hven.toml").write_text(TOML)
+    descriptor.write_text(WHOLE)
+
+
+def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
+    def told() -> list[Registered]:
+        with Site(settings.load(directory), watch=False) as site:
+            return site.store.registry.page(0, 100)
+
+    before = told()
+    assert re.fullmatch(
+        r"[6-9] records: 0 errors, 0 warnings\n", hven("register", "--check", "--site", directory).stdout
+    )
+    shown = hven("register", "--show", "stars", "--site", directory).stdout
+    ids = re.findall(r"<identifier>(.*)</identifier>", shown)
+    assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
+    assert told() == before
+    assert "told nothing of moons" in hven("register", "--show", "moons", "--site", directory, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "line", "code"),
+    [
+        ("created: 2016-03-30", "created: 2999-01-01", "VRdate: ivo://tycho.example/tycho/stars and 1 more: its date Created is 2999-01-01, which has not been", 8, 1),
+        ("[Optical]", "[Optcal]", "VODataService: 'Optcal' is no term of the vocabulary messenger; did you mean 'Optical'", 7, 0),
+        ("licence: CC-BY-4.0\n", "", "VOResource: stars has no licence: nobody knows what may be done with it; add: licence: CC-BY-4.0", 1, 0),
+        (", description: Declination", "", "VODataService: ivo://tycho.example/tycho/stars and 1 more: columns of stars.main without a description (1): dec;", 10, 0),
+        ("    description: All of them\n", "", "the table stars.main has no description; under main: description: ..", 10, 0),
+    ],
+)  # fmt: skip
+def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
+    toml, descriptor = written
+    descriptor.write_text(WHOLE.replace(old, new))
+    told = hven("register", "--check", "stars", "--site", toml.parent, code=code).stdout
+    (found,) = (one for one in told.splitlines() if said in one)
+    assert f"{descriptor}:{line}: " in found
+    assert found.startswith("warning: ") == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "line"),
+    [
+        ('tycho.example"', 'Example.org"', "RI3.1.4b: hven.toml has no authority that others can use", 1),
+        ("https://vo.tycho.example", "http://localhost:8080", "RI3.1.5a: hven.toml has no public_url that others can use", 2),
+        ('contact_email = "vo@tycho.example"\n', "", "RI3.1.1: hven.toml has no contact_email", 1),
+        ('organisation = "Uraniborg"\n', "", "VOResource: hven.toml has no registry.organisation", 5),
+        ("[registry]", '[registry]\nids = {tap = "ivo://tycho.example/tycho/stars"}', "RI3.1.3: ivo://tycho.example/tycho/stars is the id of 2 records", 6),
+    ],
+)  # fmt: skip
+def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, said: str, line: int) -> None:
+    toml, _ = written
+    toml.write_text(TOML.replace(old, new, 1))
+    wrong = "organisation" not in old
+    lines = hven("register", "--check", "--site", toml.parent, code=int(wrong)).stdout.splitlines()
+    assert any(said in one and f"{toml}:{line}: " in one for one in lines), lines
+
+
+@pytest.fixture(scope="module")
+def judging(directory: Path) -> Iterator[Surroundings]:
+    (directory / "hven.toml").write_text(TOML)
+    with Site(settings.load(directory), watch=False) as site:
+        yield replace(Surroundings.of(site, ANONYMOUS), faces=known())
+
+
+CONE = "ivo://tycho.example/tycho/stars/main/cone"
+
+
+@pytest.mark.parametrize(
+    ("ivoid", "old", "new", "said"),
+    [
+        (CONE, ' role="std"', "", 'CS4.0b: .* no interface vs:ParamHTTP with role="std"'),
+        (CONE, "<testQuery>.*</testQuery>|<testQueryString>.*?</testQueryString>", "", "VODataService: .* no test query"),
+        (CONE, "<interface.*?</interface>", "", "VR3.2.2a: .* has no interface"),
+        (CONE, "<capability.*</capability>", "", "VR3.2.2a: .* a service without a capability"),
+        (CONE, "IsServiceFor", "IsFriendOf", "VR3.1.3a: .* 'IsFriendOf' is no relation"),
+        (CONE, "<email>.*</email>", "", "VOResource: .* nobody can write to its contact"),
+        ("ivo://tycho.example/tycho/stars", "<waveband>", "<temporal>9 3</temporal><waveband>", "VODataService: .* it covers 9 3 days"),
+        ("ivo://tycho.example/tycho/stars", "<name>stars.main</name>", "<name>stars.main</name><utype>ivo://ivoa.net/std/epntap#table-2.0</utype>", "none"),
+        ("ivo://tycho.example/tycho/stars", "TAP#aux(.*<name>stars.main</name>)", r"x\1<utype>ivo://ivoa.net/std/EPNTAP#table-2.0</utype>", "EPN-TAP: .*no TAP#aux"),
+        ("ivo://tycho.example/registry", "vg:OAIHTTP", "vs:ParamHTTP", "RI4.0a: "),
+        ("ivo://tycho.example/registry", "<managedAuthority>.*</managedAuthority>", "", "RI3.1.4b: tycho.example is no authority"),
+        ("ivo://tycho.example", "ivo://tycho.example<", "ivo://other.example<", "RI3.1.4c: there is no record of the authority tycho.example"),
+    ],
+)  # fmt: skip
+def test_each_code(judging: Surroundings, ivoid: str, old: str, new: str, said: str) -> None:
+    """A record that is spoilt in one thing is refused for that, and what is whole for nothing."""
+    records = registering.drafts(judging)
+    assert registering.judge(judging, records) == []
+
+    def spoilt(one: Registered) -> Registered:
+        changed = re.sub(old, new, one.body, flags=re.DOTALL)
+        assert changed != one.body
+        return replace(one, body=changed)
+
+    bad = {part: [spoilt(one) if one.ivoid == ivoid else one for one in found] for part, found in records.items()}
+    told = [fault.message for fault in registering.judge(judging, bad)]
+    assert [one for one in told if re.match(said, one)] if said != "none" else told == [], told
+
+
+def test_the_registry_itself_and_a_kind(judging: Surroundings) -> None:
+    records = registering.drafts(judging)
+    none = {part: [one for one in found if one.kind != "vg:Registry"] for part, found in records.items()}
+    assert any(one.message.startswith("RI3.1.4a") for one in registering.judge(judging, none))
+    other = {part: [replace(one, kind="vs:DataService") if one.ivoid == CONE else one for one in found] for part, found in records.items()}  # fmt: skip
+    assert any(one.message.startswith(f"CS4.0a: {CONE}") for one in registering.judge(judging, other))
+
+
+def test_what_is_shown_is_what_is_told(judging: Surroundings) -> None:
+    around = judging
+    draft = {one.ivoid: one for found in registering.drafts(around).values() for one in found}
+    Records(around).bring()
+    try:
+        for ivoid, one in draft.items():
+            told = around.site.store.registry.one(ivoid)
+            assert told is not None
+            assert (told.kind, told.body) == (one.kind, one.body)
+        again = [one for found in registering.drafts(around).values() for one in found]
+        assert [document(one) for one in again] == [
+            document(around.site.store.registry.one(one.ivoid)) for one in again
+        ]  # type: ignore[arg-type]
+        assert all(one.changed for one in again)
+        shown = etree.fromstring(registering.written(again[0]))
+        assert shown.get("created") == again[0].created
+    finally:
+        around.site.store.registry.keep(dict.fromkeys(around.site.store.registry.made_of()))
+
+
+def test_lines_of_keys_are_those_of_their_section() -> None:
+    lines = ["x = 1", "[portals.a]", "authority = 'idoc'", "[registry]", "ids = {}"]
+    assert [registering._line(lines, *key) for key in (("x", ""), ("authority", ""), ("ids", "registry"), ("organisation", "registry"))] == [1, 1, 5, 4]  # fmt: skip
+
+
+# --- the guide ------------------------------------------------------------------------------------------------
+
+
+def test_the_guides_lines_are_those_that_are_lacking(tmp_path: Path) -> None:
+    hven("init", tmp_path / "site")
+    toml = tmp_path / "site/hven.toml"
+    told = hven("register", "--site", tmp_path / "site").stdout
+    lines = [one.strip() for one in told.splitlines() if one.startswith("    ")]
+    assert [one.partition(" = ")[0] for one in lines] == ["authority", "public_url", "contact_email", "[registry]", "organisation"]  # fmt: skip
+    toml.write_text("\n".join(lines))
+    assert "says all that registries need" in hven("register", "--site", tmp_path / "site").stdout
+    assert "https://vo.your-institute.example/oai into the form" in hven("register", "--site", tmp_path / "site").stdout
+    assert "no terminal" in hven("register", "--write", "--site", _bare(tmp_path), code=2).stderr
+
+
+def _bare(directory: Path) -> Path:
+    hven("init", directory / "bare")
+    return directory / "bare"
+
+
+class Terminal(io.StringIO):
+    """A person's answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    toml = _bare(tmp_path) / "hven.toml"
+    before = toml.read_text()
+    monkeypatch.setattr(sys, "stdin", Terminal("idoc\nhttps://idoc.example\nnobody\nIAS\n"))
+    assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 1
+    assert "contact_email" in capsys.readouterr().err
+    assert toml.read_text() == before
+    monkeypatch.setattr(sys, "stdin", Terminal('idoc\nhttps://idoc.example\nvo@idoc.example\nInstitut "é"\n'))
+    assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
+    assert "says all that registries need" in capsys.readouterr().out
+    found = settings.load(toml.parent)
+    assert (found.authority, found.public_url, found.contact_email, found.registry.organisation) == ("idoc", "https://idoc.example", "vo@idoc.example", 'Institut "é"')  # fmt: skip
+    assert set(before.splitlines()) - set(toml.read_text().splitlines()) == {'authority = "example.org"          # ivo://example.org/...'}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# mine\n[a]\nauthority = 1\n",
+        "authority = 'x' # old\n[registry] # ours\norganisation = 'y'\n[z]\norganisation = 3\n",
+        "x = [\n  [1],\n]\n[registry]\nids = {}\n[z]\n",
+    ],
+)
+def test_lines_go_where_they_belong(text: str) -> None:
+    before, after = tomllib.loads(text), tomllib.loads(with_lines(text, {"authority": "new", "registry.organisation": "IAS"}))  # fmt: skip
+    assert after == {**before, "authority": "new", "registry": {**before.get("registry", {}), "organisation": "IAS"}}
+
+
+def test_a_file_that_is_written_otherwise_stays() -> None:
+    with pytest.raises(UserError, match="line by line"):
+        with_lines("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--check", "--show"], "different things"),
+        (["stars"], "hven register stars --check"),
+        (["--at", "https://x.example/tap"], "--at belongs to --harvested"),
+        (["--harvested"], "which registry shall be asked"),
+    ],
+)
+def test_wrong_usage(directory: Path, words: list[str], said: str) -> None:
+    assert said in hven("register", *words, "--site", directory, code=2).stderr
