@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import anyio.to_thread
 import pytest
 from asking import Answer, Client
+from lxml import html
 from made_stars import STARS, rows
 
 from hven.app._server import create
@@ -149,6 +150,34 @@ def test_where_one_is_sent_afterwards(client: Client, token: str, following: str
     made = client.ask("POST", "/login", body=urlencode({"token": token, "next": following}).encode(), headers=FORM)
     assert (made.status, made.headers["location"]) == (303, there)
     assert ("evil" in client.get("/login", next=following).text) is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ("/", "/hven/"),
+        ("/collections/stars/main?vmag=..3&name=a%26b+c&lang=en", "/hven/collections/stars/main?vmag=..3&name=a%26b+c"),
+        (f"/collections/stars/main?name={'a' * 1000}", "/hven/collections/stars/main"),
+        ('/nothing/é ">', "/hven/nothing/%C3%A9%20%22%3E"),
+        ("//evil.example/a", "/hven//evil.example/a"),
+        (f"/{'a' * 2000}", "/hven/login"),
+        ("/login?next=/tap", "/hven/login"),
+    ],
+)
+def test_the_link_in_the_head_leads_back(kept: Site, token: str, asked: str, there: str) -> None:
+    kept.settings = replace(kept.settings, public_url="https://vo.example.org/hven", root_path="/hven")
+    client, browser = Client(create(kept)), {"accept": "text/html"}
+
+    def link(**headers: str) -> str:
+        page = html.fromstring(client.ask("GET", asked, headers={**browser, **headers}).text)
+        (found,) = page.xpath("//header//a[contains(@href, '/login')]/@href")
+        return str(found)
+
+    following = parse_qs(urlsplit(link()).query).get("next", [""])[0]
+    made = client.ask("POST", "/login", body=urlencode({"token": token, "next": following}).encode(), headers=FORM)
+    assert (made.status, made.headers["location"]) == (303, f"https://vo.example.org{there}")
+    cookie = made.headers["set-cookie"].partition(";")[0]
+    assert link(cookie=cookie) == "https://vo.example.org/hven/login", "who is logged in is shown the account"
 
 
 def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> None:

@@ -2,6 +2,8 @@
 import { all, target } from "./dom.js";
 /** @import {State, Workspace} from "./workspace.js" */
 
+const LONGEST = 1000; // characters of an address that a log-in elsewhere keeps in a cookie
+
 /**
  * Give the state of a page with the language or the colours of a link.
  * @param {string} state
@@ -24,6 +26,17 @@ export function followed(state, changes) {
 }
 
 /**
+ * Give the query of the link to log in that leads back to what is on the screen; where that is long, to its page alone.
+ * @param {string} link
+ * @param {string} state
+ */
+export function returning(link, state) {
+  const [path] = (new URLSearchParams(link).get("next") ?? "").split("?");
+  const next = path + state;
+  return `?${new URLSearchParams({ next: next.length <= LONGEST ? next : path })}`;
+}
+
+/**
  * @param {HTMLElement} box
  * @param {Workspace} workspace
  */
@@ -36,6 +49,8 @@ export function mount(box, { state }) {
   });
   follow();
   box.addEventListener("click", (event) => {
+    const back = /** @type {HTMLAnchorElement | null} */ (target(event).closest("a[data-back]"));
+    if (back) back.search = returning(back.search, location.search);
     const link = /** @type {HTMLAnchorElement | null} */ (target(event).closest("a[href^='?']"));
     if (!link) return;
     link.search = switched(location.search, link.search);

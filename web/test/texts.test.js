@@ -4,7 +4,7 @@ import { fits, ofFile, ofRow, written } from "../src/cards.js";
 import { next } from "../src/jobs.js";
 import { added, lookedFor, replaced, said, spot } from "../src/queries.js";
 import { size } from "../src/sizes.js";
-import { switched } from "../src/switches.js";
+import { returning, switched } from "../src/switches.js";
 import { among } from "../src/table.js";
 import { archive, files } from "../src/take.js";
 import { t } from "./page.js";
@@ -73,6 +73,13 @@ test("files are counted, with their size as far as it is known", () => {
 
 test("language and colours change, the rest of the address stays", () => {
   assert.equal(switched("?vmag=3..6&lang=fr", "?lang=en&vmag=1"), "?vmag=3..6&lang=en");
+});
+
+test("who logs in comes back to what was on the screen", () => {
+  const back = (state) => new URLSearchParams(returning("?next=%2Fhven%2Fa%3Fvmag%3D1", state)).get("next");
+  assert.equal(back("?vmag=3..6&name=a%26b"), "/hven/a?vmag=3..6&name=a%26b");
+  assert.equal(back(""), "/hven/a");
+  assert.equal(back(`?${"a".repeat(1000)}`), "/hven/a", "a cookie has no room for more");
 });
 
 test("pictures are shown of the page's own origin and of those that the site names", () => {

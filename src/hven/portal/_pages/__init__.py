@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from hven import __version__
 from hven.model import Cache
@@ -21,6 +21,7 @@ from hven.portal._pages.brand import Brand, brand_of
 from hven.portal._pages.editors import edits
 from hven.portal._pages.texts import languages, spoken, texts
 from hven.portal._pages.translation import faults_in
+from hven.services.address import door
 from hven.site.auth import ROLES
 
 if TYPE_CHECKING:
@@ -164,12 +165,22 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
         "asset": asset,
         "scripts": lambda *names: [f"{base}/assets/{file}" for file in scripts(*names)],
         "switch": "",
+        "own_path": _own_path(request, around.site.settings, base),
         "said": language,
         "kinds_here": _kinds(request, around, brand),
         "edits": edits(who, around, brand),
         "projects_here": bool(projects_of(who, around.site.settings)),
         "basket": _basket(request, around, who),
     }
+
+
+def _own_path(request: Request, settings: Settings, base: str) -> str:
+    """Return the path of a page to which who logs in comes back; empty: there is none to look at again."""
+    path: str = request.scope["path"]
+    if request.scope["method"] not in {"GET", "HEAD"} or path.startswith(("/login", "/logout")):
+        return ""
+    above = door(request, settings).removesuffix(settings.root_path)
+    return f"{base.removeprefix(above)}{quote(path, errors='replace')}"
 
 
 def _basket(request: Request, around: Surroundings, who: Reader) -> tuple[int, str]:
