@@ -53,6 +53,18 @@ tables:
       camera: {type: string}
       seen: {type: timestamp, ucd: time.start}
       access_url: {type: string, ucd: meta.ref.url;meta.file}
+  placed:
+    primary: [id]
+    observation: [camera, orbit]
+    position: [ra, dec]
+    source: {kind: csv, files: a.csv}
+    columns:
+      id: {type: int32}
+      orbit: {type: int32}
+      camera: {type: string}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec}
+    map: {ra: id * 2.0, dec: id * 1.0}
   bare:
     primary: [id]
     observation: orbit
@@ -248,6 +260,13 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     drawn = told(client, "cubes/main/strip", _only="drawn")["html"]
     assert f"{number} observations" in drawn
     assert " rows" not in drawn
+
+
+def test_maps_say_that_they_count_files(client: Client) -> None:
+    for asked, files in ({}, True), ({"_files": "each"}, False):
+        found = told(client, "said/placed/places", **asked)
+        assert (found["files"], found["total"]) == (files, 40)
+        assert ("files" in told(client, "said/placed/rows", **asked)) is files
 
 
 def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:

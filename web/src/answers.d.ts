@@ -158,6 +158,8 @@ export type Suggestion = {
 /** `/places`: rows on a map, as points, footprints, or counts of cells. */
 export type Places = {
   total: number;
+  /** What is counted are files of observations, which are the lines of the page. */
+  files?: boolean;
   lon: number[];
   lat: number[];
   counts: number[];

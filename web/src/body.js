@@ -4,7 +4,7 @@ import { viridis } from "./colours.js";
 import { button, find, make, table, wrong } from "./dom.js";
 import { Gestures } from "./gestures.js";
 import { Globe, PLANET } from "./globe.js";
-import { layers, under } from "./layers.js";
+import { counted, layers, under } from "./layers.js";
 import { faint, Legend, sized } from "./legend.js";
 import { boxes, CLOSEST } from "./plane.js";
 import { paint } from "./sheet.js";
@@ -29,6 +29,7 @@ class Body {
   /** @type {string[]} */
   names = [];
   most = 0; // rows of the fullest box, where they are counted
+  files = false; // each is one of an observation's
   partial = false; // closer up there is more to see
   /** @type {string | null} */
   asked = null;
@@ -180,6 +181,7 @@ class Body {
     this.boxes = boxes(found.shapes, found.keys, found.counts, found.outlines);
     this.keyed = new Map(this.boxes.map((one) => [one.key, one]));
     this.names = found.names ?? [];
+    this.files = found.files ?? false;
     this.most = found.counts.length ? Math.max(...found.counts) : 0;
     if (whole) this.partial = this.most > 0 || found.keys.length > PART;
     this.globe.km = found.km ?? 0;
@@ -196,20 +198,8 @@ class Body {
     }
     this.grounds.title = pictures[0]?.notice ?? "";
     for (const one of this.poles ?? []) one.hidden = Boolean(this.globe.frame.radius);
-    this.told.textContent = `${this.counted(found.total)} · ${said(this.globe.frame, t)}`;
+    this.told.textContent = `${counted({ ...found, shown: this.boxes.length, cells: this.most > 0 }, this.workspace)} · ${said(this.globe.frame, t)}`;
     this.repaint();
-  }
-
-  /** @param {number} rows */
-  counted(rows) {
-    const { t } = this.workspace;
-    const total = this.workspace.number(rows);
-    const shown = this.workspace.number(this.boxes.length);
-    if (this.most) return t("{total} rows in view, as counts of cells", { total });
-    if (rows === 1) return t("1 row");
-    return this.boxes.length < rows
-      ? t("{total} rows, {shown} of them drawn", { total, shown })
-      : t("{total} rows", { total });
   }
 
   /** What is looked at, and a little more, as the server is asked for it; null: all. */
@@ -320,8 +310,9 @@ class Body {
   pointed(pixel) {
     const { selection, t } = this.workspace;
     const [hit] = this.hits(pixel);
-    const counted = hit?.count ? t("{total} rows", { total: this.workspace.number(hit.count) }) : "";
-    const title = counted || (hit ? (this.names[hit.at] ?? "") : "");
+    const total = this.workspace.number(hit?.count ?? 0);
+    const many = hit?.count ? (this.files ? t("{total} files", { total }) : t("{total} rows", { total })) : "";
+    const title = many || (hit ? (this.names[hit.at] ?? "") : "");
     if (this.globe.canvas.title !== title) this.globe.canvas.title = title;
     selection.set("hover", hit?.key ?? null);
   }

@@ -39,6 +39,21 @@ function line(t, { name, sign: kind = "", colour, on = true, opacity = 1, told, 
 }
 
 /**
+ * Say how many rows a map has; files, where those are not the lines of the page.
+ * @param {{total: number, shown: number, cells: boolean, files?: boolean | undefined}} found `shown`: that are drawn; `cells`: as counts
+ * @param {Pick<Workspace, "number" | "t">} workspace
+ */
+export function counted({ total, shown, cells, files }, workspace) {
+  const { t } = workspace;
+  const said = { total: workspace.number(total), shown: workspace.number(shown) };
+  if (cells) return files ? t("{total} files in view, as counts of cells", said) : t("{total} rows in view, as counts of cells", said); // prettier-ignore
+  if (total === 1) return files ? t("1 file") : t("1 row");
+  if (shown < total)
+    return files ? t("{total} files, {shown} of them drawn", said) : t("{total} rows, {shown} of them drawn", said);
+  return files ? t("{total} files in view", said) : t("{total} rows in view", said);
+}
+
+/**
  * List the rows that lie one over another: pointing at one lights it up, choosing one opens it.
  * @param {HTMLElement} place
  * @param {string[]} found keys of the rows

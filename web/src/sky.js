@@ -3,7 +3,7 @@
 import { clearer, viridis } from "./colours.js";
 import { button, find, make, table, wrong } from "./dom.js";
 import { around, centre, distance, holds, looked, outline, pairs } from "./geometry.js";
-import { layers, under } from "./layers.js";
+import { counted, layers, under } from "./layers.js";
 import { faint, Legend, sized } from "./legend.js";
 import { chart, Coverage, named, Survey } from "./charts.js";
 import { CLEAR, COLOURS, listed } from "./sky_layers.js";
@@ -156,14 +156,14 @@ export class Sky {
       const found = await this.workspace.ask(`${this.here}/places`, { state, pane: "sky" });
       this.legend.take(found);
       this.found = found;
-      const counted = found.counts.length > 0;
+      const cellular = found.counts.length > 0;
       const { cells, points } = this.overlays;
       for (const one of [cells, points]) one.removeAll();
-      told.textContent = counted ? this.counts(found) : this.rows(found);
+      told.textContent = cellular ? this.counts(found) : this.rows(found);
       this.mark();
       if (!this.fresh) return;
       this.fresh = false;
-      if (!counted) this.fit();
+      if (!cellular) this.fit();
       else if (radius < WIDE) await this.draw();
     } catch (error) {
       this.asked = null;
@@ -177,21 +177,20 @@ export class Sky {
    * Draw counts of cells.
    * @param {Places} found
    */
-  counts({ lon, lat, counts, total }) {
+  counts({ lon, lat, counts, total, files }) {
     const { A } = this;
     this.forgotten();
     this.most = Math.max(...counts);
     this.overlays.cells.addSources(lon.map((x, at) => A.source(x, lat[at], { count: counts[at] })));
-    return this.workspace.t("{total} rows in view, as counts of cells", { total: this.workspace.number(total) });
+    return counted({ total, shown: 0, cells: true, files }, this.workspace);
   }
 
   /**
    * Draw rows as points and footprints.
    * @param {Places} found
    */
-  rows({ lon, lat, keys, names, shapes, total }) {
+  rows({ lon, lat, keys, names, shapes, total, files }) {
     const { A, legend } = this;
-    const { t } = this.workspace;
     this.forgotten();
     this.size = sized(keys.length);
     const shown = keys.map((_, at) => legend.colour(at, ""));
@@ -209,11 +208,7 @@ export class Sky {
       this.shapes.push({ key: keys[at], text, ...shape });
       this.overlays.shapes.add(Object.assign(this.shape(shape, shown[at]), { key: keys[at] }));
     });
-    const number = this.workspace.number(total);
-    if (total === 1) return t("1 row");
-    return shapes.length && shapes.length < total
-      ? t("{total} rows, {shown} of them drawn", { total: number, shown: shapes.length })
-      : t("{total} rows in view", { total: number });
+    return counted({ total, shown: shapes.length || total, cells: false, files }, this.workspace);
   }
 
   /** Nothing is drawn of rows any more. */

@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { title } from "../src/charts.js";
 import { centre, distance, holds, looked, outline } from "../src/geometry.js";
+import { counted } from "../src/layers.js";
 import { Legend } from "../src/legend.js";
 import { boxes, fitted, Plane } from "../src/plane.js";
 import { Pole } from "../src/poles.js";
+import { asked } from "./page.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
 const DISC = {
@@ -19,6 +21,19 @@ test("the map looks at the place of the address, if it is one", () => {
   assert.deepEqual(looked("10,20,5"), [10, 20, 5]);
   for (const text of [null, "", "10,20", "10,91,5", "10,20,0", "M31,1,1", "10,,5"])
     assert.deepEqual(looked(text), [0, 0, 180]);
+});
+
+test("a map says what it counts: rows, or files of observations, which are the lines beside it", () => {
+  const said = (facts) =>
+    counted(
+      { total: 18, shown: 18, cells: false, ...facts },
+      asked(() => ({})),
+    );
+  assert.equal(said({}), "18 rows in view");
+  assert.equal(said({ files: true }), "18 files in view");
+  assert.equal(said({ files: true, shown: 5 }), "18 files, 5 of them drawn");
+  assert.equal(said({ files: true, cells: true, total: 1800 }), "1,800 files in view, as counts of cells");
+  assert.deepEqual([said({ total: 1, shown: 1 }), said({ total: 1, shown: 1, files: true })], ["1 row", "1 file"]);
 });
 
 test("footprints are circles or polygons", () => {

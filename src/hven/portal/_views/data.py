@@ -317,7 +317,7 @@ def _places(seen: View, state: Asked) -> dict[str, Any]:
         view = read([(NEAR, text)], seen.table).near if text else None
         found = places.sky(seen.search, seen.asking, view, colour)
     return {
-        "kind": what, "total": found.total, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
+        "kind": what, "total": found.total, "files": lines(seen).observed is not None, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
         "shapes": found.shapes, "outlines": found.outlines, "names": found.names,
         "colouring": None if found.colouring is None else asdict(found.colouring),
         "colours": [{"name": one.name, "label": seen.labels.column(one)} for one in map_marks.offered(seen.table, seen.asking)],
