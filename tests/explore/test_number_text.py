@@ -97,7 +97,7 @@ def test_what_is_written_is_the_number_to_three_digits_at_least(values: list[flo
 
 @pytest.mark.parametrize(
     ("unit", "text"),
-    [("10**14.solMass", "10¹⁴ M☉"), ("1e14solMass", "10¹⁴ M☉"), ("km.s-1", "km s⁻¹"), ("W.m**-2.Hz**-1", "W m⁻² Hz⁻¹"), ("um", "µm"), ("deg", "°"), ("Mbyte", "MB"), ("km/s", "km/s"), ("", ""), ("mag", "mag"), ("<b>", "<b>")],
+    [("10**14.solMass", "10¹⁴ M☉"), ("1e14solMass", "10¹⁴ M☉"), ("km.s-1", "km s⁻¹"), ("W.m**-2.Hz**-1", "W m⁻² Hz⁻¹"), ("um", "µm"), ("deg", "°"), ("Mbyte", "MB"), ("km/s", "km/s"), ("", ""), ("mag", "mag"), ("<b>", "<b>"), ("degree", "degree"), ("Tbyte", "TB")],
 )  # fmt: skip
 def test_units_are_typeset(unit: str, text: str) -> None:
     assert unit_text(unit) == text

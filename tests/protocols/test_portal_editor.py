@@ -79,7 +79,7 @@ def test_plots_are_of_all_rows(client: Client) -> None:
     assert (sum(found["counts"]), found["low"]) == (NUMBER, 0)
     found = asked(client, "points", "SELECT ra, dec, note FROM stars.main", _x="ra", _y="dec", _c="note")
     assert [len(values) for values in found["values"]] == [NUMBER] * 3
-    assert [one["unit"] for one in found["axes"]] == ["deg", "deg", ""]
+    assert [one["unit"] for one in found["axes"]] == ["°", "°", ""]
     for parameters, text in (
         ({"_x": "nothing"}, "no column"),
         ({"_x": "note"}, "no numbers"),

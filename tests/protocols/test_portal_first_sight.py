@@ -68,6 +68,7 @@ tables:
       t_min: {type: float64}
       t_max: {type: float64}
       deep: {type: float64, rank: 20}
+      mass: {type: float64, unit: 10**14solMass, rank: 20}
 """
 
 
@@ -80,7 +81,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         f"u{n:03d},2004-01-{1 + n % 28:02d}T03:00:00,{n * 5.123456},{n - 30},{(n * 6) % 360},{n // 2},{n % 3},{n / 7}"
         for n in range(ROWS)
     ]
-    plain = ["id,who,size,t_min,t_max,deep", *(f"{n},w{n % 30},{n * 1e3},{n},{n},{n}" for n in range(1, 61))]
+    plain = [
+        "id,who,size,t_min,t_max,deep,mass",
+        *(f"{n},w{n % 30},{n * 1e3},{n},{n},{n},{n % 9}" for n in range(1, 61)),
+    ]
     for name, text, lines in (("cubes", CUBES, cubes), ("plain", PLAIN, plain)):
         folder = root / "collections" / name
         folder.mkdir(parents=True)
@@ -149,7 +153,25 @@ def test_a_descriptor_orders_the_form(made: Client) -> None:
 def test_light_is_asked_in_the_unit_of_its_size(made: Client) -> None:
     (field,) = page(made, HERE).xpath("//fieldset[@data-ask='spectral_range']")
     assert words(field.xpath("legend")) == ["Wavelength"]
-    assert field.xpath(".//option[@selected]")[0].text_content().strip() == "um" == field.get("data-unit")
+    (chosen,) = field.xpath(".//option[@selected]")
+    assert chosen.get("value") == "um" == field.get("data-unit")
+    assert chosen.text_content().strip() == "µm"
+
+
+def test_units_are_typeset_in_forms_answers_and_lists_of_columns(made: Client) -> None:
+    said = "10¹⁴ M☉"
+    (field,) = page(made, "/collections/plain/main").xpath("//fieldset[@data-ask='mass']")
+    options = field.xpath(".//select/option")
+    assert [one.text_content().strip() for one in options] == [said, "kg", "g", "M☉"]
+    assert [one.get("value") for one in options] == ["", "kg", "g", "solMass"], "an address has the unit's name"
+    assert options[0].get("data-unit") == "10**14solMass"
+    asked = "QUERY=SELECT+mass+FROM+plain.main"
+    assert words(page(made, f"/adql/answer?{asked}").xpath("//th/small")) == [said]
+    assert ask(made, f"/adql/histogram?{asked}&_x=mass")["unit"] == said
+    assert said in words(page(made, "/adql").xpath("//li/small"))
+    (column,) = ask(made, "/collections/plain/main/rows?_cols=mass")["columns"]
+    assert (column["unit"], column["stored_unit"], column["stored_text"]) == ("10**14solMass", "10**14solMass", said)
+    assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"
 
 
 def test_few_choices_stand_in_their_field_by_value(made: Client) -> None:

@@ -26,9 +26,12 @@ export type Column = {
   /** The unit if nobody chooses one. */
   usual_unit: string;
   stored_unit: string;
+  /** The same as people write it. */
+  stored_text: string;
   /** Names of the two columns that are told as this one. */
   of?: string[];
   units?: string[];
+  unit_texts?: string[];
   ucd: string;
   kind: string;
   numeric: boolean;

@@ -148,7 +148,10 @@ class Form {
     if (!units) return;
     const first = units.options[0];
     const usual = box.dataset.kind === "time" ? "min" : low ? "" : (box.dataset.unit ?? "");
-    this.put(units, parts.unit && parts.unit === first.text ? first.value : parts.unit || usual);
+    this.put(
+      units,
+      parts.unit && parts.unit === (first.dataset.unit ?? first.text) ? first.value : parts.unit || usual,
+    );
   }
 
   /** @param {Fault[]} list */

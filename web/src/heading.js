@@ -45,14 +45,15 @@ function open(by, column, columns, { state, t }) {
 
   const value = state.all(column.name).join(",");
   const filter = make("input", { value, placeholder: column.numeric ? "1..2" : "", autocomplete: "off" });
-  menu.append(labelled(t("Filter"), filter, column.stored_unit));
+  menu.append(labelled(t("Filter"), filter, column.stored_text));
   menu.addEventListener("submit", (event) => {
     event.preventDefault();
     ask({ [column.name]: filter.value.trim() || null, _row: null });
   });
   if (column.units?.length) {
     const units = column.units.map(
-      (one) => new Option(one, one === column.usual_unit ? "" : one, false, one === column.unit),
+      (one, at) =>
+        new Option(column.unit_texts?.[at] ?? one, one === column.usual_unit ? "" : one, false, one === column.unit),
     );
     const unit = make("select", {}, ...units);
     const of = column.of ?? [column.name];

@@ -135,9 +135,9 @@ function none() {
  * @param {Column} column
  * @param {Value} value
  */
-function words({ label, unit, numeric }, value) {
+function words({ label, unit, unit_text: said, numeric }, value) {
   const text = typeof value === "string" ? value : (value?.text ?? "");
-  return numeric ? `${label} ${text}${unit ? ` ${unit}` : ""}` : text;
+  return numeric ? `${label} ${text}${unit ? ` ${said}` : ""}` : text;
 }
 
 /**

@@ -32,7 +32,7 @@ _POWER = re.compile(r"(?:10\*\*|10\^|1e)\(?([-+]?\d+)\)?[. ]?")
 _EXPONENT = re.compile(r"(?:\*\*|\^)\(?([-+]?\d+)\)?|(?<=[A-Za-z])([-+]?\d+)")
 _SIGNS = {"solMass": "M☉", "solLum": "L☉", "solRad": "R☉", "Angstrom": "Å", "angstrom": "Å", "deg": "°"}
 _BYTES = {"kbyte": "kB", "Mbyte": "MB", "Gbyte": "GB", "byte": "B"}
-_WORDS = re.compile("|".join((*_SIGNS, *_BYTES)))
+_WORDS = re.compile(f"(?:{'|'.join((*_SIGNS, *_BYTES))})(?![a-z])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def _called(column: Column, labels: Labels | None, told: Scale | None = None) ->
     """Return what an axis is called, and the unit that its values are told in; None: that in which they are stored."""
     unit = column.unit or "" if told is None else told.unit
     if labels is None:
-        return {"label": column.label or column.name, "unit": unit}
+        return {"label": column.label or column.name, "unit": unit_text(unit)}
     return {"label": labels.column(column, unit), "unit": unit if labels.raw else unit_text(unit)}
 
 

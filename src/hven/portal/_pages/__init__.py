@@ -14,6 +14,7 @@ from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.model.table import told_in
 from hven.portal._explore import global_search
+from hven.portal._explore.number_text import unit_text
 from hven.portal._pages.assets import NONE, named, scripts
 from hven.portal._pages.basket_shelf import BASKETS, Shelf, carried
 from hven.portal._pages.basket_shelf import COOKIE as BASKET
@@ -64,6 +65,7 @@ def pages(language: str = "en") -> Environment:
     # as browsers group digits in this language: what the server drew does not change when scripts draw it again
     sign = "," if language == "en" else "\u202f"
     found.filters["thousands"] = lambda value: "" if value is None else f"{value:,}".replace(",", sign)
+    found.filters["unit_text"] = lambda unit: words.get(unit_text(unit), unit_text(unit))  # kB is ko in French
     found.filters["ago"] = partial(ago, words=words)
     found.filters["link"] = link
     found.filters["told"] = partial(told_in, language)  # before a text is cut or changed

@@ -24,6 +24,7 @@ from hven.model.errors import ParamError, QueryError, Timeout, UserError, say
 from hven.model.table import Table
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.plots import plotted
+from hven.portal._explore.plots_json import axes
 from hven.portal._explore.query_answers import answer
 from hven.portal._explore.rows import Page as Rows
 from hven.portal._pages import HUB
@@ -243,11 +244,7 @@ def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None 
         "seconds": round(time.perf_counter() - begun, 3),
         "adql": text,
         **_taken(text, state),
-        "plotted": [
-            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
-            for one in every.columns
-            if plotted(one)
-        ],
+        "plotted": axes([one for one in every.columns if plotted(one)]),
     }
 
 

@@ -195,12 +195,14 @@ def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[di
             "unit_text": unit_text(one.unit),
             "usual_unit": one.usual,
             "stored_unit": one.column.unit or "",
+            "stored_text": unit_text(one.column.unit or ""),
             "ucd": one.column.ucd or "",
             "description": one.column.description or "",
             "title": one.title,
             "numeric": one.numeric,
             "kind": one.kind,
             "units": list(choices(one.column)),
+            "unit_texts": [unit_text(unit) for unit in choices(one.column)],
             **({"alike": True} if one.column.name in alike else {}),
         }
         for one in headings

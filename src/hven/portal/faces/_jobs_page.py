@@ -339,11 +339,7 @@ class JobsPage:
             if own.read is not None
             else [],
             "lines": _lines(address, here, own.name) if job.type == TAP else [],
-            "plotted": [
-                {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
-                for one in table.columns
-                if plotted(one)
-            ],
+            "plotted": told.axes([one for one in table.columns if plotted(one)]),
         }
 
     def _table(self, desk: Desk, job: Job, rows: int) -> tuple[str, Path, str, tuple[Page, Table]] | None:
