@@ -69,6 +69,7 @@ tables:
       t_max: {type: float64}
       deep: {type: float64, rank: 20}
       mass: {type: float64, unit: 10**14solMass, rank: 20}
+      light: {type: float64, unit: Hz, ucd: em.freq, rank: 20}
 """
 
 
@@ -82,8 +83,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         for n in range(ROWS)
     ]
     plain = [
-        "id,who,size,t_min,t_max,deep,mass",
-        *(f"{n},w{n % 30},{n * 1e3},{n},{n},{n},{n % 9}" for n in range(1, 61)),
+        "id,who,size,t_min,t_max,deep,mass,light",
+        *(f"{n},w{n % 30},{n * 1e3},{n},{n},{n},{n % 9},{6e14 + n * 37 % 60 * 5e14}" for n in range(1, 61)),
     ]
     for name, text, lines in (("cubes", CUBES, cubes), ("plain", PLAIN, plain)):
         folder = root / "collections" / name
@@ -271,6 +272,17 @@ def test_the_strip_calls_pairs_by_their_word(made: Client) -> None:
     (part, *_) = ask(made, "/collections/plain/main/strip?_names=raw")["parts"]
     (plain, *_) = ask(made, "/collections/plain/main/strip")["parts"]
     assert plain["label"] == part["label"] == plain["column"], "without a word it has its name"
+
+
+def test_an_axis_of_light_has_no_infinite_end(made: Client) -> None:
+    """Frequencies from 6e14 Hz on are counted in bins from 0 on: wavelengths that have no longest one."""
+    drawn = html.fromstring(ask(made, "/collections/plain/main/strip?_only=drawn")["html"])
+    (found,) = drawn.xpath("//figure[@data-column='light']")
+    assert words(found.xpath("figcaption/small")) == ["nm"]
+    assert found.get("data-lows").startswith("0 1000000000000000.0 ")
+    assert words(found.xpath("div[@class='ends']/span")) == ["≥ 299.792", "9.67072"]
+    assert words(found.xpath(".//title"))[:2] == ["≥ 299.792 nm: 1 row", "299.792 \u2013 149.896 nm: 2 rows"]
+    assert "∞" not in drawn.text_content()
 
 
 def test_choices_and_chips_have_words(made: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -39,6 +40,7 @@ SHADES = 4
 COARSE = 6  # cells of the map that one link is for, across and up
 TICKS = 5  # of an axis of time
 TO = " \u2013 "
+SIGNS = "≥ ", "≤ "  # before the lower end of what has no upper one, and the other way round
 ONLY = "_only"
 NOW = "_strip"  # `now`: a page without scripts is to have it, however long it takes
 AT_ONCE = 200_000  # rows of a table that are counted while its page is made
@@ -158,7 +160,7 @@ def _part(one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64]
         "asked": asked is not None,
         "band": None if band is None else [round(len(one) * band[0], 2), round(max(len(one) * (band[1] - band[0]), 0.1), 2)],
         "links": [
-            {"at": at, "said": _said(*shown[at]), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
+            {"at": at, "said": _said(*shown[at], falls=scale.inverse), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
             for at, (low, high, count) in enumerate(zip(one.lows, one.highs, counts[1:].tolist(), strict=True))
             if count
         ],
@@ -187,21 +189,23 @@ def _bars(counts: npt.NDArray[np.int64]) -> str:
     )
 
 
-def _said(low: str, high: str) -> str:
-    """Say what a bin has, in signs alone."""
+def _said(low: str, high: str, *, falls: bool = False) -> str:
+    """Say what a bin has, in signs alone; `falls`: what is told grows as the values fall."""
     if low and high:
         return low if low == high else f"{low}{TO}{high}"
-    return f"≥ {low}" if low else f"≤ {high}"
+    return f"{SIGNS[falls]}{low}" if low else f"{SIGNS[not falls]}{high}"
 
 
 def _texts(one: Bins, scale: Scale) -> list[tuple[str, str]]:
     """Write the ends of each bin for people; nothing where it has none."""
     if one.time:
         return list(zip(one.lows, one.highs, strict=True))
-    return [
-        (alone(scale.of(float(low))) if low else "", alone(scale.of(float(high))) if high else "")
-        for low, high in zip(one.lows, one.highs, strict=True)
-    ]
+
+    def text(end: str) -> str:
+        value = scale.of(float(end)) if end else math.inf
+        return alone(value) if math.isfinite(value) else ""  # the wavelength of a frequency of 0: there is no end
+
+    return [(text(low), text(high)) for low, high in zip(one.lows, one.highs, strict=True)]
 
 
 def _ends(one: Bins, shown: Sequence[tuple[str, str]], scale: Scale) -> list[str]:
@@ -211,11 +215,13 @@ def _ends(one: Bins, shown: Sequence[tuple[str, str]], scale: Scale) -> list[str
         found = [one.lows[at] or one.highs[at] for at in dict.fromkeys(places)]
         days = [each.partition("T")[0] for each in found]
         return found if len(set(days)) < len(days) else days
+    (low, after), (before, high) = shown[0], shown[-1]
     if one.column.type.is_integer:
-        first, last = shown[0][0] or shown[0][1], shown[-1][1] or shown[-1][0]
+        first, last = low or after, high or before
     else:
-        first, last = (alone(scale.of(float(edge))) for edge in (one.edges[0], one.edges[-1]))
-    return [("" if one.lows[0] else "≤ ") + first, ("" if one.highs[-1] else "≥ ") + last]
+        told = [scale.of(float(edge)) for edge in one.edges]
+        first, last = alone(told[0] if math.isfinite(told[0]) else told[1]), alone(told[-1])
+    return [("" if low else SIGNS[not scale.inverse]) + first, ("" if high else SIGNS[scale.inverse]) + last]
 
 
 def _map(ground: Ground, found: Counts, every: Counts | None, seen: View) -> dict[str, Any]:
