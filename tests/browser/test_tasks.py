@@ -283,7 +283,6 @@ def test_a_day_of_the_radioheliograph_at_one_frequency(reader: Reader, sources: 
     page = reader.page
     reader.table("nrh", "Daily quick-looks of the Nançay radioheliograph")
     reader.writes(time="2012-01-11", **{"_to.time": "2012-01-11"})
-    reader.click("#refine summary:text-is('Spectrum')")
     assert page.input_value("[name='_as.spectral_range']") == "MHz"
     reader.writes(**{"spectral_range": "228", "_to.spectral_range": "228"})
     page.wait_for_selector("[data-count]:has-text('1 file')")

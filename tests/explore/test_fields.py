@@ -17,9 +17,11 @@ from searched import TABLE
 from hven import query
 from hven.adql import parse
 from hven.model.table import Column, Table, dated
-from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
+from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP, parse_type
 from hven.portal._explore import cadence, fields, read
+from hven.portal._explore.column_labels import Labels
 from hven.portal._explore.fields import Parts
+from hven.portal._views import form as drawn
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -98,6 +100,36 @@ def test_a_pair_is_one_field_in_whatever_order_its_columns_stand() -> None:
             ("other", "other", False),
         ]
     assert [one.name for one in fields.form(table, ["field_max"])] == ["field", "field_max", "other"]
+
+
+def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
+    """Return the fields that the form of a table of EPN-TAP begins with; `more` columns are its own."""
+    known = [("granule_uid", STRING, "meta.id", "identity"), ("target_name", STRING, "meta.id;src", "target")]
+    known += [(f"time_{end}", FLOAT64, "time", "time") for end in ("min", "max")]
+    known += [(f"spectral_range_{end}", FLOAT64, f"em.freq;stat.{end}", "spectrum") for end in ("min", "max")]
+    known += [("spectral_sampling_step_min", FLOAT64, "em.freq;spect.binSize;stat.min", "spectrum")]
+    columns = [
+        Column(name=name, type=kind, unit="Hz" if "em." in ucd else None, ucd=ucd, section=section, rank=15, std=True)
+        for name, kind, ucd, section in known
+    ]
+    table = Table(schema="a", name="epn_core", columns=(*columns, *more), form=form)
+    made = drawn.form(read([], table), None, Labels(table=table))
+    (first,) = [one for one in made["sections"] if one["name"] == "main"]
+    assert first["open"]
+    return [one["name"] for one in first["fields"]]
+
+
+def test_a_form_with_few_fields_begins_with_light_too() -> None:
+    own = [Column(name=f"own{at}", type=INT32, rank=1) for at in range(3)]
+    wave = Column(name="wavelength", type=FLOAT64, unit="nm", ucd="em.wl", rank=1)
+    noisy = Column(name="noisy", type=parse_type("float64[*]"), unit="MHz", ucd="em.freq", rank=1)
+    assert begun() == ["time", "target_name", "spectral_range"]
+    assert begun(noisy) == ["time", "target_name", "spectral_range", "noisy"], (
+        "a list of frequencies is asked as a text"
+    )
+    assert begun(wave) == ["time", "target_name", "wavelength"], "light stands there"
+    assert begun(*own) == ["time", "target_name", "own0", "own1", "own2"], "there are enough"
+    assert begun(form=("time",)) == ["time"], "what the descriptor says holds"
 
 
 def test_a_place_without_a_radius_has_a_degree() -> None:

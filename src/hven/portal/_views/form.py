@@ -14,12 +14,12 @@ from hven.portal._explore.column_labels import Labels
 from hven.portal._explore.column_pairs import joined
 from hven.portal._explore.constant_columns import untelling
 from hven.portal._explore.names import on_body
-from hven.portal._explore.number_text import unit_text
+from hven.portal._explore.number_text import of_light, unit_text
 from hven.portal._explore.observation_lines import lines
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.portal._explore import Search
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 OWN = (WORDS, NEAR, EVERY)  # fields of the form that are no columns
 LISTED = 60  # codes that a list shows
+FEW = 5  # fields that a form begins with: it has room for one more
 DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
 
 
@@ -49,7 +50,7 @@ def form(
     ]
     return {
         "fields": made,
-        "sections": _sections(made, fields.first(search.table) if wanted is None else ()),
+        "sections": _sections(made, _first(made, search.table) if wanted is None else ()),
         "words": search.words or dict(search.wrong).get(WORDS, ""),
         "place": place(search),
         "every": every(search, asking, labels),
@@ -60,6 +61,20 @@ def form(
             if name.startswith("_") and name not in OWN and not _is_column(search.table, name)
         ],
     }
+
+
+def _first(made: Sequence[dict[str, Any]], table: Table) -> tuple[str, ...]:
+    """Return the fields that a form begins with; where the usual ones of a table are few, and none is of light, that one is, too."""
+    found = fields.first(table)
+    begin = [one for one in made if _begins(one, found)]
+    if table.form or not found or len(begin) >= FEW or any(one["light"] for one in begin):
+        return found
+    return (*found, *(one["name"].lower() for one in made if one["light"]))
+
+
+def _begins(one: Mapping[str, Any], first: Sequence[str]) -> bool:
+    """Return whether a field is among the first ones, or of a column of the table's own."""
+    return one["name"].lower() in {name.lower() for name in first} or (not one["section"] and one["principal"])
 
 
 def _untold(one: Field, alike: Collection[str], labels: Labels) -> bool:
@@ -123,6 +138,7 @@ def field(one: Field, values: Sequence[str], labels: Labels) -> dict[str, Any]:
         "round": column.unit == "deg"
         and kind == "range"
         and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
+        "light": kind == "range" and of_light(column),
         "principal": column.principal,
         "section": column.section or "",
         "asked": bool(values),
@@ -242,7 +258,7 @@ def _sections(made: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list
     found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     sectioned = any(one["section"] for one in made)
     for one in made:
-        begins = one["name"].lower() in order or (not one["section"] and one["principal"])
+        begins = _begins(one, first)
         key = ("", True) if begins else (one["section"], one["principal"] or bool(sectioned and one["section"]))
         found.setdefault(key, []).append(one)
     found.get(("", True), []).sort(key=lambda one: order.get(one["name"].lower(), len(order)))
