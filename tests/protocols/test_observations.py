@@ -38,6 +38,7 @@ tables:
       access_estsize: {type: int32, unit: kbyte, ucd: phys.size;meta.file, rank: 3}
       quality: {type: int32, ucd: meta.code.qual, rank: 4}
       depth: {type: float64, ucd: phys.size, rank: 20}
+      quantity: {type: string, rank: 20}
 """
 SAID = """\
 collection: said
@@ -88,9 +89,9 @@ def made() -> list[dict[str, Any]]:
     return [
         {
             "granule": granule, "obs_id": name, "begins": begins, "instrument_name": f"I{quality % 2}", "picture": f"https://pictures.example/{name}.png",
-            "access_url": f"https://files.example/{granule.replace('-', '.')}", "access_estsize": 52_000, "quality": quality, "depth": 1.5,
+            "access_url": f"https://files.example/{granule.replace('-', '.')}", "access_estsize": 52_000, "quality": quality, "depth": 1.5, "quantity": f"from {kind}",
         }
-        for granule, name, begins, _, quality in rows
+        for granule, name, begins, kind, quality in rows
     ]  # fmt: skip
 
 
@@ -176,6 +177,25 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
             assert {one["bytes"] for one in files} == {52_000_000}
     at = len(wanted) // 2
     assert told(client, "cubes/main/place", _row=found["keys"][at], **asked)["place"] == at
+
+
+@pytest.mark.parametrize("asked", [{}, {"_q": "fits"}])
+def test_texts_that_differ_among_the_files_of_a_line_are_counted(client: Client, asked: dict[str, str]) -> None:
+    wanted = groups([row for row in made() if not asked or "fits" in row["granule"]])
+    found = told(client, "cubes/main/rows", _size="200", _cols="instrument_name,quantity", **asked)
+    at = [one["name"] for one in found["columns"]].index("quantity")
+    assert max(map(len, wanted)) == (1 if asked else 3)
+    for row, some in zip(found["rows"], wanted, strict=True):
+        values = sorted({one["quantity"] for one in some})
+        if len(values) == 1:
+            assert row[at] == values[0]
+        else:
+            assert (row[at]["text"], row[at]["title"]) == (f"{len(values)} different", ", ".join(values))
+    assert {row[1 - at] for row in found["rows"]} <= {"I0", "I1"}
+    page = client.ask("GET", "/collections/cubes/main?_cols=quantity&lang=fr", headers={"accept": "text/html"}).text
+    assert "3 différentes" in page
+    every = told(client, "cubes/main/rows", _size="500", _cols="quantity", _files="each")
+    assert {row[0] for row in every["rows"]} == {"from sav", "from nc", "from fits.gz"}
 
 
 def test_what_was_found_in_one_file_stays_rows(client: Client) -> None:

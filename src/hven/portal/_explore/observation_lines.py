@@ -56,13 +56,14 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A row of an observation: its key, where its file and its picture are (empty: it has none), what tells it from the others, how large it is."""
+    """A row of an observation: its key, where its file and its picture are (empty: it has none), what tells it from the others, how large it is; `values` of the columns that were asked for."""
 
     key: str
     address: str
     word: str
     size: int | None = None
     picture: str = ""
+    values: tuple[object, ...] = ()
 
 
 def observed(table: Table, asking: Asking) -> Observed | None:
@@ -126,7 +127,7 @@ def lines(search: Search, found: Observed) -> Search:
     return search.having(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", every=None)
 
 
-def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[list[File]]:
+def files(page: Page, search: Search, found: Observed, asking: Asking, also: Sequence[str] = ()) -> list[list[File]]:
     """List for each line of a page the files of its observation, of the rows that `search` finds; nothing where nobody could say in time.
 
     Parameters
@@ -135,6 +136,8 @@ def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[l
         Lines; their columns may be any.
     search
         As it was before rows became lines.
+    also
+        Columns whose values are asked for, too.
     """
     if not page.keys:
         return []
@@ -147,7 +150,7 @@ def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[l
         wanted = list(dict.fromkeys(name for name in names if name is not None))
         listed = [
             *dict.fromkeys(
-                [*table.primary, *found.columns, *found.words, *_names(found.link, found.size, found.picture)]
+                [*table.primary, *found.columns, *found.words, *_names(found.link, found.size, found.picture), *also]
             )
         ]
         among = tree.In(ref(found.columns[0]), tuple(map(tree.Literal, wanted))) if wanted else None
@@ -168,7 +171,7 @@ def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[l
         key: tuple(row[name] for name in found.columns)
         for key, row in zip(keys_of(keyed, table.primary), keyed.to_pylist(), strict=True)
     }
-    return [_told(groups.get(of.get(key, ()), []), found) for key in page.keys]
+    return [_told(groups.get(of.get(key, ()), []), found, also) for key in page.keys]
 
 
 def file_of(row: Mapping[str, object], table: Table) -> File | None:
@@ -182,7 +185,7 @@ def file_of(row: Mapping[str, object], table: Table) -> File | None:
     return None
 
 
-def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed) -> list[File]:
+def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed, names: Sequence[str]) -> list[File]:
     """Tell the files of one observation apart by the first word that does so: of a column, else the ends of their names."""
     links = ["" if found.link is None else str(row[found.link.name] or "") for _, row in group]
     endings = [ending[1].lower() if (ending := ENDING.search(urlsplit(link).path)) else "" for link in links]
@@ -199,6 +202,7 @@ def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed) -> li
             word=word,
             size=_bytes(row, found.size),
             picture="" if found.picture is None else str(row[found.picture.name] or ""),
+            values=tuple(row[name] for name in names),
         )
         for (key, row), link, word in zip(group, links, words, strict=True)
     ]

@@ -103,10 +103,12 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
     offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
     page = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(page, seen.table, seen.search.units, labels=seen.labels)
+    written = cells(page, seen.table, seen.search.units, labels=seen.labels)
+    files = lined.files(page, seen, written)
     return {
         "columns": columns(shown, constant(seen.search, seen.asking)),
         "pairs": pairs_of(shown, seen.labels),
-        "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units, labels=seen.labels)],
+        "rows": [[cell(one) for one in row] for row in written],
         "keys": list(page.keys),
         "from": offset,
         "more": page.more,
@@ -116,7 +118,7 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
         "exact": total.exact,
         "adql": seen.search.adql(),
         "faults": faults(seen.search),
-        **lined.told(page, seen),
+        **lined.told(files, seen),
     }
 
 

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 from hven.model.table import begins_and_ends
 from hven.portal._explore import Search, observation_lines
 from hven.portal._explore import rows as pages
+from hven.portal._explore.cell_text import LONG, Cell, kind_of
 from hven.portal._explore.constant_columns import constant
-from hven.portal._explore.first_columns import asked, first
+from hven.portal._explore.first_columns import asked, first, title
+from hven.portal._pages.texts import texts
 
 if TYPE_CHECKING:
-    from hven.portal._explore.observation_lines import Observed
+    from collections.abc import Sequence
+
+    from hven.portal._explore.observation_lines import File, Observed
     from hven.portal._explore.rows import Page
     from hven.portal._views.table_page import View
 
+SEVERAL = "{count} different"  # values of the files of a line
 SORTED = 1_000_000  # rows of a table that are sorted by time for everybody
 
 
@@ -40,11 +45,30 @@ class Lines:
         whole = Search(table=seen.table)
         return whole if self.observed is None else observation_lines.lines(whole, self.observed)
 
-    def told(self, page: Page, seen: View) -> dict[str, Any]:
+    def files(self, page: Page, seen: View, written: list[list[Cell | None]]) -> list[list[File]]:
+        """Return for each line the files of its observation; of texts that differ among them the line has their number, put into `written`, the cells of all lines."""
+        if self.observed is None:
+            return []
+        called = title(seen.table)
+        drawn = {*self.drawn(seen)} - {*self.observed.columns, called.name if called is not None else ""}
+        said = {
+            at: one.name
+            for at, one in enumerate(page.columns)
+            if one.name in drawn and one.type.is_string and kind_of(one, seen.table) in {"text", "code"}
+        }
+        found = observation_lines.files(page, seen.search, self.observed, seen.asking, list(said.values()))
+        word = texts(seen.labels.language).get(SEVERAL, SEVERAL)
+        for line, some in zip(written, found, strict=True):
+            for at, values in zip(said, zip(*(one.values for one in some), strict=True), strict=False):
+                each = list(dict.fromkeys(values))
+                if len(each) > 1:
+                    line[at] = Cell(text=word.format(count=len(each)), title=", ".join(map(str, filter(None, each)))[:LONG])  # fmt: skip
+        return found
+
+    def told(self, found: Sequence[Sequence[File]], seen: View) -> dict[str, Any]:
         """Return what the JSON of a page says besides its rows: which columns are shown in which order, and the files of observations."""
         said: dict[str, Any] = {"drawn": self.drawn(seen)}
         if self.observed is not None:
-            found = observation_lines.files(page, seen.search, self.observed, seen.asking)
             said |= {"files": [[told(one) for one in files] for files in found], **self.counted(seen)}
         return said
 

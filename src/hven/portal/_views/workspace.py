@@ -92,6 +92,7 @@ def _page(seen: View, state: Asked) -> Page:
     found = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units, labels=seen.labels)
     written = cells(found, seen.table, search.units, labels=seen.labels)
+    files_of = lined.files(found, seen, written)
     alike, silent = constant(search, seen.asking), untelling(seen.table, seen.asking)
     at = {one.column.name: number for number, one in enumerate(shown)}
     drawn_first = [at[name] for name in lined.drawn(seen) if name in at]
@@ -103,7 +104,7 @@ def _page(seen: View, state: Asked) -> Page:
     heads, side = side_by_side(
         [shown[number] for number in drawn_first], [[row[number] for number in drawn_first] for row in written], seen
     )
-    files = lined.told(found, seen)
+    files = lined.told(files_of, seen)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
