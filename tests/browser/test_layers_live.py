@@ -22,7 +22,7 @@ def drawn(tab: Tab, path: str) -> Any:
     page.wait_for_selector(GRID)
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
-    page.wait_for_selector(".map .told:has-text('rows')")
+    page.wait_for_selector(".map .told:text-matches('rows?|files?')")
     return page
 
 
@@ -221,4 +221,4 @@ def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: Tab) -> 
     assert tab.axe() == []
     tab.expected = ("400",)
     page = drawn(tab, f"{MARS}?_map=0,0,1,no_such_column")
-    page.wait_for_selector(".map .told:has-text('500 rows')")
+    page.wait_for_selector(".map .told:has-text('500 files')")
