@@ -141,8 +141,8 @@ def cubes(tab: Tab) -> None:
         page.locator("[data-scripts] a", has_text="wget").click()
     script = download.value.path().read_text()
     assert script.startswith("#!/bin/sh")
-    files = {row[2]["text"] if isinstance(row[2], dict) else row[2] for row in told["rows"]}
-    assert len(files) == 9  # one of the two of each cube
+    files = {one["href"].rpartition("/")[2] for line in told["files"] for one in line}
+    assert (len(told["rows"]), len(files)) == (9, 18)  # the two of each cube
     assert all(f"/cubes_L2/{name}" in script for name in files)
     assert len(re.findall(r"^get .*cubes_L2", script, re.MULTILINE)) == 18
     assert tab.axe() == []
