@@ -1,0 +1,413 @@
+"""HATS catalogues (IVOA Note HATS 1.0): the names and texts of the files that one is made of, and how rows are divided among partitions. No I/O."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from hven.model.errors import Place, SourceError, say
+from hven.model.sky import healpix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.int64]
+
+CELL: Final = "_healpix_29"
+"""The column of HEALPix indexes of order 29 (nested), by which rows are sorted."""
+PROPERTIES: Final = "hats.properties"
+PROPERTIES_TOO: Final = "properties"
+"""What readers of older versions look for."""
+PARTITIONS: Final = "partition_info.csv"
+DATASET: Final = "dataset"
+COMMON: Final = f"{DATASET}/_common_metadata"
+METADATA: Final = f"{DATASET}/_metadata"
+SKYMAP: Final = "skymap.fits"
+MOST_ROWS: Final = 1_000_000
+"""Of a partition."""
+GROUP_ROWS: Final = 16_384
+"""Of a row group: so much is read for a small cone."""
+SKYMAP_ORDER: Final = 6
+WRITING: Final[Mapping[str, Any]] = {
+    "compression": "zstd",
+    "write_page_index": True,
+    "store_schema": True,
+    "write_statistics": True,
+}
+"""Of `pyarrow.parquet.ParquetWriter`, for partitions."""
+
+_PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d+)/Npix=(\d+)(\.[\w.]+|/.*)?$")
+_ESCAPE = re.compile(r"\\(.)")
+_NO_CATALOGUE = "no HATS catalogue"
+_READ = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
+
+
+# --- names ---------------------------------------------------------------------------------------------------
+
+
+def partition_path(order: int, pixel: int) -> str:
+    """Name the file of a partition, below the directory of the catalogue.
+
+    Parameters
+    ----------
+    order, pixel
+        HEALPix order, 0 to 29, and nested index.
+
+    Returns
+    -------
+    path
+        ``dataset/Norder=1/Dir=0/Npix=44.parquet``.
+    """
+    return f"{DATASET}/Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}.parquet"
+
+
+def partition_of(path: str) -> tuple[int, int] | None:
+    """Return the order and the pixel that the name of a file says, None if it is that of no partition."""
+    found = _PIXEL.match(path)
+    if found is None:
+        return None
+    order, pixel = int(found[1]), int(found[3])
+    return (order, pixel) if order <= healpix.ORDER and pixel < 12 << 2 * order else None
+
+
+def cells_of(order: int, pixel: int) -> tuple[int, int]:
+    """Return the cells of order 29 within a pixel: the first, and the one past the last."""
+    shift = 2 * (healpix.ORDER - order)
+    return pixel << shift, (pixel + 1) << shift
+
+
+# --- partitions ----------------------------------------------------------------------------------------------
+
+
+def divided(
+    count: Callable[[Pixels], npt.NDArray[np.int64]], most: int = MOST_ROWS, finest: int = 20
+) -> list[tuple[int, int, int]]:
+    """Divide the sky into pixels of at most so many rows each, as large as may be. Those without rows are left out.
+
+    Parameters
+    ----------
+    count
+        Counts rows: of cells of order 29, ascending, how many rows lie in cells before each.
+    most
+        Rows of a pixel, unless it is of the finest order.
+    finest
+        That order.
+
+    Returns
+    -------
+    pixels
+        Order, pixel and rows of each, in the order of their cells.
+    """
+    found: list[tuple[int, int, int]] = []
+    order, pixels = 0, np.arange(12, dtype=np.int64)
+    while len(pixels):
+        shift = 2 * (healpix.ORDER - order)
+        rows = count((pixels + 1) << shift) - count(pixels << shift)
+        whole = (rows > 0) & ((rows <= most) | (order >= finest))
+        found += zip([order] * int(whole.sum()), pixels[whole].tolist(), rows[whole].tolist(), strict=True)
+        parts = pixels[(rows > 0) & ~whole]
+        order, pixels = order + 1, (parts[:, None] * 4 + np.arange(4)).ravel()
+    return sorted(found, key=lambda one: cells_of(one[0], one[1])[0])
+
+
+def counting(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np.int64]]:
+    """Return what counts rows for `divided`, from arrays that are sorted, each by itself."""
+
+    def count(before: Pixels) -> npt.NDArray[np.int64]:
+        found = np.zeros(len(before), np.int64)
+        for one in cells:
+            found += one.searchsorted(before)
+        return found
+
+    return count
+
+
+def write_partitions(pixels: Iterable[tuple[int, int]]) -> bytes:
+    """Write ``partition_info.csv``: orders and pixels."""
+    return ("Norder,Npix\n" + "".join(f"{order},{pixel}\n" for order, pixel in pixels)).encode()
+
+
+def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]]:
+    """Read ``partition_info.csv``.
+
+    Parameters
+    ----------
+    data
+        Its bytes.
+    name
+        How errors call it.
+
+    Returns
+    -------
+    pixels
+        Order and pixel of each partition, in the order of their cells.
+
+    Raises
+    ------
+    SourceError
+        No such table; an order or a pixel that there is not; partitions that overlap. With the line.
+    """
+    rows = csv.reader(io.StringIO(data.decode("utf-8", "replace")))
+    head = [word.strip() for word in next(rows, [])]
+    if "Norder" not in head or "Npix" not in head:
+        raise SourceError(
+            say("the columns Norder and Npix are not in its first line"), place=Place(file=name), remedy=_READ
+        )
+    at = head.index("Norder"), head.index("Npix")
+    found: list[tuple[int, int, int, int]] = []
+    for row in rows:
+        if not row:
+            continue
+        try:
+            order, pixel = (int(row[number]) for number in at)
+        except (ValueError, IndexError):
+            order = pixel = -1
+        if not 0 <= order <= healpix.ORDER or not 0 <= pixel < 12 << 2 * order:
+            raise SourceError(
+                say("{line!r} is no HEALPix order and pixel", ",".join(row)),
+                place=Place(file=name, line=rows.line_num),
+                remedy=_READ,
+            )
+        found.append((*cells_of(order, pixel), order, pixel))
+    if len(set(found)) < len(found):  # older catalogues have a line for each piece of a partition
+        found = list(set(found))
+    found.sort()
+    for one, two in itertools.pairwise(found):
+        if two[0] < one[1]:
+            raise SourceError(
+                say(
+                    "the partitions Norder={order} Npix={pixel} and Norder={finer} Npix={inner} overlap",
+                    *one[2:],
+                    *two[2:],
+                ),
+                place=Place(file=name),
+                remedy=_READ,
+            )
+    return [(order, pixel) for _, _, order, pixel in found]
+
+
+# --- properties ----------------------------------------------------------------------------------------------
+
+
+def write_properties(
+    name: str,
+    *,
+    rows: int,
+    position: tuple[str, str],
+    order: int,
+    columns: Sequence[str] = (),
+    sky: float | None = None,
+    size: int | None = None,
+    made: str = "",
+    more: Mapping[str, str | None] | None = None,
+) -> bytes:
+    """Write ``hats.properties``.
+
+    Parameters
+    ----------
+    name
+        Of the catalogue: letters, digits, ``-`` and ``_`` stay, all else becomes ``_``.
+    rows
+        Of all partitions.
+    position
+        Columns of longitude and latitude.
+    order
+        The finest order of a partition.
+    columns
+        Those that are read where nothing is said; none: all.
+    sky
+        Fraction of the sky that the partitions take.
+    size
+        Of all files, bytes.
+    made
+        When, as ISO 8601 with minutes.
+    more
+        Further properties: ``obs_title``, ``creator_did`` ...; those that are None are left out.
+
+    Returns
+    -------
+    text
+        Lines ``name=value``.
+    """
+    said = {
+        "obs_collection": re.sub(r"[^A-Za-z0-9_-]+", "_", name),
+        "dataproduct_type": "object",
+        "hats_nrows": str(rows),
+        "hats_col_ra": position[0],
+        "hats_col_dec": position[1],
+        "hats_cols_default": " ".join(columns) or None,
+        "hats_col_healpix": CELL,
+        "hats_col_healpix_order": str(healpix.ORDER),
+        "hats_npix_suffix": ".parquet",
+        "hats_order": str(order),
+        "hats_skymap_order": str(SKYMAP_ORDER),
+        "hats_max_rows": str(MOST_ROWS),
+        "moc_sky_fraction": None if sky is None else f"{sky:.6g}",
+        "hats_estsize": None if size is None else str(-(-size // 1024)),
+        "hats_creation_date": made or None,
+        "hats_builder": "Hven",
+        "hats_version": "v1.0",
+        "hats_release_date": "2025-08-22",
+        **(more or {}),
+    }
+    lines = [f"{key}={_escaped(value)}" for key, value in said.items() if value]
+    return "\n".join(["#HATS catalog", *lines, ""]).encode()
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
+
+
+def read_properties(data: bytes, name: str = PROPERTIES) -> dict[str, str]:
+    """Read ``hats.properties``, or ``properties`` of older catalogues.
+
+    Parameters
+    ----------
+    data
+        Its bytes.
+    name
+        How errors call it.
+
+    Returns
+    -------
+    properties
+        Those of older versions (``catalog_name``, ``ra_column``) by the names that they have now.
+
+    Raises
+    ------
+    SourceError
+        It is none; its type of catalogue is not said.
+    """
+    found: dict[str, str] = {}
+    text = re.sub(r"\\\r?\n[ \t]*", "", data.decode("utf-8", "replace"))
+    for line in text.splitlines():
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#!":
+            continue
+        key, _, value = stripped.partition("=")
+        found[_OLD.get(key.strip(), key.strip())] = _ESCAPE.sub(
+            lambda one: "\n" if one[1] == "n" else one[1], value.strip()
+        )
+    if "dataproduct_type" not in found:
+        raise SourceError(
+            say("{name}: dataproduct_type is not said", say(_NO_CATALOGUE)), place=Place(file=name), remedy=_READ
+        )
+    return found
+
+
+_OLD: Final = {
+    "catalog_name": "obs_collection",
+    "catalog_type": "dataproduct_type",
+    "total_rows": "hats_nrows",
+    "ra_column": "hats_col_ra",
+    "dec_column": "hats_col_dec",
+}
+
+
+# --- Parquet -------------------------------------------------------------------------------------------------
+
+
+def stored(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of partitions of rows with these columns: the cells come first."""
+    return pa.schema([pa.field(CELL, pa.int64()), *(item for item in schema if item.name != CELL)])
+
+
+def common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
+    """Write ``dataset/_common_metadata``: a Parquet file without rows.
+
+    Parameters
+    ----------
+    schema
+        Of the partitions.
+    votable
+        The columns' metadata as a VOTable without rows (VOParquet 1.0).
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
+
+    sink = io.BytesIO()
+    if votable is not None:
+        known = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": votable}
+        schema = schema.with_metadata({**(schema.metadata or {}), **known})
+    with pq.ParquetWriter(sink, schema, store_schema=True):
+        pass
+    return sink.getvalue()
+
+
+def skymap(counts: npt.NDArray[np.int64]) -> bytes:
+    """Write how many rows lie in each pixel of the sky, as a FITS file of HEALPix (nested, implicit).
+
+    Parameters
+    ----------
+    counts
+        Of all pixels of `SKYMAP_ORDER`.
+    """
+    side = round((len(counts) / 12) ** 0.5)
+    head = [
+        ("XTENSION", "'BINTABLE'"),
+        ("BITPIX", 8),
+        ("NAXIS", 2),
+        ("NAXIS1", 8),
+        ("NAXIS2", len(counts)),
+        ("PCOUNT", 0),
+        ("GCOUNT", 1),
+        ("TFIELDS", 1),
+        ("TTYPE1", "'VALUE   '"),
+        ("TFORM1", "'1K      '"),
+        ("PIXTYPE", "'HEALPIX '"),
+        ("ORDERING", "'NESTED  '"),
+        ("NSIDE", side),
+        ("ORDER", side.bit_length() - 1),
+        ("FIRSTPIX", 0),
+        ("LASTPIX", len(counts) - 1),
+        ("INDXSCHM", "'IMPLICIT'"),
+        ("OBJECT", "'FULLSKY '"),
+        ("COORDSYS", "'C       '"),
+    ]
+    data = counts.astype(">i8").tobytes()
+    primary = _cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    return primary + _cards(head) + data + bytes(-len(data) % 2880)
+
+
+def _cards(cards: Sequence[tuple[str, object]]) -> bytes:
+    lines = [
+        f"{name:<8}= {value:<20}" if isinstance(value, str) and value[0] == "'" else f"{name:<8}= {value:>20}"
+        for name, value in cards
+    ]
+    text = "".join(f"{line:<80}" for line in [*lines, "END"])
+    return f"{text:<{-(-len(text) // 2880) * 2880}}".encode("ascii")
+
+
+__all__ = [
+    "CELL",
+    "COMMON",
+    "DATASET",
+    "GROUP_ROWS",
+    "METADATA",
+    "MOST_ROWS",
+    "PARTITIONS",
+    "PROPERTIES",
+    "PROPERTIES_TOO",
+    "SKYMAP",
+    "SKYMAP_ORDER",
+    "WRITING",
+    "cells_of",
+    "common_metadata",
+    "counting",
+    "divided",
+    "partition_of",
+    "partition_path",
+    "read_partitions",
+    "read_properties",
+    "skymap",
+    "stored",
+    "write_partitions",
+    "write_properties",
+]
