@@ -14,6 +14,8 @@ const FILES = 30;
  */
 export function tall(columns, picture, files) {
   const values = Math.max(Math.min(columns, SHOWN) - (picture ? 2 : 1), 0);
-  const high = AROUND + Math.ceil(values / 2) * LINE + (files ? FILES : 0);
+  // beside a picture the first value, mostly a time from and to, has the line for itself: in half of it its end would be cut
+  const lines = picture ? Math.min(values, 1) + Math.ceil(Math.max(values - 1, 0) / 2) : Math.ceil(values / 2);
+  const high = AROUND + lines * LINE + (files ? FILES : 0);
   return picture ? Math.max(high, picture + AROUND / 2) : high;
 }
