@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import shutil
@@ -20,18 +18,19 @@ import pyarrow as pa
 from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines._bound.policies import conditions
 from hven.engines._clock import Watch
+from hven.engines._disk import PASSING, cleared, folder, gone_from, resized
 from hven.engines._rows import without_nan
 from hven.engines.duckdb import contouring
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
 from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.layout import MANIFEST, PASSING, ROW, Held, Manifest, Stored, resized
+from hven.engines.duckdb.layout import MANIFEST, ROW, Held, Manifest, Stored
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.reach import Part, Reach, ReachPlan, reached
 from hven.engines.duckdb.running import Cursors, DuckExecution
-from hven.engines.duckdb.staging import LOCK, DiskStaging
+from hven.engines.duckdb.staging import DiskStaging
 from hven.model import Cache, clock
 from hven.model.errors import BindError, StorageError, Unavailable, say
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.engines import Execution, Relation, Verified
-    from hven.engines.duckdb.checking import Known
+    from hven.engines._disk import Known
     from hven.model.table import Table
 
 _OPEN = 64  # snapshots of other days that are kept mapped
@@ -328,7 +327,7 @@ class DuckEngine(Engine):
     def tidy(self) -> None:
         """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
         with self._lock:
-            gone = [path for path, stored in self._stored.items() if _gone(stored.path)]
+            gone = [path for path, stored in self._stored.items() if gone_from(stored.path)]
             for path in gone:
                 del self._stored[path]
                 self._sizes.pop(path, None)
@@ -383,7 +382,7 @@ class DuckEngine(Engine):
         removed = []
         for path in sorted(self.directory.glob("*/*")):
             relative = str(path.relative_to(self.directory))
-            if path.is_dir() and relative not in known and str(path) not in self._held and _cleared(path):
+            if path.is_dir() and relative not in known and str(path) not in self._held and cleared(path):
                 removed.append(relative)
         for path in self.directory.glob(".spill-*"):
             if not _alive(path.name.rpartition("-")[2]):
@@ -441,40 +440,6 @@ def _settings(memory: str, threads: int | None, spill: Path) -> dict[str, str | 
     if threads is not None:
         found["threads"] = threads
     return found
-
-
-def folder(qualified: str) -> str:
-    """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
-    return (
-        re.sub(r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified)
-        if qualified[:1] != "."
-        else "%2E" + folder(qualified[1:])
-    )
-
-
-def _gone(path: Path) -> bool:
-    """Return whether a directory is certainly not there: not only that we may not look."""
-    try:
-        path.stat()
-    except OSError as error:
-        return error.errno in {errno.ENOENT, errno.ENOTDIR}
-    return False
-
-
-def _cleared(path: Path) -> bool:
-    """Remove a directory whose writer is gone: its lock can be taken. It is kept meanwhile, for the writer may be about to take it (`staging`)."""
-    try:
-        handle = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True
 
 
 def _alive(process: str) -> bool:

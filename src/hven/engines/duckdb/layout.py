@@ -7,9 +7,7 @@ indexed column, and ``snapshot.json`` (what is where; see `Manifest`). Nothing i
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import threading
 import time
 from contextlib import suppress
@@ -20,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from hven.engines._disk import refuse_passing, resized
 from hven.engines.duckdb.keys import KeyIndex
 from hven.engines.duckdb.regions import RegionIndex
 from hven.model import Cache
-from hven.model.errors import StorageError, Unavailable
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -38,7 +37,6 @@ MANIFEST = "snapshot.json"
 POSITION = "position.npy"
 ROW = "hven:row"  # a column that tables have on demand: the number of each row
 VERSION = 1
-PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
 LOOK = 0.25  # seconds between two looks at the sizes of files that are read
 _PROJECTIONS = 256  # sets of columns that are remembered
 # rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
@@ -171,31 +169,6 @@ class Manifest:
             raise StorageError(
                 message, remedy="ingest the collection anew, or roll back to an older snapshot"
             ) from error
-
-
-def resized(path: Path, size: int) -> str | None:
-    """Return how the size of a file differs from what was written; None: it has that size.
-
-    Raises
-    ------
-    OSError
-        It cannot be looked at.
-    """
-    found = path.stat().st_size
-    return None if found == size else f"it has {found:,} bytes, and {size:,} were written"
-
-
-def refuse_passing(path: Path, error: Exception) -> None:
-    """Refuse for now where the machine does not let us read a file: that says nothing of what is in it.
-
-    Raises
-    ------
-    Unavailable
-        It is so.
-    """
-    if isinstance(error, OSError) and error.errno in PASSING:
-        message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
-        raise Unavailable(message, remedy="see that the server may read it, and has files to open left") from error
 
 
 def damaged(path: Path, why: object) -> StorageError:

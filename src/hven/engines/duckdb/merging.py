@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._matching import Wanted, pages
+from hven.engines._orders import order_column, ordering
 from hven.engines._regions import region_columns
 from hven.engines._revising import found_in, revised
 from hven.engines._rows import LAST, refuse_nulls
@@ -26,7 +27,7 @@ from hven.engines.duckdb.indexing import check_primary, refuse_repeated, wanted_
 from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, part_batches
 from hven.engines.duckdb.reindexing import SHARE, merge_key, merge_positions, merge_regions
 from hven.engines.duckdb.renumbering import Moves
-from hven.engines.duckdb.staging import DiskStaging, order_column, ordering, rows_per_part, write_ipc
+from hven.engines.duckdb.staging import DiskStaging, rows_per_part, write_ipc
 from hven.model.errors import Unmergeable
 
 if TYPE_CHECKING:

@@ -8,24 +8,20 @@ which it came.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hven.engines import Snapshot
+from hven.engines._disk import LOCK, begun, checksum, disk, sync, text_checksum
+from hven.engines._orders import gathered, order_column, ordering
 from hven.engines._regions import region_columns
-from hven.engines._rows import LAST, conform, position_keys, stable_order
+from hven.engines._rows import LAST, conform, stable_order
 from hven.engines._statistics import Statistics, coverage
-from hven.engines.duckdb.checking import checksum, text_checksum
 from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
 from hven.model.errors import StorageError
@@ -50,7 +46,6 @@ PART_ROWS = 2_000_000
 BATCH_ROWS = 131_072
 BATCH_BYTES = 48 * 1024**2
 LONG = 16_384  # rows of a batch that may be written as it came
-LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +79,8 @@ class DiskStaging:
         self._done = False
         self._ordering = ordering(table)
         self._statistics = Statistics(table)
-        with _disk("staging", final):
-            self.lock = _begun(self._work)
+        with disk("staging", final):
+            self.lock = begun(self._work)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; columns are found by name and must have the types of the table."""
@@ -139,7 +134,7 @@ class DiskStaging:
     def _guard(self) -> Iterator[None]:
         """Abandon the staging when something goes wrong."""
         try:
-            with _disk("writing", self._work):
+            with disk("writing", self._work):
                 yield
         except BaseException:
             self.abandon()
@@ -156,7 +151,7 @@ class DiskStaging:
         order = stable_order(keys)
         columns = table.columns
         del table
-        return SortedRows(table=pa.Table.from_arrays(_gathered(columns, order), schema=self._schema), keys=keys[order])
+        return SortedRows(table=pa.Table.from_arrays(gathered(columns, order), schema=self._schema), keys=keys[order])
 
     def _spill(self) -> None:
         if self._ordering is None:  # the order is that of arrival: a run is a part
@@ -246,10 +241,10 @@ class DiskStaging:
         for path in self._work.iterdir():
             if path.name != LOCK and path.name not in self._shared:
                 path.chmod(0o444)
-                _sync(path)
-        _sync(self._work)
+                sync(path)
+        sync(self._work)
         self._work.rename(self.final)
-        _sync(self.final.parent)
+        sync(self.final.parent)
         return text_checksum(text)
 
 
@@ -263,57 +258,6 @@ def _evened(table: pa.Table) -> pa.Table:
     """Combine rows into few chunks; those that came in long batches stay as they are, without a copy."""
     few = table.num_columns == 0 or table.num_rows >= LONG * table.column(0).num_chunks
     return table if few else table.combine_chunks()
-
-
-def order_column(table: Table) -> str:
-    """Name the column whose order the rows of a table get; empty if it is that of positions, or of arrival."""
-    pieces = table.partition.column if table.partition is not None else None
-    name = pieces or (table.primary[0] if table.primary else None)
-    if table.position is not None or name is None:
-        return ""
-    kind = table.column(name).type
-    return name if kind.is_integer or kind.is_timestamp or kind.is_numeric else ""
-
-
-def ordering(table: Table) -> Callable[[pa.Table], Keys] | None:
-    """Return the function that computes the sort key of rows, None if they keep the order in which they come."""
-    if table.position is not None:
-        lon, lat = table.position
-        return lambda rows: position_keys(rows.column(lon), rows.column(lat))
-    name = order_column(table)
-    if not name:
-        return None
-    kind = table.column(name).type
-    whole = kind.is_integer or kind.is_timestamp
-    return lambda rows: (_whole_keys if whole else _float_keys)(rows.column(name))
-
-
-def _whole_keys(column: pa.ChunkedArray) -> Keys:
-    whole = column.cast(pa.int64())
-    return np.asarray(pc.fill_null(whole, LAST).to_numpy(), dtype=np.int64)
-
-
-def _float_keys(column: pa.ChunkedArray) -> Keys:
-    """Map doubles to whole numbers of the same order; NaN and null last."""
-    values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64) + 0.0  # -0.0 becomes 0.0
-    bits = values.view(np.int64)
-    keys = np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
-    keys[np.isnan(values)] = LAST
-    return keys
-
-
-def _gathered(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
-    """Reorder columns, some in parallel; each is let go of (in `columns`) as soon as its copy is made."""
-    indices = pa.array(order)
-
-    def one(number: int) -> pa.Array:
-        column, columns[number] = columns[number], None
-        return pc.take(column.combine_chunks(), indices)
-
-    if len(columns) < 2 or len(order) < 50_000:
-        return [one(number) for number in range(len(columns))]
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(one, range(len(columns))))
 
 
 def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
@@ -336,7 +280,7 @@ def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]
         if len(keys):
             order = stable_order(keys)
             columns = pa.concat_tables(tables).columns
-            yield pa.Table.from_arrays(_gathered(columns, order), schema=tables[0].schema), keys[order]
+            yield pa.Table.from_arrays(gathered(columns, order), schema=tables[0].schema), keys[order]
     for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
         for begin in range(end, len(run.keys), rows):
             table = run.table.slice(begin, rows)
@@ -356,7 +300,7 @@ def write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
                 pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema)
             )
     if durable:
-        _sync(path)
+        sync(path)
 
 
 class PositionFile:
@@ -383,52 +327,3 @@ class PositionFile:
         self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1"))
         self._file.close()
         return self._count
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _begun(directory: Path) -> int:
-    """Create the directory of a staging, and return its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
-
-    A sweep may come before the lock is held. Then it is begun again.
-    """
-    while True:
-        directory.parent.parent.stat()  # where the site is gone, it is not made anew
-        try:
-            directory.mkdir(parents=True, exist_ok=False)
-            lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a sweep holds it until all is gone
-        if os.fstat(lock).st_nlink:
-            return lock
-        os.close(lock)
-
-
-@contextmanager
-def _disk(doing: str, path: Path) -> Iterator[None]:
-    """Translate what the disk said into our words."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        full = (
-            number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            or "No space left" in str(error)
-            or "File too large" in str(error)
-        )
-        if full:
-            message = f"the disk is full ({doing} {path})"
-            raise StorageError(
-                message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)"
-            ) from error
-        if not isinstance(error, OSError):
-            raise
-        message = f"{doing} {path} failed: {error}"
-        raise StorageError(message, remedy="look at the disk and its rights") from error
