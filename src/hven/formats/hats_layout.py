@@ -88,7 +88,12 @@ def cells_of(order: int, pixel: int) -> tuple[int, int]:
 
 
 def divided(
-    count: Callable[[Pixels], npt.NDArray[np.int64]], most: int = MOST_ROWS, finest: int = 20
+    count: Callable[[Pixels], npt.NDArray[np.int64]],
+    most: int = MOST_ROWS,
+    finest: int = 20,
+    *,
+    begin: tuple[int, int] | None = None,
+    kept: Sequence[tuple[int, int]] = (),
 ) -> list[tuple[int, int, int]]:
     """Divide the sky into pixels of at most so many rows each, as large as may be. Those without rows are left out.
 
@@ -100,6 +105,10 @@ def divided(
         Rows of a pixel, unless it is of the finest order.
     finest
         That order.
+    begin
+        Order and pixel that is divided; None: the whole sky.
+    kept
+        Cells of other partitions, half-open and ascending, which none of these may overlap.
 
     Returns
     -------
@@ -107,11 +116,15 @@ def divided(
         Order, pixel and rows of each, in the order of their cells.
     """
     found: list[tuple[int, int, int]] = []
-    order, pixels = 0, np.arange(12, dtype=np.int64)
+    order, pixels = (0, np.arange(12, dtype=np.int64)) if begin is None else (begin[0], np.array([begin[1]], np.int64))
+    others = np.array(kept, np.int64).reshape(-1, 2)
     while len(pixels):
         shift = 2 * (healpix.ORDER - order)
         rows = count((pixels + 1) << shift) - count(pixels << shift)
-        whole = (rows > 0) & ((rows <= most) | (order >= finest))
+        free = others[:, 0].searchsorted((pixels + 1) << shift) == others[:, 1].searchsorted(
+            pixels << shift, side="right"
+        )
+        whole = (rows > 0) & free & ((rows <= most) | (order >= finest))
         found += zip([order] * int(whole.sum()), pixels[whole].tolist(), rows[whole].tolist(), strict=True)
         parts = pixels[(rows > 0) & ~whole]
         order, pixels = order + 1, (parts[:, None] * 4 + np.arange(4)).ravel()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final, TypeAlias
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hven.adql.tree import Binary, Cast, Expr, Function, Literal, Unary
+from hven.adql.tree import Binary, Cast, Expr, Function, Literal, LiteralList, Unary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Value: TypeAlias = float | str | None
     Constant: TypeAlias = Callable[[Sequence[Value]], Value]
+    Listed: TypeAlias = Callable[[Sequence[Value]], list[Any]]
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no zone: DALI says UTC)
 
 
 def constant(expr: Expr, free: frozenset[int]) -> Constant | None:
@@ -171,3 +175,41 @@ def _is_float(expr: Expr) -> bool:
     if isinstance(expr, Function) or (isinstance(expr, Cast) and expr.target == "DOUBLE PRECISION"):
         return True  # those that are taken for constants give doubles
     return isinstance(expr, Binary) and (_is_float(expr.left) or _is_float(expr.right))
+
+
+def listed(choices: Sequence[Expr], free: frozenset[int]) -> Listed | None:
+    """Return a function of the plan's literals that gives the values of a list; None if one of them is no constant."""
+    if isinstance(choices, LiteralList):
+        own_values = list(choices.values)
+        return lambda _: own_values
+    if all(type(choice) is Literal for choice in choices):
+        places = [choice.slot if choice.slot in free else -1 for choice in choices]  # type: ignore[attr-defined]
+        fixed = [choice.value for choice in choices]  # type: ignore[attr-defined]
+        return lambda values: [values[place] if place >= 0 else own for place, own in zip(places, fixed, strict=True)]
+    among = [constant(choice, free) for choice in choices]
+    found = [item for item in among if item is not None]
+    return (lambda values: [item(values) for item in found]) if len(found) == len(among) else None
+
+
+def microseconds(value: object) -> int | None:
+    """Read an ISO timestamp (DALI 1.1 section 3.3.3) as microseconds since 1970; None if it is something else."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = datetime.fromisoformat(text.removesuffix("Z"))
+        except ValueError:
+            return None
+        # only what every engine reads alike: YYYY-MM-DD[Thh:mm:ss[.f]]
+        if not (
+            len(text) >= 10
+            and text[4] == text[7] == "-"
+            and value.tzinfo is None
+            and (len(text) == 10 or len(text) >= 19)
+        ):
+            return None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        past = value - _EPOCH
+        return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return (value - _EPOCH.date()).days * 86_400_000_000
+    return None

@@ -11,23 +11,22 @@ import numpy as np
 
 from hven.adql.kinds import is_null
 from hven.adql.tree import And, Between, Cast, Compare, Expr, In, Or, Subquery
-from hven.engines._bound.constants import constant
+from hven.engines._bound.constants import constant, listed
 from hven.engines._bound.covers import cover
 from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
 from hven.engines._bound.narrowable import Narrowable, key_column, of_row, position_of
 from hven.engines._bound.touching import touched
 from hven.engines._bound.unions import prefixed
-from hven.engines.duckdb.lists import listed, places
+from hven.engines.duckdb.lists import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
-    from hven.engines._bound.constants import Constant
+    from hven.engines._bound.constants import Constant, Listed
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
-    from hven.engines.duckdb.lists import Listed
 
     Rows = npt.NDArray[np.int64]
     Values = Sequence[float | str | None]

@@ -37,7 +37,7 @@ from hven.adql.tree import (
     Subquery,
     TableRef,
 )
-from hven.engines._bound.constants import constant, is_text
+from hven.engines._bound.constants import constant, is_text, listed, microseconds
 from hven.engines._bound.geometry import (
     MIRROR,
     column_pair,
@@ -51,8 +51,7 @@ from hven.engines._bound.touching import compared
 from hven.engines._regions import numbers_of
 from hven.engines.duckdb.composed import MOST, NotDirect, base_of, composed
 from hven.engines.duckdb.functions import called
-from hven.engines.duckdb.keys import microseconds
-from hven.engines.duckdb.lists import LONG, is_among, listed
+from hven.engines.duckdb.lists import LONG, is_among
 from hven.model.sky import Circle, Point, Polygon, distance
 
 if TYPE_CHECKING:

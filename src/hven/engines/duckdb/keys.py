@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from hven.engines._bound.constants import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 _EXACT = 2**53  # whole numbers above are not exact as doubles, and engines compare some of them as doubles
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no zone: DALI says UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,27 +139,3 @@ class KeyIndex:
             else:
                 high = middle
         return low
-
-
-def microseconds(value: object) -> int | None:
-    """Read an ISO timestamp (DALI 1.1 section 3.3.3) as microseconds since 1970; None if it is something else."""
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = datetime.fromisoformat(text.removesuffix("Z"))
-        except ValueError:
-            return None
-        # only what every engine reads alike: YYYY-MM-DD[Thh:mm:ss[.f]]
-        if not (
-            len(text) >= 10
-            and text[4] == text[7] == "-"
-            and value.tzinfo is None
-            and (len(text) == 10 or len(text) >= 19)
-        ):
-            return None
-    if isinstance(value, datetime) and value.tzinfo is None:
-        past = value - _EPOCH
-        return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return (value - _EPOCH.date()).days * 86_400_000_000
-    return None

@@ -31,42 +31,28 @@ from hven.adql.tree import (
     Unary,
     transform,
 )
-from hven.engines._bound.constants import constant
+from hven.engines._bound.constants import listed
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from hven.adql.tree import Bound, Expr
+    from hven.engines._bound.constants import Listed
     from hven.engines.duckdb.keys import KeyIndex
     from hven.model.types import Type
 
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
-    Listed = Callable[[Values], list[Any]]
 
 ROW = "ROW"  # in trees made here alone: (a, b) IN (SELECT ..)
 LONG = 64  # values; a shorter list is written as it stands
 SEARCHED = 20_000  # texts that are searched in an index at once; looking at every row is quicker for more
 FEW = 8  # texts that are found sooner one by one
 _NUMBER = 1_000_000  # of the first list in FROM: the binder's own numbers are small
-
-
-def listed(choices: Sequence[Expr], free: frozenset[int]) -> Listed | None:
-    """Return a function of the plan's literals that gives the values of a list; None if one of them is no constant."""
-    if isinstance(choices, LiteralList):
-        own_values = list(choices.values)
-        return lambda _: own_values
-    if all(type(choice) is Literal for choice in choices):
-        places = [choice.slot if choice.slot in free else -1 for choice in choices]  # type: ignore[attr-defined]
-        fixed = [choice.value for choice in choices]  # type: ignore[attr-defined]
-        return lambda values: [values[place] if place >= 0 else own for place, own in zip(places, fixed, strict=True)]
-    among = [constant(choice, free) for choice in choices]
-    found = [item for item in among if item is not None]
-    return (lambda values: [item(values) for item in found]) if len(found) == len(among) else None
 
 
 # --- DuckDB ----------------------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ from hven.adql.tree import (
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.policies import conditions
 from hven.engines._bound.unions import distributed
+from hven.engines._detour import Detour, wanted
 from hven.engines.postgres import faults
-from hven.engines.postgres.detour import Detour
 from hven.engines.postgres.dialect import Elsewhere, Postgres
 from hven.engines.postgres.estimating import expected
 from hven.engines.postgres.install import quote
@@ -36,7 +36,6 @@ from hven.engines.postgres.outside import Nothing, Outside
 from hven.engines.postgres.partitions import beginning
 from hven.engines.postgres.places import HEALPIX, Places, Positions
 from hven.engines.postgres.ranges import WHY, Ranged, may_leave
-from hven.engines.postgres.relations import wanted
 from hven.engines.postgres.running import QUICK, Pace, PostgresExecution, Work, plain
 from hven.engines.postgres.statement import Statement
 from hven.model.errors import StorageError
@@ -109,9 +108,16 @@ class PostgresPlan(Plan):
             self._engine.embedded,
             self._bound,
             reason,
-            lambda bound: type(self)(self._engine, bound, self._positions),
-            computing=computing,
+            self._read,
+            takes=lambda condition: computing or not may_leave(condition),
         )
+
+    def _read(self, bound: Bound) -> Plan | None:
+        """Plan what a detour reads of one table."""
+        try:
+            return type(self)(self._engine, bound, self._positions)
+        except Elsewhere:
+            return None
 
     # --- running ---------------------------------------------------------------------------------------------
 

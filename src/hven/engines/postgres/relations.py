@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.model.errors import StorageError
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import Relation, Snapshot
+    from hven.engines import Snapshot
     from hven.model.table import Table
 
 
@@ -100,11 +99,3 @@ def remembered(text: str) -> Kept:
         made=said.get("made", ""),
         share=Share(said["base"], said["number"]) if "base" in said else None,
     )
-
-
-def wanted(relations: Mapping[str, Relation], name: str) -> Relation:
-    """Return a relation of the query."""
-    if name not in relations:
-        message = f"nobody said where the rows of {name} are"
-        raise StorageError(message)
-    return relations[name]

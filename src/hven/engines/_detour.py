@@ -1,6 +1,6 @@
-"""Queries with a function that PostgreSQL does not compute: it gives the rows that their conditions leave, the embedded engine does the rest.
+"""Queries with a function that another engine does not compute: it gives the rows that their conditions leave, the embedded engine does the rest.
 
-Only the columns that are read travel, and only rows that meet those conditions on single tables which PostgreSQL does know; position
+Only the columns that are read travel, and only rows that meet those conditions on single tables which that engine does know; its
 indexes are used for them. What is too much for this road is refused with words.
 """
 
@@ -16,10 +16,7 @@ from hven.engines import Execution, Limits, Memory, Plan
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.narrowable import narrowable_of
 from hven.engines.gather import Gathering, Room, asked
-from hven.engines.postgres.dialect import Elsewhere
-from hven.engines.postgres.ranges import may_leave
-from hven.engines.postgres.relations import wanted
-from hven.model.errors import TooLarge
+from hven.model.errors import StorageError, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,19 +36,31 @@ class Detour(Plan):
     Parameters
     ----------
     reason
-        What PostgreSQL does not compute.
+        What the engine does not compute.
     reads
-        Plans the query for the rows of one table, which may give too many; raises `Elsewhere` for a row filter that it does not know.
-    computing
-        False: nor does it compute conditions with floating-point arithmetic.
+        Plans the query for the rows of one table, which may give too many; None for a row filter that it does not know.
+    takes
+        Tells whether the engine computes a condition.
+    giver
+        How the engine is called.
+    bytes
+        Of rows that may travel.
     """
 
     small = False
 
     def __init__(
-        self, embedded: Engine, bound: Bound, reason: str, reads: Callable[[Bound], Plan], *, computing: bool = True
+        self,
+        embedded: Engine,
+        bound: Bound,
+        reason: str,
+        reads: Callable[[Bound], Plan | None],
+        *,
+        takes: Callable[[Expr], bool] = lambda _: True,
+        giver: str = "PostgreSQL",
+        bytes: float = float("inf"),  # noqa: A002  (as `Room` calls them)
     ) -> None:
-        self.reason = reason
+        self.reason, self._giver, self.bytes = reason, giver, bytes
         self.rest = embedded.prepare(bound)
         self.schema = self.rest.schema
         columns = columns_read(bound)
@@ -63,7 +72,7 @@ class Detour(Plan):
             for condition, numbers in narrowable.conditions:
                 for number in numbers:
                     firm = (id(condition), number) not in narrowable.loose or false_for_null(condition)
-                    if firm and _only_of(condition, number) and (computing or not may_leave(condition)):
+                    if firm and _only_of(condition, number) and takes(condition):
                         conditions.setdefault(number, []).append(condition)
         self.asks: dict[str, tuple[Table, Plan]] = {}
         for table in bound.tables:
@@ -75,11 +84,13 @@ class Detour(Plan):
             whole = TableRef((), number=0, table=table)
             plan = None
             if len(users) == 1:  # several references share what is read, so they have no condition in common
-                try:
-                    plan = reads(asked(bound, users[0], read, conditions.get(users[0].number, ())))
-                except Elsewhere:  # no condition may look at rows that the reader may not see
-                    plan = None
-            self.asks[table.qualified] = table, plan or reads(asked(bound, whole, read, ()))
+                plan = reads(asked(bound, users[0], read, conditions.get(users[0].number, ())))
+            plan = plan or reads(
+                asked(bound, whole, read, ())
+            )  # no condition may look at rows that the reader may not see
+            if plan is None:
+                raise TypeError(f"{giver} cannot give the rows of {table.qualified}")
+            self.asks[table.qualified] = table, plan
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run: nothing happens before somebody iterates."""
@@ -87,12 +98,10 @@ class Detour(Plan):
 
     def explain(self) -> str:
         """Describe what is read and what is computed where."""
-        return (
-            f"{self.reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self.rest.explain()}"
-        )
+        return f"{self.reason} is computed in the embedded engine, over rows that {self._giver} gives\n{self.rest.explain()}"
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Return PostgreSQL's own estimate."""
+        """Return the engine's own estimate."""
         return [
             f"{name}, to the embedded engine: {line}"
             for name, (_, plan) in self.asks.items()
@@ -108,12 +117,16 @@ class DetourExecution(Gathering):
         super().__init__(detour.rest, detour.asks, values, relations, limits)
         self._detour = detour
 
+    @property
+    def _most(self) -> str:
+        return f"{MOST:,} rows" if self._detour.bytes > MOST * 1000 else f"{self._detour.bytes:,.0f} bytes"
+
     def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
         for name, (table, plan) in self._detour.asks.items():
             if not isinstance(wanted(self._relations, name), Memory):
-                message = f"{self._detour.reason} cannot be computed by the database, and more than {MOST:,} rows of {name} would have to be fetched for it"
+                message = f"{self._detour.reason} cannot be computed by the database, and more than {self._most} of {name} would have to be fetched for it"
                 too_many = TooLarge(message, remedy="narrow the table by a condition (position, key, time) beside it")
-                yield name, _complete(self._fetched(plan, [name], Room(MOST), too_many), table)
+                yield name, _complete(self._fetched(plan, [name], Room(MOST, self._detour.bytes), too_many), table)
 
 
 def _complete(rows: pa.Table, table: Table) -> pa.Table:
@@ -130,3 +143,11 @@ def _only_of(condition: Expr, number: int) -> bool:
     return of_its_row(condition) and all(
         node.source == number for node in walk(condition) if isinstance(node, ColumnRef)
     )
+
+
+def wanted(relations: Mapping[str, Relation], name: str) -> Relation:
+    """Return where the rows of a table are."""
+    if name not in relations:
+        message = f"nobody said where the rows of {name} are"
+        raise StorageError(message)
+    return relations[name]

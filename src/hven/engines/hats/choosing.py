@@ -1,0 +1,371 @@
+"""Which row groups the conditions of a query leave of each table: found when the plan is made, looked up in the manifest when it runs.
+
+Groups may be too many, never too few: every condition stays in the query.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from hven.adql.kinds import is_null
+from hven.adql.tree import And, Between, Cast, Compare, In, Or, Subquery, TableRef
+from hven.engines._bound.constants import constant, listed, microseconds
+from hven.engines._bound.covers import cover
+from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
+from hven.engines._bound.narrow import columns_read, selects
+from hven.engines._bound.narrowable import narrowable_of, of_row, position_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from hven.adql.tree import Bound, Expr
+    from hven.engines._bound.constants import Constant, Listed
+    from hven.engines._bound.narrowable import Narrowable
+    from hven.engines.hats.keys import KeyIndex
+    from hven.engines.hats.manifest import Manifest
+    from hven.model.table import Column
+
+    Rows = npt.NDArray[np.int64]
+    Mask = npt.NDArray[np.bool_]
+    Values = Sequence[float | str | None]
+
+_covered = lru_cache(maxsize=8)(cover)
+LISTED = 10_000  # values of a list that are looked up
+RANGES = 64  # values of a list that are looked up one by one in the ranges of a column
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked: a manifest, the index of its key, and the literals of the plan."""
+
+    manifest: Manifest
+    index: KeyIndex | None
+    values: Values
+
+
+class Test(Protocol):
+    """A condition on one table that tells of row groups."""
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """Return which row groups may have rows that meet it; None: for these values it does not tell."""
+
+    def describe(self) -> str:
+        """Say in words what is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The position lies in a shape of constants; `one` must be 1 when the plan runs."""
+
+    columns: tuple[str, str]
+    shape: ConstantShape
+    one: Constant | None = None
+
+    def cells(self, asked: Asked) -> Rows | None:
+        """Return the cells that the shape touches."""
+        if asked.manifest.head.position != self.columns or (self.one is not None and self.one(asked.values) != 1):
+            return None
+        shape = self.shape.make(asked.values)
+        return None if shape is None else _covered(shape)
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        cells = self.cells(asked)
+        return None if cells is None else asked.manifest.in_cells(cells)
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return f"cells ({self.shape.kind.lower()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """No row meets the condition."""
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        return np.zeros(asked.manifest.count, bool)
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return "nothing: there is no position"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The value of a column lies between constants; None: no bound."""
+
+    column: Column
+    low: Constant | None = None
+    high: Constant | None = None
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        bounds: list[Any] = []
+        for given, outward in ((self.low, -1), (self.high, 1)):
+            value = None if given is None else _bound(given(asked.values), self.column, outward)
+            if given is not None and value is None:
+                return None
+            bounds.append(value)
+        found = asked.manifest.between(self.column.name, *bounds)
+        if self.low is self.high and self.low is not None:
+            return _both(found, _looked_up(asked, self.column, [self.low(asked.values)]))
+        return found
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return f"ranges of {self.column.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The value of a column is one of a list of constants."""
+
+    column: Column
+    values: Listed
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        given = [value for value in self.values(asked.values) if value is not None]
+        if len(given) > LISTED:
+            return None
+        found = _looked_up(asked, self.column, given)
+        low, high = ([_bound(value, self.column, outward) for value in given] for outward in (-1, 1))
+        if any(value is None for value in low) or not given:
+            return found
+        if len(given) > RANGES:
+            return _both(found, asked.manifest.between(self.column.name, min(low), max(high)))
+        every: Mask | None = np.zeros(asked.manifest.count, bool)
+        for least, most in zip(low, high, strict=True):
+            some = asked.manifest.between(self.column.name, least, most)
+            every = None if some is None or every is None else every | some
+        return _both(found, every)
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return f"ranges of {self.column.name} (a list)"
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All of several conditions hold."""
+
+    parts: tuple[Test, ...]
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        found: Mask | None = None
+        for part in self.parts:
+            found = _both(found, part.groups(asked))
+        return found
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return " and ".join(part.describe() for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several conditions holds, and each tells."""
+
+    parts: tuple[Test, ...]
+
+    def groups(self, asked: Asked) -> Mask | None:
+        """See `Test.groups`."""
+        found = np.zeros(asked.manifest.count, bool)
+        for part in self.parts:
+            some = part.groups(asked)
+            if some is None:
+                return None
+            found |= some
+        return found
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return " or ".join(part.describe() for part in self.parts)
+
+
+def _both(one: Mask | None, two: Mask | None) -> Mask | None:
+    return two if one is None else one if two is None else one & two
+
+
+def _looked_up(asked: Asked, column: Column, values: list[Any]) -> Mask | None:
+    """Ask the index of the primary key."""
+    if asked.index is None or asked.manifest.head.index != column.name or any(isinstance(one, float) for one in values):
+        return None
+    given = [microseconds(one) for one in values] if column.type.is_timestamp else values
+    try:
+        wanted = pa.array(given, pa.int64() if column.type.is_timestamp else column.type.arrow).cast(column.type.arrow)
+    except (pa.ArrowException, OverflowError):
+        return None
+    found = asked.index.groups(wanted.drop_null())
+    if found is None:
+        return None
+    mask = np.zeros(asked.manifest.count, bool)
+    mask[found] = True
+    return mask
+
+
+def _bound(value: Any, column: Column, outward: int) -> Any:
+    """Return a bound as ranges are kept; None: it does not tell. What rounds, rounds outwards."""
+    if column.type.is_string:
+        return value if isinstance(value, str) else None
+    if column.type.is_timestamp:
+        return microseconds(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if column.type.arrow == pa.float32():
+        with np.errstate(over="ignore"):
+            return float(np.nextafter(np.float32(value), np.float32(math.inf * outward)))
+    if column.type.is_integer:
+        whole = math.floor(value) if outward < 0 else math.ceil(value)  # compared as doubles, in part
+        wide = abs(whole) >> 52
+        return int(np.clip(whole + outward * wide, -(2**63), 2**63 - 1))
+    return float(value) if abs(value) < 2**53 else float(np.nextafter(float(value), math.inf * outward))
+
+
+# --- analysis ------------------------------------------------------------------------------------------------------
+
+
+class Choice:
+    """The tables of a query: what it reads of each reference, and which conditions tell of row groups.
+
+    Attributes
+    ----------
+    leaves
+        References to tables, by number.
+    columns
+        The columns that are read, by number.
+    tests
+        By number, of those that have one.
+    """
+
+    def __init__(self, bound: Bound) -> None:
+        self.leaves: dict[int, TableRef] = {}
+        self.columns = columns_read(bound)
+        parts: dict[int, dict[int, Test]] = {}
+        for select in selects(bound.query):
+            narrowable = narrowable_of(select)
+            self.leaves.update(narrowable.leaves)
+            rows = [(of_row(condition, number), frozenset({number})) for condition, number in narrowable.rows]
+            for condition, leaves in (*narrowable.conditions, *rows):
+                for number in leaves & narrowable.leaves.keys():
+                    test = _test(condition, narrowable, number, bound.free)
+                    if test is not None:
+                        parts.setdefault(number, {}).setdefault(id(condition), test)
+        self.tests: dict[int, Test] = {
+            number: found[0] if len(found := tuple(some.values())) == 1 else Every(found)
+            for number, some in parts.items()
+        }
+
+    def groups(self, qualified: str, asked: Asked) -> Rows:
+        """Return the numbers of the row groups that the references to a table may need."""
+        every = np.zeros(asked.manifest.count, bool)
+        mine = self._of(qualified)
+        for number in mine:
+            test = self.tests.get(number)
+            some = None if test is None else test.groups(asked)
+            if some is None:
+                return np.arange(asked.manifest.count)
+            every |= some
+        return np.flatnonzero(every) if mine else np.arange(asked.manifest.count)
+
+    def _of(self, qualified: str) -> list[int]:
+        """Return the numbers of the references to a table."""
+        return [
+            number
+            for number, leaf in self.leaves.items()
+            if leaf.table is not None and leaf.table.qualified == qualified
+        ]
+
+    def cells(self, qualified: str, asked: Asked) -> Rows | None:
+        """Return the cells in which all rows lie that the query needs of a table; None: rows of any."""
+        mine = self._of(qualified)
+        if len(mine) != 1 or (test := self.tests.get(mine[0])) is None:
+            return None
+        for part in test.parts if isinstance(test, Every) else (test,):
+            if isinstance(part, Inside) and (found := part.cells(asked)) is not None:
+                return found
+        return None
+
+    def read(self, qualified: str) -> list[str]:
+        """List the columns of a table that are read."""
+        found: dict[str, None] = {}
+        for number in self._of(qualified):
+            found.update(dict.fromkeys(self.columns.get(number, ())))
+        return list(found)
+
+
+def _test(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
+    if isinstance(condition, And | Or):
+        parts = [_test(each, narrowable, number, free) for each in condition.parts]
+        known = tuple(part for part in parts if part is not None)
+        if isinstance(condition, Or):
+            return Either(known) if len(known) == len(parts) else None
+        return None if not known else known[0] if len(known) == 1 else Every(known)
+    return _inside(condition, narrowable, number, free) or _of_column(condition, narrowable, number, free)
+
+
+def _inside(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
+    inside = contained(condition)
+    if inside is not None:
+        point, shape, one = inside
+        found, pair = constant_shape(shape, free), coordinates(point)
+        if pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair):
+            return Nowhere()
+        columns = position_of(narrowable, number, pair)
+        return None if found is None or columns is None else Inside(columns, found, constant(one, free))
+    if not isinstance(condition, Compare):
+        return None
+    for call, op, limit in (
+        (condition.left, condition.op, condition.right),
+        (condition.right, MIRROR[condition.op], condition.left),
+    ):
+        points, radius = distance_points(call), constant(limit, free)
+        if points is None or radius is None or op not in {"<", "<=", "="}:
+            continue
+        for here, there in (points, points[::-1]):
+            lon, lat = constant(there[0], free), constant(there[1], free)
+            columns = position_of(narrowable, number, here)
+            if lon is not None and lat is not None and columns is not None:
+                return Inside(columns, ConstantShape("CIRCLE", (lon, lat, radius)))
+    return None
+
+
+def _of_column(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
+    if isinstance(condition, Compare):
+        for side, op, other in (
+            (condition.left, condition.op, condition.right),
+            (condition.right, MIRROR[condition.op], condition.left),
+        ):
+            column, value = _column(narrowable, number, side), constant(other, free)
+            if column is None or value is None or op == "<>":
+                continue
+            return Span(column, value if op in {"=", ">", ">="} else None, value if op in {"=", "<", "<="} else None)
+    elif isinstance(condition, Between) and not condition.negated:
+        column = _column(narrowable, number, condition.operand)
+        low, high = constant(condition.low, free), constant(condition.high, free)
+        if column is not None and low is not None and high is not None:
+            return Span(column, low, high)
+    elif isinstance(condition, In) and not condition.negated and not isinstance(condition.choices, Subquery):
+        column = _column(narrowable, number, condition.operand)
+        among = None if column is None else listed(condition.choices, free)
+        if column is not None and among is not None:
+            return Among(column, among)
+    return None
+
+
+def _column(narrowable: Narrowable, number: int, expr: Expr) -> Column | None:
+    found = narrowable.column(expr)
+    return None if found is None or found.source != number else found.column
+
+
+__all__ = ["Asked", "Choice"]

@@ -1,0 +1,197 @@
+"""The near road: row groups are read into memory, and the embedded engine's plan computes over them, at once or as they come."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.engines import Memory, Relay
+from hven.engines._rows import conform
+from hven.engines.gather import Gathering
+from hven.engines.hats.reading import awaited
+from hven.formats import hats_layout as layout
+from hven.model.errors import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from hven.engines import Limits, Plan, Relation
+    from hven.engines.hats.engine import HatsEngine
+    from hven.engines.hats.plan import Wanted
+
+    Values = Sequence[float | str | None]
+    Rows = npt.NDArray[np.int64]
+
+AHEAD = 3  # pieces of a stream that are read ahead
+FIRST, LATER = 1, 4  # row groups of its first piece, and of the others
+TRIED = 16  # row groups of a piece where conditions leave rows out
+
+
+class Near(Gathering):
+    """A running query over row groups (`hven.engines.Execution`)."""
+
+    def __init__(
+        self,
+        engine: HatsEngine,
+        rest: Plan,
+        wanted: Mapping[str, Wanted],
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: Limits,
+    ) -> None:
+        super().__init__(rest, list(relations), values, relations, limits)
+        self._engine, self._wanted = engine, wanted
+
+    def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
+        with self._engine.reading([one.snapshot.path for one in self._wanted.values()]):
+            for name, one in self._wanted.items():
+                yield name, awaited(self._engine.reader.later(rows_of, self._engine, one, one.chosen), self._check)
+
+    def _check(self) -> None:
+        check(self, self._limits)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for name, rows in self._fetch():
+                self._relations[name] = Memory(rows, stored=True)
+            yield from self._ran(self._rest, self._left, self._limits.rows)
+        finally:
+            self.close()
+            self._relations.clear()
+
+
+class Streamed(Relay):
+    """A running query whose rows are made as row groups come (`hven.engines.Execution`).
+
+    Parameters
+    ----------
+    top
+        How many rows it has at most; None: all.
+    """
+
+    def __init__(
+        self,
+        engine: HatsEngine,
+        rest: Plan,
+        name: str,
+        wanted: Wanted,
+        top: int | None,
+        values: Values,
+        limits: Limits,
+    ) -> None:
+        super().__init__(rest.schema)
+        self._engine, self._rest, self._name, self._one = engine, rest, name, wanted
+        self._values, self._limits = values, limits
+        most = None if limits.rows is None else limits.rows + 1
+        self._left = most if top is None else top if most is None else min(top, most)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        left = self._left
+        step = self._limits.step(len(self.schema))
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            stack.enter_context(self._engine.reading([self._one.snapshot.path]))
+            for rows in self._read():
+                if left is not None and left <= 0:
+                    return
+                limits = replace(self._limits, rows=None if left is None else left - 1)
+                execution = self._begin(
+                    self._rest.execute(self._values, {self._name: Memory(rows, stored=True)}, limits)
+                )
+                try:
+                    for batch in execution:
+                        given = batch if left is None else batch.slice(0, left)
+                        for begin in range(0, given.num_rows, step):
+                            yield given.slice(begin, step)
+                        if left is not None:
+                            left -= given.num_rows
+                            if left <= 0:
+                                return
+                finally:
+                    self._runs(None)
+                    execution.close()
+
+    def _read(self) -> Iterator[pa.Table]:
+        """Read pieces, a few ahead."""
+        waiting: deque[Any] = deque()
+        try:
+            for chosen in self._pieces():
+                waiting.append(self._engine.reader.later(rows_of, self._engine, self._one, chosen))
+                if len(waiting) >= AHEAD:
+                    yield awaited(waiting.popleft(), self._check)
+            while waiting:
+                yield awaited(waiting.popleft(), self._check)
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    def _pieces(self) -> Iterator[Rows]:
+        """Cut the row groups into pieces, none of which has those of two files."""
+        chosen = self._one.chosen
+        files = self._one.manifest.array("file")[chosen]
+        begin, step = 0, FIRST
+        while begin < len(chosen):
+            end = int(np.searchsorted(files[begin : begin + step], files[begin], side="right")) + begin
+            yield chosen[begin:end]
+            begin, step = end, min(max(LATER, step * 2), TRIED)
+
+    def _check(self) -> None:
+        check(self, self._limits)
+
+
+def check(execution: Any, limits: Limits) -> None:
+    """Raise if nobody wants the answer any more, or no time is left."""
+    if execution._stopped():  # noqa: SLF001  (of a Relay)
+        raise Cancelled("the query was cancelled")
+    if limits.clock is not None:
+        limits.clock.check()
+
+
+def rows_of(engine: HatsEngine, wanted: Wanted, chosen: Rows) -> pa.Table:
+    """Read row groups of a table: the columns that are wanted, and no rows whose cells are not."""
+    manifest = wanted.manifest
+    fields = [manifest.schema.field(name) for name in wanted.columns]
+    if not fields:  # rows are counted
+        count = int(manifest.array("rows")[chosen].sum())
+        return pa.table({manifest.schema.names[0]: pa.nulls(count)})
+    schema = pa.schema(fields)
+    names = schema.names
+    sliced = wanted.cells is not None and len(chosen) > 0
+    asked = [layout.CELL, *names] if sliced and layout.CELL not in names else names
+    pieces = []
+    for path, groups in manifest.files(chosen):
+        found = engine.reader.read(path, groups, asked)
+        if sliced:
+            found = within(found, wanted.cells)
+        pieces += [conform(batch, schema) for batch in found.select(names).to_batches()]
+    return pa.Table.from_batches(pieces, schema)
+
+
+def within(rows: pa.Table, ranges: Any) -> pa.Table:
+    """Return the rows in some cells; they must be in the order of their cells, else all are returned."""
+    column = rows.column(layout.CELL)
+    if column.null_count:
+        return rows
+    cells = np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)) if len(rows) else np.empty(0, np.int64)  # fmt: skip
+    if len(cells) > 1 and not bool((cells[1:] >= cells[:-1]).all()):
+        return rows
+    places = cells.searchsorted(ranges.ravel()).reshape(-1, 2)
+    places = places[places[:, 1] > places[:, 0]]
+    if not len(places):
+        return rows.slice(0, 0)
+    lengths = places[:, 1] - places[:, 0]
+    if int(lengths.sum()) * 2 > len(cells):
+        return rows
+    ends = np.cumsum(lengths)
+    taken = np.arange(ends[-1]) + np.repeat(places[:, 0] - (ends - lengths), lengths)
+    return rows.take(pa.array(taken))
+
+
+__all__ = ["Near", "Streamed", "rows_of"]
