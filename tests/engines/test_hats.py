@@ -1,16 +1,44 @@
-"""The engine hats without a cluster: the contract, what is near, what is too much, and what is on the disk."""
+"""The engine hats without a cluster: the contract, which row groups are read, what is too much, what is on the disk."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import fcntl
+import itertools
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines.hats import open as open_hats
-from hven.testing.engine import EngineContract
+from hven.engines.hats import staging
+from hven.engines.hats.choosing import Asked, Choice
+from hven.engines.hats.engine import HatsEngine
+from hven.engines.hats.manifest import NAME, Manifest
+from hven.formats import hats_layout as layout
+from hven.model.clock import Clock
+from hven.model.errors import Cancelled, HvenError, StorageError, Timeout, TooLarge, Unavailable
+from hven.model.sky import distance
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
+from hven.testing.engine import STARS, EngineContract, engine_rows, stars
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PLENTY = 1 << 40
+PLACED = [row for row in stars().to_pylist() if row["ra"] is not None]
 
-    from hven.engines import Engine
+
+def opened(directory: Path, **options: Any) -> Engine:
+    return open_hats(directory / "snapshots", memory=1 << 30, roots=[str(directory / "hats")], **options)
 
 
 class TestHats(EngineContract):
@@ -18,3 +46,484 @@ class TestHats(EngineContract):
 
     def open(self, directory: Path) -> Engine:
         return open_hats(directory, memory=1 << 30, roots=[str(directory.with_name("hats"))])
+
+
+class TestSmallFiles(TestHats):
+    """The same with many files, of few rows each."""
+
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(layout, "MOST_ROWS", 1000)
+        monkeypatch.setattr(layout, "GROUP_ROWS", 256)
+        monkeypatch.setattr(staging, "RUN", 100_000)
+
+
+def small(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(layout, "MOST_ROWS", 300)
+    patch.setattr(layout, "GROUP_ROWS", 32)
+    patch.setattr(staging, "RUN", 60_000)
+
+
+def write(engine: Engine, rows: pa.Table, name: str = "a", table: Table = STARS) -> Snapshot:
+    made = engine.stage(table, name)
+    for batch in rows.to_batches(max_chunksize=700):
+        made.write(batch)
+    found = made.finish()
+    engine.published(found)
+    return found
+
+
+def ask(engine: Engine, text: str, relations: dict[str, Any], tables: tuple[Table, ...] = (STARS,), limits: Limits | None = None) -> list[dict[str, Any]]:  # fmt: skip
+    bound = bind(parse(text), Tables(tables))
+    execution = engine.prepare(bound).execute(bound.slots, relations, limits or Limits())
+    return [row for batch in execution for row in batch.to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The stars in many files, and in the embedded engine."""
+    directory = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch)
+        engine = opened(directory, near_bytes=PLENTY)
+        assert isinstance(engine, HatsEngine)
+        snapshot = write(engine, stars())
+        here = engine.embedded.stage(STARS, "a")
+        for batch in stars().to_batches():
+            here.write(batch)
+        yield engine, snapshot, here.finish()
+        engine.close()
+
+
+def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Manifest, np.ndarray]:
+    bound = bind(parse(text), Tables([STARS]))
+    manifest = engine.manifest(snapshot)
+    return manifest, Choice(bound).groups("sky.stars", Asked(manifest, engine.index(snapshot), bound.slots))
+
+
+# --- what is on the disk -----------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_a_catalogue(world: Any) -> None:
+    engine, snapshot, _ = world
+    directory = engine.roots[0] / snapshot.path
+    said = layout.read_properties((directory / layout.PROPERTIES).read_bytes())
+    placed = sum(row["ra"] is not None for row in stars().to_pylist())
+    assert (said["hats_nrows"], said["hats_col_ra"], said["hats_col_dec"]) == (str(placed), "ra", "dec")
+    partitions = layout.read_partitions((directory / layout.PARTITIONS).read_bytes())
+    found = 0
+    for order, pixel in partitions:
+        opened_ = pq.ParquetFile(directory / layout.partition_path(order, pixel))
+        assert opened_.schema_arrow.names[0] == layout.CELL
+        assert opened_.metadata.row_group(0).column(0).has_offset_index
+        cells = opened_.read([layout.CELL]).column(0).to_numpy()
+        low, high = layout.cells_of(order, pixel)
+        assert (cells[1:] >= cells[:-1]).all()
+        assert low <= cells[0]
+        assert cells[-1] < high
+        assert len(cells) <= 300
+        found += len(cells)
+    assert found == placed
+    assert pq.read_metadata(directory / layout.METADATA).num_rows == placed
+    assert pq.read_schema(directory / layout.COMMON).names == [layout.CELL, *STARS.arrow.names]
+    index = pq.read_table(directory / "index/dataset/index/part.0.parquet")
+    assert index["id"].to_pylist() == list(range(5000))
+    for row in index.slice(0, 20).to_pylist():
+        if row["Npix"] >= 0:
+            keys = pq.read_table(directory / layout.partition_path(row["Norder"], row["Npix"]), columns=["id"])["id"]
+            assert row["id"] in keys.to_pylist()
+
+
+def test_cells_lie_where_the_manifest_says(world: Any) -> None:
+    engine, snapshot, _ = world
+    manifest = engine.manifest(snapshot)
+    rows = pa.Table.from_batches(list(engine.read(snapshot)))
+    starts = np.concatenate([[0], np.cumsum(manifest.array("rows"))])
+    for number in range(manifest.count):
+        part = rows.slice(starts[number], starts[number + 1] - starts[number])
+        assert manifest.between("id", None, None)[number]
+        for name in ("id", "mag", "name"):
+            values = [value for value in part[name].to_pylist() if value is not None]
+            for value in values[:3]:
+                assert manifest.between(name, value, value)[number]
+            if values:
+                least, most = min(values), max(values)
+                outside = (least - 1, least - 1) if name != "name" else ("", "a")
+                assert not manifest.between(name, *outside)[number]
+                assert manifest.between(name, most, None)[number]
+
+
+# --- which row groups --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 360), st.floats(-90, 90), st.floats(0.001, 40))
+@example(0.0, 90.0, 3.0)
+@example(359.99, -0.1, 2.0)
+def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: float, radius: float) -> None:
+    engine, snapshot, _ = world
+    text = f"SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1"
+    manifest, groups = chosen(engine, snapshot, text)
+    near = {row["id"] for row in PLACED if float(distance(row["ra"], row["dec"], lon, lat)) <= radius * (1 - 1e-12)}
+    held: set[int] = set()
+    for path, numbers in manifest.files(groups):
+        held |= set(pq.ParquetFile(path).read_row_groups(numbers, columns=["id"])["id"].to_pylist())
+    assert near <= held
+    if radius < 1:
+        assert len(groups) < manifest.count / 4  # a small cone is not worth half of the sky
+    assert near <= {row["id"] for row in ask(engine, text, {"sky.stars": snapshot})}
+
+
+@pytest.mark.parametrize(
+    ("where", "most"),
+    [
+        ("id = 77", 1),
+        ("id IN (1, 2, 3)", 3),
+        ("id = 77 AND mag > 3", 1),
+        ("id = -5", 0),
+        ("id = 1 OR id = 2", 2),
+        ("mag > 50", 0),
+        ("name = 'nobody'", 0),
+        ("1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.1)) AND id < 100", 3),
+        ("CONTAINS(POINT(ra, dec), POLYGON(10, 20, 11, 20, 11, 21)) = 1", 4),
+        ("DISTANCE(ra, dec, 10, 20) < 0.05", 3),
+    ],
+)
+def test_conditions_leave_few_row_groups(world: Any, where: str, most: int) -> None:
+    engine, snapshot, here = world
+    text = f"SELECT * FROM sky.stars WHERE {where}"
+    assert len(chosen(engine, snapshot, text)[1]) <= most
+    by_id = lambda row: row["id"]  # noqa: E731
+    assert sorted(ask(engine, text, {"sky.stars": snapshot}), key=by_id) == sorted(ask(engine.embedded, text, {"sky.stars": here}), key=by_id)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["id <> 3", "NOT id = 3", "id = 3 OR ABS(mag) < 2", "mag IS NULL", "id + 0 = 3", "id NOT IN (1)"])  # fmt: skip
+def test_other_conditions_leave_all(world: Any, where: str) -> None:
+    engine, snapshot, _ = world
+    manifest, groups = chosen(engine, snapshot, f"SELECT id FROM sky.stars WHERE {where}")
+    assert len(groups) == manifest.count
+
+
+ATOMS = st.one_of(
+    st.builds("s.id {} {}".format, st.sampled_from(["=", "<", ">=", "<>"]), st.integers(-3, 5003)),
+    st.builds("s.mag BETWEEN {} AND {}".format, st.integers(0, 5), st.floats(5, 10)),
+    st.builds("s.name = 'star {} é'".format, st.integers(0, 600)),
+    st.builds("s.id IN ({}, {}, {})".format, *[st.integers(0, 5000)] * 3),
+    st.builds(
+        "CONTAINS(POINT(s.ra, s.dec), CIRCLE({}, {}, {})) = 1".format,
+        st.integers(0, 360),
+        st.integers(-90, 90),
+        st.floats(0.1, 30),
+    ),
+    st.builds("s.seen < '2000-0{}-01'".format, st.integers(1, 9)),
+    st.just("s.mag IS NULL"),
+    st.builds("DISTANCE(POINT(s.ra, s.dec), POINT({}, 5)) < {}".format, st.integers(0, 360), st.floats(0.1, 20)),
+)
+WHERE = st.recursive(ATOMS, lambda inner: st.one_of(st.builds("({} AND {})".format, inner, inner), st.builds("({} OR {})".format, inner, inner), st.builds("NOT ({})".format, inner)), max_leaves=4)  # fmt: skip
+SHAPES = st.sampled_from(
+    [
+        "SELECT s.* FROM sky.stars AS s WHERE {}",
+        "SELECT COUNT(*) AS n, SUM(s.mag) AS m FROM sky.stars AS s WHERE {}",
+        "SELECT s.band, MAX(s.id) AS m FROM sky.stars AS s WHERE {} GROUP BY s.band",
+        "SELECT TOP 7 s.id, s.mag FROM sky.stars AS s WHERE {} ORDER BY s.mag, s.id",
+        "SELECT s.id, t.id AS other FROM sky.stars AS s LEFT OUTER JOIN sky.stars AS t ON s.id = t.id AND t.id < 50 WHERE {}",
+        "SELECT s.id FROM (SELECT * FROM sky.stars WHERE mag < 5) AS s WHERE {}",
+        "SELECT s.id FROM sky.stars AS s WHERE s.id IN (SELECT id FROM sky.stars WHERE id < 40) AND {}",
+        "SELECT s.id + 1 AS k FROM sky.stars AS s WHERE {} UNION SELECT band FROM sky.stars",
+    ]
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+@given(SHAPES, WHERE)
+def test_answers_do_not_depend_on_the_engine(world: Any, shape: str, where: str) -> None:
+    engine, snapshot, here = world
+    text = shape.format(where)
+    mine = sorted(map(repr, ask(engine, text, {"sky.stars": snapshot})))
+    theirs = sorted(map(repr, ask(engine.embedded, text, {"sky.stars": here})))
+    if "SUM" in text:  # sums of other orders differ in the last digits
+        for one, two in zip(ask(engine, text, {"sky.stars": snapshot}), ask(engine.embedded, text, {"sky.stars": here}), strict=True):  # fmt: skip
+            assert one["n"] == two["n"]
+            assert one["m"] == pytest.approx(two["m"], rel=1e-12)
+        return
+    assert mine == theirs
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject) -> None:
+    """Files of other programs may have row groups in any order, or overlapping."""
+    count = data.draw(st.integers(0, 30))
+    first = np.array(data.draw(st.lists(st.integers(0, 1000), min_size=count, max_size=count)), np.int64)
+    length = np.array(data.draw(st.lists(st.integers(0, 100), min_size=count, max_size=count)), np.int64)
+    if data.draw(st.booleans()):
+        first, length = np.sort(first), np.full(count, 5)
+    last = first + length
+    cuts = np.unique(np.array(data.draw(st.lists(st.integers(0, 1200), max_size=12)), np.int64))
+    ranges = cuts[: len(cuts) // 2 * 2].reshape(-1, 2)
+    manifest = object.__new__(Manifest)
+    manifest._table = pa.table({"first": first, "last": last})
+    wanted = [
+        any(low < b and a <= high for a, b in ranges.tolist())
+        for low, high in zip(first.tolist(), last.tolist(), strict=True)
+    ]
+    assert manifest.in_cells(ranges).tolist() == wanted
+
+
+# --- streams -----------------------------------------------------------------------------------------------------
+
+
+def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
+    engine, snapshot, _ = world
+    bound = bind(parse("SELECT id, mag + 1 AS m FROM sky.stars"), Tables([STARS]))
+    before, engine.near_bytes = engine.near_bytes, 0
+    try:
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": snapshot}, Limits())
+        sizes = [batch.num_rows for batch in execution]
+        assert sum(sizes) == 5000
+        assert max(sizes) < 1000
+        assert len(ask(engine, "SELECT TOP 40 id FROM sky.stars", {"sky.stars": snapshot})) == 40
+        assert len(ask(engine, "SELECT TOP 0 id FROM sky.stars", {"sky.stars": snapshot})) == 0
+        assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}) == [{"n": 5000}]
+        with pytest.raises(TooLarge) as fault:
+            ask(engine, "SELECT id FROM sky.stars WHERE mag < 3", {"sky.stars": snapshot})
+        assert "near_bytes" in str(fault.value.remedy)
+        assert "spark" in str(fault.value.remedy)
+        assert "sky.stars" in str(fault.value)
+    finally:
+        engine.near_bytes = before
+
+
+def test_roads_are_explained(world: Any) -> None:
+    engine, snapshot, _ = world
+    bound = bind(parse("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), Tables([STARS]))
+    plan = engine.prepare(bound)
+    assert "ranges of id" in plan.explain()
+    assert "near, up to" in plan.explain()
+    (line,) = plan.estimate(bound.slots, {"sky.stars": snapshot})
+    manifest = engine.manifest(snapshot)
+    assert f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.count} row groups" in line
+    before, engine.near_bytes = engine.near_bytes, 0
+    try:
+        assert "too much without a cluster" in plan.estimate(bound.slots, {"sky.stars": snapshot})[0]
+    finally:
+        engine.near_bytes = before
+
+
+def test_uploads_are_joined_here(world: Any) -> None:
+    engine, snapshot, here = world
+    upload = Table(schema="up", name="mine", columns=(Column(name="lon", type=FLOAT64), Column(name="lat", type=FLOAT64)))  # fmt: skip
+    rows = Memory(pa.table({"lon": [10.0, 200.0], "lat": [20.0, -40.0]}, schema=upload.arrow))
+    text = "SELECT s.id FROM up.mine AS u JOIN sky.stars AS s ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) < 3 ORDER BY s.id"
+    tables = (STARS, upload)
+    mine = ask(engine, text, {"sky.stars": snapshot, "up.mine": rows}, tables)
+    assert mine == ask(engine.embedded, text, {"sky.stars": here, "up.mine": rows}, tables)
+    assert mine
+
+
+# --- merging -----------------------------------------------------------------------------------------------------
+
+
+def merged(
+    engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
+) -> Snapshot:
+    made = engine.merge(STARS, name, base, gone)
+    for batch in changes.to_batches():
+        made.write(batch)
+    found = made.finish()
+    engine.published(found)
+    return found
+
+
+def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    engine = opened(tmp_path)
+    base = write(engine, stars())
+    one = stars().slice(3000, 1)
+    new = merged(engine, base, one.set_column(3, STARS.arrow.field("mag"), pa.array([77.5])))
+    old_files, new_files = ({path.relative_to(tmp_path / "hats" / which.path): path.stat().st_ino for path in (tmp_path / "hats" / which.path).rglob("*.parquet") if "index" not in path.parts} for which in (base, new))  # fmt: skip
+    assert old_files.keys() == new_files.keys()
+    assert len({name for name in old_files if old_files[name] != new_files[name]}) == 1
+    left, right = (sum(batch.num_rows for batch in side) for side in engine.apart(base, new))
+    assert left == right <= 300
+    assert ask(engine, "SELECT id FROM sky.stars WHERE mag = 77.5", {"sky.stars": new}) == [{"id": one["id"][0].as_py()}]  # fmt: skip
+    engine.drop(base)
+    assert len(engine_rows(engine, new)) == 5000
+    assert engine.missing(new) is None
+    engine.close()
+
+
+def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    engine = opened(tmp_path)
+    south = stars().slice(0, 1000)
+    last = write(engine, south)
+    for turn in range(1, 5):
+        last = merged(engine, last, stars().slice(turn * 1000, 1000), name=f"m{turn}")
+        manifest = engine.manifest(last)
+        bounds = [layout.cells_of(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0]
+        assert all(one[1] <= two[0] for one, two in itertools.pairwise(bounds))
+        assert all(file.rows <= 300 for file in manifest.head.files if file.pixel >= 0)
+    assert engine_rows(engine, last) == sorted(stars().to_pylist(), key=lambda row: row["id"])
+    assert manifest.head.rows == 5000
+    engine.close()
+
+
+EVENTS = Table(
+    schema="s",
+    name="events",
+    columns=(Column(name="moment", type=TIMESTAMP), Column(name="n", type=INT64), Column(name="word", type=STRING)),
+    primary=("moment",),
+)
+
+
+def events(begin: int, end: int) -> pa.Table:
+    number = np.arange(begin, end)
+    return pa.table({"moment": pa.array(number * 1_000_000, pa.timestamp("us")), "n": number, "word": [f"w{one}" for one in number]}, schema=EVENTS.arrow)  # fmt: skip
+
+
+def test_tables_without_a_position_are_partitioned_by_their_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    engine = opened(tmp_path)
+    assert isinstance(engine, HatsEngine)
+    base = write(engine, events(0, 2000).take(pa.array(np.random.default_rng(3).permutation(2000))), "a", EVENTS)
+    assert len(base.parts) == 7
+    text = "SELECT n FROM s.events WHERE moment >= '1970-01-01T00:10:00' AND moment < '1970-01-01T00:10:03'"
+    assert ask(engine, text, {"s.events": base}, (EVENTS,)) == [{"n": 600}, {"n": 601}, {"n": 602}]
+    bound = bind(parse(text), Tables([EVENTS]))
+    assert len(Choice(bound).groups("s.events", Asked(engine.manifest(base), None, bound.slots))) == 1
+    made = engine.merge(EVENTS, "b", base, pa.table({"moment": events(100, 200)["moment"]}))
+    made.write(events(1990, 2600).to_batches()[0])
+    new = made.finish()
+    back = pa.Table.from_batches(list(engine.read(new)))
+    assert back["n"].to_pylist() == [*range(100), *range(200, 2600)]
+    assert not (tmp_path / "hats" / new.path / layout.PROPERTIES).exists()
+    engine.close()
+
+
+# --- crashes, damage, others -------------------------------------------------------------------------------------
+
+
+def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    known = write(engine, stars(50))
+    left = tmp_path / "hats" / "sky.stars" / "x.staging"
+    shutil.copytree(tmp_path / "hats" / known.path, left)
+    theirs = tmp_path / "hats" / "gaia" / "dataset"
+    theirs.mkdir(parents=True)
+    (theirs / "_metadata").write_text("theirs")
+    living = engine.stage(STARS, "living")
+    assert engine.sweep({known.path}) == ["sky.stars/x.staging"]
+    assert theirs.is_dir()
+    living.write(stars(5).to_batches()[0])
+    assert living.finish().rows == 5
+    engine.close()
+
+
+def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    known = write(engine, stars(50))
+    handle = os.open(tmp_path / "hats" / known.path / staging.READERS, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    engine.drop(known)
+    assert engine.sweep(set()) == []
+    os.close(handle)
+    assert engine.sweep(set()) == [known.path]
+    engine.close()
+
+
+def test_a_root_is_one_sites(tmp_path: Path) -> None:
+    first = opened(tmp_path, site="one")
+    write(first, stars(5))
+    second = open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "hats")], site="two")
+    with pytest.raises(StorageError, match="is another site's"):
+        second.stage(STARS, "b")
+    with pytest.raises(StorageError, match="is another site's"):
+        second.sweep(set())
+    assert write(opened(tmp_path, site="one"), stars(5), "c").rows == 5
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "other"])
+def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
+    engine = opened(tmp_path)
+    known = write(engine, stars())
+    path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
+    assert engine.missing(known) is None
+    assert not engine.verify(known, lambda _: None, {}).faults
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-100] if harm == "cut" else data[:500] + b"\0" * 100 + data[600:])
+    if harm != "other":
+        assert path.name in (engine.missing(known) or "")
+        with pytest.raises(StorageError) as fault:
+            ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
+        assert path.name in str(fault.value)
+        assert fault.value.remedy
+    assert path.name in str(engine.verify(known, lambda _: None, {}).faults)
+    engine.close()
+
+
+def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    known = write(engine, stars(100))
+    path = tmp_path / "hats" / known.path / NAME
+    path.chmod(0o644)
+    path.write_bytes(b"nothing")
+    with pytest.raises(Unavailable, match=r"sky\.stars"):
+        ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
+    assert NAME in (engine.missing(known) or "")
+    assert NAME in engine.verify(known, None, {}).faults
+    engine.close()
+
+
+def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path) -> None:
+    """A pipe that nobody writes to stands for it: who opens it waits for ever."""
+    engine = opened(tmp_path)
+    known = write(engine, stars())
+    path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
+    path.unlink()
+    os.mkfifo(path)
+    try:
+        with pytest.raises(Timeout):
+            ask(engine, "SELECT * FROM sky.stars ORDER BY mag", {"sky.stars": known}, limits=Limits(clock=Clock(0.3)))
+        bound = bind(parse("SELECT * FROM sky.stars"), Tables([STARS]))
+        execution = engine.prepare(bound).execute(bound.slots, {"sky.stars": known}, Limits())
+        threading.Timer(0.2, execution.cancel).start()
+        with pytest.raises(Cancelled):
+            list(execution)
+    finally:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # who waits goes on
+        engine.close()
+
+
+def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    assert engine.problem() is None  # it is made when something is written
+    away = open_hats(tmp_path / "s", memory=1 << 28, roots=["/nowhere/at/all"])
+    assert "/nowhere/at/all" in (away.problem() or "")
+    with pytest.raises(HvenError, match="cannot be written"):
+        away.stage(STARS, "a")
+    away.close()
+    engine.close()
+
+
+def test_a_column_of_the_name_of_cells_is_refused(tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    table = STARS.having(columns=(*STARS.columns, Column(name=layout.CELL, type=INT64)))
+    with pytest.raises(StorageError, match=layout.CELL):
+        engine.stage(table, "a")
+    engine.close()
+
+
+def test_samples_are_from_all_over(world: Any) -> None:
+    engine, snapshot, _ = world
+    found = engine.sample(snapshot, 1000, {"dec", "mag"})
+    assert found is not None
+    assert set(found.rows.schema.names) == {"dec", "mag"}
+    assert engine.sample(snapshot, 1000, set()).rows.num_columns == 1

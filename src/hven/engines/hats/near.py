@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines import Limits, Plan, Relation
-    from hven.engines.hats.engine import HatsEngine
-    from hven.engines.hats.plan import Wanted
+    from hven.engines.hats.machine import Machine, Wanted
 
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
@@ -39,7 +38,7 @@ class Near(Gathering):
 
     def __init__(
         self,
-        engine: HatsEngine,
+        engine: Machine,
         rest: Plan,
         wanted: Mapping[str, Wanted],
         values: Values,
@@ -78,7 +77,7 @@ class Streamed(Relay):
 
     def __init__(
         self,
-        engine: HatsEngine,
+        engine: Machine,
         rest: Plan,
         name: str,
         wanted: Wanted,
@@ -154,7 +153,7 @@ def check(execution: Any, limits: Limits) -> None:
         limits.clock.check()
 
 
-def rows_of(engine: HatsEngine, wanted: Wanted, chosen: Rows) -> pa.Table:
+def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
     """Read row groups of a table: the columns that are wanted, and no rows whose cells are not."""
     manifest = wanted.manifest
     fields = [manifest.schema.field(name) for name in wanted.columns]

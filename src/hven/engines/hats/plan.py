@@ -19,6 +19,7 @@ from hven.engines._bound.geometry import told
 from hven.engines._bound.unions import distributed
 from hven.engines._detour import Detour, wanted
 from hven.engines.hats.choosing import Asked, Choice
+from hven.engines.hats.machine import Wanted
 from hven.engines.hats.near import Near, Streamed
 from hven.model import plugins
 from hven.model.errors import StorageError, TooLarge, say
@@ -30,45 +31,13 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Relation
-    from hven.engines.hats.engine import HatsEngine
-    from hven.engines.hats.manifest import Manifest
+    from hven.engines.hats.machine import Machine
 
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
 
 FAR = "{size} of {tables} would have to be read for this query, and {most} are read here"
 CLUSTER = "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow more (near_bytes) under [hats] in hven.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What has to be read of one table.
-
-    Attributes
-    ----------
-    columns
-        By name; none: rows are only counted.
-    chosen
-        Numbers of row groups.
-    cells
-        In which all rows lie that are needed; None: in any.
-    """
-
-    snapshot: Snapshot
-    manifest: Manifest
-    columns: tuple[str, ...]
-    chosen: Rows
-    cells: Rows | None
-
-    @property
-    def bytes(self) -> int:
-        """About how many have to be read."""
-        return self.manifest.weight(self.chosen, self.columns) if self.columns else 0
-
-    @property
-    def rows(self) -> int:
-        """How many there are in the row groups."""
-        return int(self.manifest.array("rows")[self.chosen].sum())
 
 
 class HatsPlan(Plan):
@@ -82,7 +51,7 @@ class HatsPlan(Plan):
 
     small = False
 
-    def __init__(self, engine: HatsEngine, bound: Bound, *, reading: bool = False) -> None:
+    def __init__(self, engine: Machine, bound: Bound, *, reading: bool = False) -> None:
         self._engine = engine
         self._reading = reading
         self._bound = bound
