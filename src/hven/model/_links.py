@@ -103,6 +103,8 @@ class Link:
         Another table (``schema.table``), the name that expressions have for it, how its rows go with a row (``target``), and their order.
     service
         Instead of an address: a service.
+    packed
+        True: it is made of the row's files; where the reader may take none of these, there is no such link.
     narrowed
         Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
         this reader); None: this row has no such service.
@@ -125,6 +127,7 @@ class Link:
     where: str | None = None
     order: str | None = None
     service: Service | None = None
+    packed: bool = False
     narrowed: Callable[[Service, str | None], Service | None] | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 

@@ -24,6 +24,8 @@ LOCAL = {"127.0.0.1", "::1"}
 _HOST = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )  # RFC 3986 section 3.2.2, without escapes
+# of a collection's file, or of what is made of it by `files`, `previews`, `cubes`, `keywords` and `conversions`: collection, what, path
+FILE = r"/collections/(?P<collection>[^/?#]+)/(?P<what>files|preview|cube|headers|as/[^/?#]+)/(?P<path>[^?#]+)"
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 

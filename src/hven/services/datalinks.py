@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, product
 from operator import is_
@@ -21,14 +21,15 @@ from hven.model.errors import TooLarge, say
 from hven.model.table import DATALINK, SITE, Link, rooted, written_columns
 from hven.model.table import kind as kind_of
 from hven.model.types import STRING
-from hven.services.address import SIGNS
-from hven.site.auth import ANONYMOUS, OWNER, alike
-from hven.site.auth import whole as whole_of
+from hven.services import filed
+from hven.services.address import FILE, SIGNS
+from hven.services.face import Surroundings
+from hven.site.auth import ANONYMOUS, alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Input, Root, Service, Table, Template
+    from hven.model.table import Input, Service, Table, Template
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
@@ -52,7 +53,7 @@ Value = Any  # of a link: an array, or what is the same in each row: text, truth
 _WHOLE = {
     **{field.name: field.type for field in SCHEMA},
     **dict.fromkeys(("_at", "_link", "_row"), pa.int32()),
-    **dict.fromkeys(("_file", "_path"), pa.string()),
+    "_path": pa.string(),
 }
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
@@ -63,6 +64,7 @@ PORTION = 200_000  # characters of identifiers in a query
 # with their types: for a literal without one Arrow looks for pandas, each time anew, for a tenth of a millisecond
 _NOTHING, _ONE = pa.scalar(None, pa.string()), pa.scalar(1, pa.int32())
 _TRUE, _FALSE = (pa.scalar(one, pa.bool_()) for one in (True, False))
+_NO_SIZE = pa.scalar(None, pa.int64())
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -134,7 +136,7 @@ def rows(
         if one.path.endswith("/*") and one.to.startswith(files)
     }
     found: list[pa.RecordBatch] = []
-    own: dict[int, str] = {}  # paths of rows' own files that the reader may take, by the place of their identifier
+    serving: list[_Serving] = []
     seen: set[int] = set()
     links = (*table.leads, *more)
     numbers = {id(link): at for at, link in enumerate(links)}
@@ -153,33 +155,28 @@ def rows(
         else:
             visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
         columns = []
+        rows_of = pa.array(range(len(at)), pa.int32())
         for link in some:
             made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
-            if "link_auth" in made:
-                made["_path"] = made["_file"] if link.file or not path else there[names[path[0]]].combine_chunks()
-            made["_link"] = numbers[id(link)]
-            if link.service is not None:
-                made["service_def"] = _services(link, link.service, there, names, base, made, at, own)
-            if link.file and link.semantics == THIS:
-                _note(own, made, at, _kept([made], len(at), visible))
+            made |= {"_link": numbers[id(link)], "_at": at, "_row": rows_of}
+            if path and "link_auth" in made and not link.file:
+                made["_path"] = there[names[path[0]]].combine_chunks()
+            if link.service is not None:  # by the files that there are, which are not known yet
+                serving.append(_Serving(link, link.service, there, names, made, at, visible))
+                continue
             columns.append(made)
         if columns:
-            rows_of = pa.array(range(len(at)), pa.int32())
-            whole = _whole([{"_at": at, "_row": rows_of, **made} for made in columns], len(at))
+            whole = _whole(columns, len(at))
             kept = _kept(columns, len(at), visible)
             if kept.true_count:
                 found.append(whole if kept.true_count == len(kept) else whole.filter(kept))
-    every = pa.Table.from_batches([pa.concat_batches(found)]) if found else None
-    # where rows have policies on files their list is not for everybody
-    if every is not None and every["_file"].null_count < every.num_rows:
-        listed = next(
-            (one for one in holdings.catalogue(who, policies).tables() if one.qualified == f"{table.schema}.files"),
-            None,
-        )
-        every = every if listed is None else _with_files(every, table, listed.roots, answered)
-    named = [one for one in holdings.guarded if one.schema == table.schema and one.policy and one.policy.path]
-    if every is not None and named and not whole_of(who, table.schema):
-        every = _shared(every, named, who, answered)
+    every = None
+    if found:
+        (joined,) = pa.Table.from_batches(found).combine_chunks().to_batches()
+        every, own = _given(joined, table, links, Surroundings.of(site, who, policies), who, holdings, base)
+        for one in serving:
+            batch = _served(one, base, own)
+            every = batch if every is None else pa.concat_batches([every, batch]) if batch.num_rows else every
     missing = [at for at in range(len(asked)) if at not in seen]
     at = pa.array(missing, pa.int32())
     lost = {
@@ -189,9 +186,10 @@ def rows(
         "_link": 0,
         "_row": 0,
     }
-    parts = [pa.Table.from_batches([_whole([lost], len(missing))])] if missing or every is None else []
-    whole = pa.concat_tables([*parts, *([] if every is None else [every])])
-    if len(asked) > 1 or len(found) > 1:  # else they stand in this order
+    parts = [_whole([lost], len(missing))] if missing or every is None else []
+    whole = pa.Table.from_batches([*parts, *([] if every is None else [every])])
+    order = whole["_link"].to_pylist()
+    if len(asked) > 1 or order != sorted(order):
         whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
     said = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
     whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", said)
@@ -276,25 +274,32 @@ def followed(found: pa.Table, base: str, ask: Callable[[str, list[str]], pa.Tabl
     return whole.sort_by([("_at", "ascending"), ("_nth", "ascending")]).select(found.column_names)
 
 
-def _note(own: dict[int, str], made: Mapping[str, Value], at: pa.Array, kept: pa.Array) -> None:
-    """Note the paths of rows' own files, the first one of each."""
-    free, paths = (_listed(made.get(name), len(at)) for name in ("link_authorized", "_file"))
-    for place, path, there, may in zip(at.to_pylist(), paths, kept.to_pylist(), free, strict=True):
-        if there and path is not None and may in {None, True}:
-            own.setdefault(place, path)
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """A service of rows: it is described when it is known which files of theirs may be had."""
+
+    link: Link
+    service: Service
+    there: pa.Table
+    names: Mapping[str, str]
+    made: dict[str, Value]
+    at: pa.Array
+    visible: pa.Array | None
 
 
-def _services(
-    link: Link,
-    service: Service,
-    there: pa.Table,
-    names: Mapping[str, str],
-    base: str,
-    made: Mapping[str, Value],
-    at: pa.Array,
-    own: Mapping[int, str],
-) -> pa.Array:
+def _served(one: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.RecordBatch:
+    """Make the rows of a service; `own`: the row's own file and whether one must log in for it, by the place of its identifier."""
+    places = one.at.to_pylist()
+    if one.link.narrowed is not None:
+        auth = [own[at][1] if at in own else None for at in places]
+        one.made.update(link_auth=pa.array(auth, pa.string()), link_authorized=True)
+    one.made["service_def"] = _services(one, base, own)
+    return _whole([one.made], len(places)).filter(_kept([one.made], len(places), one.visible))
+
+
+def _services(one: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.Array:
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
+    link, service, there, names, made, at = one.link, one.service, one.there, one.names, one.made, one.at
 
     def filled(template: Template, *, address: bool = False) -> list[str | None]:
         fixed = _fixed(template, base)
@@ -321,7 +326,7 @@ def _services(
             inputs[place] = _filled(one, here)
         fit = None if lost else replace(service, address=(str(address),), inputs=tuple(inputs))
         if fit is not None and link.narrowed is not None:
-            fit = link.narrowed(fit, own.get(place_of_row))
+            fit = link.narrowed(fit, own[place_of_row][0] if place_of_row in own else None)
         if fit is None:
             found.append(None)
             continue
@@ -414,25 +419,115 @@ def _locks(
     return {"link_auth": pc.if_else(everybody, _said("false"), _said("true")), "link_authorized": theirs}
 
 
-def _shared(every: pa.Table, named: Sequence[Table], who: Reader, answered: Callable[..., pa.Table]) -> pa.Table:
-    """Lock links to files that another row, which is closed, names as well: one row that is locked locks a file."""
-    paths = every["_path"].combine_chunks()
-    wanted = paths.drop_null().unique().to_pylist()
-    columns = {name: every[name].combine_chunks() for name in every.column_names}
-    for reader, name, value in ((ANONYMOUS, "link_auth", _said("true")), (who, "link_authorized", _FALSE)):
-        locked: set[str] = set()
-        for table in named:
-            condition = None if table.rights is None else table.rights.takes(reader)
-            if condition is None or table.policy is None:
-                continue
-            column = f"target.{adql.quote(table.policy.path or '')}"
-            closed = f"{_truth(write(transform(condition, _of_target)))} = 0"
-            text = f"SELECT DISTINCT {column} AS path FROM {_named(table.qualified, table)} AS target WHERE {closed} AND {column} IN"
-            for some in _portions(wanted):
-                locked.update(answered(f"{text} ({', '.join(map(literal, some))})", OWNER)["path"].to_pylist())
-        shut = pc.is_in(paths, value_set=pa.array(sorted(locked), pa.string()))
-        columns[name] = pc.if_else(shut, value, columns[name])
-    return pa.Table.from_batches([_whole([columns], len(paths))])
+@lru_cache(maxsize=64)
+def _ours(bases: frozenset[str]) -> Callable[[str], re.Match[str] | None]:
+    """Return what finds the parts of addresses of files here."""
+    return re.compile(f"(?:{'|'.join(map(re.escape, sorted(bases)))}){FILE}").match
+
+
+def _given(
+    every: pa.RecordBatch,
+    table: Table,
+    links: Sequence[Link],
+    around: Surroundings,
+    who: Reader,
+    holdings: Holdings,
+    base: str,
+) -> tuple[pa.RecordBatch, dict[int, tuple[str, str]]]:
+    """Ask of each file that is led to, or that something is made of, what its address asks: nothing else is offered than what can be had.
+
+    Returns
+    -------
+    rows
+        Without those to files that the reader may not know of; with media types and sizes, whether one must log in, whether they may take it, and an
+        error in place of the address of what is not there.
+    own
+        Place of an identifier -> the path of the row's own file, that the reader may take, and its ``link_auth``.
+    """
+    made = dict(zip(every.schema.names, every.columns, strict=True))
+    match = _ours(holdings.written | {base, around.site.settings.url})
+    matches = [None if one is None else match(one) for one in made["access_url"].to_pylist()]
+    if not any(matches) and made["_path"].null_count == every.num_rows:
+        return every, {}
+    of, what, path = (
+        pa.array([None if one is None else unquote(one[name]) for one in matches], pa.string())
+        for name in ("collection", "what", "path")
+    )
+    paths = pc.coalesce(path, made["_path"])
+    of = pc.if_else(pc.is_valid(paths), pc.coalesce(of, _said(table.schema)), _NOTHING)
+    states = [
+        _states(around, who, name, paths.filter(pc.equal(of, name)).unique(), holdings)
+        for name in of.drop_null().unique().to_pylist()
+    ]
+    known = states[0] if len(states) == 1 else pa.concat_tables(states).combine_chunks().to_batches()[0]
+    keys = (paths, known["path"])
+    if len(states) > 1:
+        keys = tuple(pc.binary_join_element_wise(*one, "/") for one in ((of, paths), (known["of"], known["path"])))
+    at = pc.index_in(keys[0], value_set=keys[1])
+    kind, size, direct, may, free, shut, unseen = (known[name].take(at) for name in known.schema.names[2:])
+    ours, whole, told = pc.is_valid(path), pc.equal(what, "files"), pc.fill_null(pc.or_(may, shut), _FALSE)
+    gone = pc.and_(ours, pc.invert(told))
+    address = pc.if_else(pc.fill_null(whole, _FALSE), pc.coalesce(direct, made["access_url"]), made["access_url"])
+    made |= {
+        "access_url": pc.if_else(gone, _NOTHING, address),
+        "error_message": pc.if_else(gone, _said(_GONE), made["error_message"]),
+        "content_type": pc.coalesce(made["content_type"], pc.if_else(whole, kind, _NOTHING)),
+        "content_length": pc.coalesce(made["content_length"], pc.if_else(whole, size, _NO_SIZE)),
+        "link_auth": pc.if_else(told, pc.if_else(free, _said("false"), _said("true")), made["link_auth"]),
+        "link_authorized": pc.if_else(told, may, made["link_authorized"]),
+    }
+    # of what is made of a file that is lost this is not told once more
+    faces = pc.greater_equal(made["_link"], pa.scalar(len(table.leads), pa.int32()))
+    kept = pc.invert(pc.and_(gone, pc.or_(pc.fill_null(unseen, _FALSE), faces)))
+    this = {number for number, link in enumerate(links) if link.file and link.semantics == THIS}
+    own: dict[int, tuple[str, str]] = {}
+    theirs = (made["_at"], made["_link"], may, paths, made["link_auth"])
+    for place, number, taken, one, auth in zip(*(values.to_pylist() for values in theirs), strict=True):
+        if taken and number in this:
+            own.setdefault(place, (one, auth))
+    batch = pa.RecordBatch.from_arrays([made[name] for name in _WHOLE], names=list(_WHOLE))
+    packed = [number for number, link in enumerate(links) if link.packed]
+    if packed:  # of nothing
+        none = pc.invert(pc.is_in(made["_at"], value_set=_with_own(made, may, links)))
+        kept = pc.and_(kept, pc.invert(pc.and_(none, pc.is_in(made["_link"], value_set=pa.array(packed, pa.int32())))))
+    return batch if kept.true_count == len(kept) else batch.filter(kept), own
+
+
+def _with_own(made: Mapping[str, Value], may: pa.Array, links: Sequence[Link]) -> pa.Array:
+    """List the places of identifiers whose rows have a file that the reader may take."""
+    files = pa.array([number for number, link in enumerate(links) if link.file], pa.int32())
+    return made["_at"].filter(pc.fill_null(pc.and_(may, pc.is_in(made["_link"], value_set=files)), _FALSE)).unique()
+
+
+def _states(around: Surroundings, who: Reader, name: str, wanted: pa.Array, holdings: Holdings) -> pa.RecordBatch:
+    """Tell of files of a collection what they are, where they are if another server gives them, who may take them, and know of them."""
+    paths = wanted.to_pylist()
+    known = everybodys = filed.told(around, who, name, paths, holdings)
+    if not who.anonymous and (known.named or not known.listed or not alike(known.listed[0][0], who, around.policies)):
+        everybodys = filed.told(around, ANONYMOUS, name, paths, holdings)
+    facts: dict[str, tuple[str | None, int | None, str | None]] = {}
+    for files, rows_of in known.listed:
+        facts_of = (rows_of[column].to_pylist() for column in ("path", "media_type", "bytes", "url"))
+        elsewhere = any(root.direct for root in files.roots)
+        for path, kind, size, url in zip(*facts_of, strict=True):
+            facts[path] = kind, size, url if elsewhere and rooted(path, files.roots)[0].direct else None
+    free = {path for _, rows_of in everybodys.listed for path in rows_of["path"].to_pylist()}
+    each = [facts.get(path, (None, None, None)) for path in paths]
+    columns = {
+        "of": pa.array([name] * len(paths), pa.string()),
+        "path": wanted,
+        **{
+            column: pa.array([one[at] for one in each], kind)
+            for at, (column, kind) in enumerate(
+                (("media_type", pa.string()), ("bytes", pa.int64()), ("direct", pa.string()))
+            )
+        },
+        **{
+            column: pa.array([path in some for path in paths], pa.bool_())
+            for column, some in (("may", facts), ("free", free), ("shut", known.shut), ("unseen", known.unseen))
+        },
+    }
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _query(
@@ -503,7 +598,6 @@ def _made(
     link: Link, there: pa.Table, names: Mapping[str, str], base: str, files: tuple[str, Mapping[str, str]]
 ) -> dict[str, Value]:
     """Make the columns of a link; `files`: the collection of its files, what old addresses of them begin with -> what their paths do."""
-    file: Value = None
     address: Value
     if link.file:
         file = _renamed(_texts(link.address, there, names, base), files[1])
@@ -526,7 +620,6 @@ def _made(
         "content_length": _numbers(_texts(link.size, there, names, base)) if link.size else None,
         "content_qualifier": _kinds(_value(link.qualifier, there, names, base)),
         "local_semantics": link.local,
-        "_file": file,
     }
     if link.condition is not None:
         made["_if"] = pc.equal(there[names[_truth(link.condition)]].combine_chunks(), _ONE)
@@ -650,33 +743,6 @@ def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
 
     words = [None if value is None else written(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
-
-
-def _with_files(every: pa.Table, table: Table, roots: Sequence[Root], answered: Callable[[str], pa.Table]) -> pa.Table:
-    """Add media types and sizes of files of the collection; those that are not there get an error in place of their address."""
-    paths = every["_file"].combine_chunks()
-    wanted = paths.drop_null().unique().to_pylist()
-    asked = f"SELECT path, media_type, bytes, url FROM {adql.quote(table.schema)}.files WHERE path IN"
-    facts = pa.concat_tables(answered(f"{asked} ({', '.join(map(literal, some))})") for some in _portions(wanted))
-    facts = facts.combine_chunks()
-    at = pc.index_in(paths, value_set=facts["path"].combine_chunks())
-    kind = facts["media_type"].combine_chunks().take(at)
-    size = facts["bytes"].combine_chunks().take(at)
-    gone = pc.and_(pc.is_valid(paths), pc.is_null(at))
-    there = every.column("access_url").combine_chunks()
-    elsewhere = [rooted(path, roots)[0].direct for path in facts["path"].to_pylist()]
-    if any(elsewhere):  # on the server that keeps them
-        direct = pc.if_else(pa.array(elsewhere), facts["url"].combine_chunks(), None)
-        there = pc.coalesce(direct.take(at), there)
-    changed = {
-        "content_type": pc.coalesce(every["content_type"].combine_chunks(), kind),
-        "content_length": pc.coalesce(every["content_length"].combine_chunks(), size),
-        "access_url": pc.if_else(gone, _NOTHING, there),
-        "error_message": pc.if_else(gone, _said(_GONE), _NOTHING),
-    }
-    (whole,) = every.to_batches()
-    columns = dict(zip(whole.schema.names, whole.columns, strict=True))
-    return pa.Table.from_batches([_whole([{**columns, **changed}], len(paths))])
 
 
 def _whole(links: Sequence[Mapping[str, Value]], rows: int) -> pa.RecordBatch:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -66,7 +67,9 @@ PIECE = 256 * 1024  # bytes of what is made, or comes from elsewhere, that are g
 STEP = 160 * 1024
 LOOKED = 4 << 20  # bytes after which it is looked whether a file is still what was published
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
+FEW = 1000  # paths that are asked for one by one
 _TOLD = 20  # locked files of which each is asked why
+_NO_ROWS = pa.table({name: pa.nulls(0) for name in COLUMNS})
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
 
 
@@ -157,7 +160,7 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
     holdings = around.site.current()
     files = _files(around, who, name, holdings)
     text = f"SELECT {', '.join(LISTED)} FROM {_named(files)} ORDER BY path"
-    rows = _answered(around, text, who, holdings)
+    rows = _answered(around, text, who, holdings).to_pylist()
     return [{**row, "direct": rooted(row["path"], files.roots)[0].direct} for row in rows]
 
 
@@ -206,7 +209,8 @@ def named(around: Surroundings, who: Reader, collection: str, last: str) -> list
     holdings = around.site.current()
     files = _named(_files(around, who, collection, holdings))
     text = f"SELECT path FROM {files} WHERE path = {literal(last)} OR path LIKE {literal(f'%/{last}')} ORDER BY path"
-    return [row["path"] for row in _answered(around, text, who, holdings)]
+    paths: list[str] = _answered(around, text, who, holdings)["path"].to_pylist()
+    return paths
 
 
 def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> Found:
@@ -226,10 +230,64 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
     NotFound
         The collection has no files that they may know of.
     """
-    asks, holdings = who, around.site.current()
-    catalogue = holdings.catalogue(who, around.policies)
-    refused: dict[str, HvenError] = {}
-    wanted = list(dict.fromkeys(paths))
+    holdings = around.site.current()
+    known = told(around, who, name, paths, holdings)
+    if not known.listed and not known.named:
+        raise _none(name)
+    rows: dict[str, dict[str, Any]] = {}
+    for table, found in known.listed:
+        where = _where(around, holdings.published[table.qualified])
+        for row in _in_seconds(found).to_pylist():
+            row.update(where, tag=row["sha256"] or _state(row, where["collection"]))
+            rows[row["path"]] = row
+
+    def note(what: str, path: str) -> None:
+        if known.listed:
+            files = known.listed[0][0]
+            looks.looked(around.site.store, who, what, path, files, known.named, around.policies)
+
+    reach = holdings.reach(OWNER if known.named and not whole(who, name) else who, around.policies)
+    return Found(rows, _refused(known.shut, who), reach, note, name)
+
+
+class Told(NamedTuple):
+    """Whether files of one collection may be had: what both their addresses and whatever leads to these ask (`told`).
+
+    Attributes
+    ----------
+    listed
+        Its tables of files, first the one of now, each with its rows of those that the reader may take: `COLUMNS`.
+    shut
+        Path -> the table whose row locks it: the reader may know of the file, and not take it.
+    unseen
+        Paths of which the reader may not know whether there is a file.
+    named
+        The tables whose policies say of their rows who takes the files that these name.
+    """
+
+    listed: list[tuple[Table, pa.Table]]
+    shut: dict[str, Table]
+    unseen: set[str]
+    named: list[Table]
+
+
+def told(around: Surroundings, who: Reader, name: str, paths: Sequence[str], holdings: Holdings) -> Told:
+    """Ask which files of a collection a reader may take, and of which others they may know. This alone decides it.
+
+    Parameters
+    ----------
+    name, paths
+        As of `asked`.
+    holdings
+        The state that is asked.
+
+    Returns
+    -------
+    told
+        Files that are neither listed nor shut are not there, or not for this reader.
+    """
+    wanted, catalogue = list(dict.fromkeys(paths)), holdings.catalogue(who, around.policies)
+    shut, unseen = dict[str, Table](), set[str]()
     # a file of a release is locked by what is published now, too
     of = {name, *(item.release.collection for item in holdings.published.values() if item.release and item.release.schema == name)}  # fmt: skip
     named = [table for table in holdings.guarded if table.schema in of and table.policy and table.policy.path]
@@ -241,28 +299,26 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
             if table.schema == name and table.qualified in known
             for path in _seen(around, table, wanted, who, holdings)
         }
+        unseen = {path for path in wanted if path not in seen}
         wanted = [path for path in wanted if path in seen]
-        refused = _locked(named, wanted, who)
-        wanted = [path for path in wanted if path not in refused]
+        shut = _locked(named, wanted, who)
+        wanted = [path for path in wanted if path not in shut]
         who = OWNER  # the list of all files is private
         catalogue = holdings.catalogue(who, around.policies)
-    files = _files(around, who, name, holdings) if wanted or not named else None
-    rows: dict[str, dict[str, Any]] = {}
-    if files is not None:
-        # what is published no more stays at its address as long as a release has it
-        older = {item.table.qualified for item in holdings.releases.get(files.qualified, ())}
-        for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
-            missing = [path for path in wanted if path not in rows]
-            where = _where(around, holdings.published[one.qualified])
-            for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
-                row.update(where, tag=row["sha256"] or _state(row, where["collection"]))
-                rows[row["path"]] = row
-
-    def note(what: str, path: str) -> None:
-        if files is not None:
-            looks.looked(around.site.store, asks, what, path, files, named, around.policies)
-
-    return Found(rows, refused, holdings.reach(who, around.policies), note, name)
+    files = next((one for one in catalogue.tables() if one.schema == name and one.utype == FILES), None)
+    if files is None or (not wanted and named):
+        return Told([], shut, unseen.union(wanted), named)
+    # what is published no more stays at its address as long as a release has it
+    older = {item.table.qualified for item in holdings.releases.get(files.qualified, ())}
+    listed = []
+    for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
+        found = _rows(around, one, wanted, COLUMNS, "path", who, holdings) if wanted else _NO_ROWS
+        listed.append((one, found))
+        if found.num_rows == len(wanted):
+            break
+        have = {*found["path"].to_pylist()}
+        wanted = [path for path in wanted if path not in have]
+    return Told(listed, shut, unseen, named)
 
 
 def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
@@ -376,8 +432,8 @@ def successor(around: Surroundings, url: str, release: Release, who: Reader) -> 
             shown, key, value = adql.quote(column.name), ", ".join(map(adql.quote, old.primary)), literal(url)
             text = f"SELECT TOP 1 b.{shown} AS url FROM {_named(old)} AS a JOIN {_named(new)} AS b USING ({key})"
             found = _answered(around, f"{text} WHERE a.{shown} = {value} AND b.{shown} <> {value}", who, holdings)
-            if found:
-                return urlquote(str(found[0]["url"]), safe=SIGNS)  # nothing else goes into a header
+            if found.num_rows:
+                return urlquote(str(found["url"][0].as_py()), safe=SIGNS)  # nothing else goes into a header
     return None
 
 
@@ -391,31 +447,44 @@ def _files(around: Surroundings, who: Reader, name: str, holdings: Holdings) -> 
     tables = holdings.catalogue(who, around.policies).tables()
     files = next((one for one in tables if one.schema == name and one.utype == FILES), None)
     if files is None:
-        raise NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
+        raise _none(name)
     return files
+
+
+def _none(name: str) -> NotFound:
+    return NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
 
 
 def _seen(around: Surroundings, table: Table, paths: Sequence[str], who: Reader, holdings: Holdings) -> set[str]:
     """Return which of the paths a row has that the reader sees."""
     column = str(table.policy and table.policy.path)
-    return {row[column] for row in _rows(around, table, paths, (column,), column, who, holdings)} if paths else set()
+    return {*_rows(around, table, paths, (column,), column, who, holdings)[column].to_pylist()} if paths else set()
 
 
-def _locked(named: Sequence[Table], paths: Sequence[str], who: Reader) -> dict[str, HvenError]:
-    found: dict[str, HvenError] = {}
-    kind = Unauthenticated if who.anonymous else Forbidden
+def _locked(named: Sequence[Table], paths: Sequence[str], who: Reader) -> dict[str, Table]:
+    found: dict[str, Table] = {}
     for table in named:
-        if table.rights is None or table.policy is None:
-            continue
-        column = str(table.policy.path)
-        shut = [path for path in table.rights.shut(who, column, paths) if path not in found]
-        for path in shut:
-            # why is a question of its own for each
-            locked = table.rights.locked(who, {column: path}) if len(shut) <= _TOLD else None
-            until = (locked and locked.until) or say("somebody opens it")
-            message = say("the file {path} is locked until {until}", path, until)
-            whom = (locked and locked.contact) or table.policy.contact or say("its owner")
-            found[path] = kind(message, remedy=say("ask {whom}", whom))
+        if table.rights is not None and table.policy is not None:
+            found |= {
+                path: table for path in table.rights.shut(who, str(table.policy.path), paths) if path not in found
+            }
+    return found
+
+
+def _refused(shut: dict[str, Table], who: Reader) -> dict[str, HvenError]:
+    """Say why files cannot be taken."""
+    found: dict[str, HvenError] = {}
+    many = Counter(table.qualified for table in shut.values())
+    kind = Unauthenticated if who.anonymous else Forbidden
+    for path, table in shut.items():
+        # why is a question of its own for each
+        rights, policy = table.rights, table.policy
+        assert rights is not None and policy is not None  # noqa: S101, PT018  (by which it is locked)
+        locked = rights.locked(who, {str(policy.path): path}) if many[table.qualified] <= _TOLD else None
+        until = (locked and locked.until) or say("somebody opens it")
+        message = say("the file {path} is locked until {until}", path, until)
+        whom = (locked and locked.contact) or policy.contact or say("its owner")
+        found[path] = kind(message, remedy=say("ask {whom}", whom))
     return found
 
 
@@ -427,15 +496,14 @@ def _rows(
     column: str,
     who: Reader,
     holdings: Holdings,
-) -> list[dict[str, Any]]:
-    """Ask for the rows of paths: of one as everybody asks, of many by a table of them."""
+) -> pa.Table:
+    """Ask for the rows of paths: of some as everybody asks, of many by a table of them."""
     path = adql.quote(column)
-    if len(paths) == 1:
-        top = "TOP 1 " if len(columns) == 1 else ""
+    if len(paths) <= FEW:
+        top = "" if len(columns) > 1 else "TOP 1 " if len(paths) == 1 else "DISTINCT "
+        said = f"= {literal(paths[0])}" if len(paths) == 1 else f"IN ({', '.join(map(literal, paths))})"
         listed = ", ".join(map(adql.quote, columns))
-        return _answered(
-            around, f"SELECT {top}{listed} FROM {_named(table)} WHERE {path} = {literal(paths[0])}", who, holdings
-        )
+        return _answered(around, f"SELECT {top}{listed} FROM {_named(table)} WHERE {path} {said}", who, holdings)
     listed = ", ".join(f"f.{adql.quote(one)}" for one in columns)
     distinct = "DISTINCT " if len(columns) == 1 else ""
     text = (
@@ -450,19 +518,18 @@ def _named(table: Table) -> str:
 
 def _answered(
     around: Surroundings, text: str, who: Reader, holdings: Holdings, wanted: pa.Table | None = None
-) -> list[dict[str, Any]]:
+) -> pa.Table:
     uploads = None if wanted is None else {_WANTED.qualified: (_WANTED, wanted)}
     with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, uploads=uploads) as result:
-        return [row for batch in result.batches() for row in _in_seconds(batch).to_pylist()]
+        batches = [*result.batches()]
+        return pa.Table.from_batches(batches, None if batches else pa.schema([one.arrow for one in result.columns]))
 
 
-def _in_seconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _in_seconds(rows: pa.Table) -> pa.Table:
     """Write when files were changed as seconds since 1970: as objects of Python, thousands of times take long."""
-    at = batch.schema.get_field_index("modified")
-    if at < 0:
-        return batch
-    seconds = pc.divide(batch.column(at).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    return batch.set_column(at, "modified", seconds)
+    at = rows.schema.get_field_index("modified")
+    seconds = pc.divide(rows.column(at).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+    return rows.set_column(at, "modified", seconds)
 
 
 def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str, Any]) -> Place:

@@ -153,6 +153,11 @@ class Holdings:
         return found
 
     @cached_property
+    def written(self) -> frozenset[str]:
+        """Addresses that the site had when rows were written that name files of it: a server at another port has the same."""
+        return frozenset(one for item in self.published.values() if (one := item.provenance.get("site_url")))
+
+    @cached_property
     def shared(self) -> bool:
         """Whether there are tables of members."""
         return any(item.table.access == "members" or item.access == "members" for item in self.published.values())
