@@ -22,7 +22,6 @@ from hven.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TABLE = """\
   {table}:
@@ -59,18 +58,27 @@ LINKS = """links:
 # collection: its own words, its tables with theirs
 SITES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
     "sealed": ("access: private", {"main": ("access: public", True), "plain": ("access: public", False)}),
-    "shared": ("project: hesiod", {"main": ("", True), "plain": ("", False)}),
+    "shared": ("project: hesiod", {"main": ("", True)}),
     "halfway": ("project: wide", {"main": ("", True), "closed": ("access: private", True)}),
-    "grouped": ("access: \"'spica' in groups\"", {"main": ("access: public", True), "plain": ("access: public", False)}),
-    "everyones": ("", {"main": ("", True), "plain": ("", False)}),
-    "mixed": ("", {"main": ("access: {take: \"owner = 'open' or reader in (owner)\", path: file}", True), "beside": ("", True)}),
-    "shy": ("access: private", {"main": ("access: {files: \"owner = 'open' or reader in (owner)\", path: file}", True)}),
+    "grouped": (
+        "access: \"'spica' in groups\"",
+        {"main": ("access: public", True), "plain": ("access: public", False)},
+    ),
+    "everyones": ("", {"main": ("", True)}),
+    "mixed": (
+        "",
+        {"main": ("access: {take: \"owner = 'open' or reader in (owner)\", path: file}", True), "beside": ("", True)},
+    ),
+    "shy": (
+        "access: private",
+        {"main": ("access: {files: \"owner = 'open' or reader in (owner)\", path: file}", True)},
+    ),
 }
-ROWS = "obs_id,owner,file\na,open,a.fits\nb,anna,b.fits\nc,bert,c d.fits\ngone,open,gone.fits\nnone,open,\n"
-READERS = (None, "anna", "bert", "carl", "olga")
+ROWS = "obs_id,owner,file\na,open,a.fits\nb,anna,b.fits\nc,bert,c.fits\ngone,open,gone.fits\nnone,open,\n"
+READERS = (None, "anna", "carl")  # nobody, a member and owner of a row, one of a group
 HERE = "http://hven.test"
 GIVEN = {200, 400}  # looked into: what is in it may not be what was asked for
-PATHS = {"a": "a.fits", "b": "b.fits", "c": "c d.fits"}
+PATHS = {"a": "a.fits", "b": "b.fits", "c": "c.fits"}
 TABLES = [(name, table) for name, (_, some) in SITES.items() for table in some]
 LINKED = {(name, table) for name, (_, some) in SITES.items() for table, (_, linked) in some.items() if linked}
 FILE = re.compile(r"""http://hven\.test(/collections/[a-z]+/(?:files|preview|cube|headers|as/\w+)/[^"'<>\s,]+)""")
@@ -92,9 +100,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
             text += TABLE.format(table=table, name=name, access=own, links=links, file="file")
         (folder / f"{name}.yaml").write_text(text)
         (folder / "rows.csv").write_text(ROWS)
-        for one in ("a", "b", "c d"):
+        for one in ("a", "b", "c"):
             image = fits.PrimaryHDU(np.arange(400, dtype="f4").reshape(20, 20))
-            image.header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=10, CRVAL2=20, CRPIX1=10, CRPIX2=10, CDELT1=-0.01, CDELT2=0.01)
+            image.header.update(
+                CTYPE1="RA---TAN",
+                CTYPE2="DEC--TAN",
+                CRVAL1=10,
+                CRVAL2=20,
+                CRPIX1=10,
+                CRPIX2=10,
+                CDELT1=-0.01,
+                CDELT2=0.01,
+            )
             image.writeto(folder / f"{one}.fits")
     with Site(settings.load(directory)) as made:
         for name in SITES:
@@ -122,7 +139,17 @@ def links(place: tuple[Client, dict[str, str]], who: str | None, table: str, *id
     return list(csv.DictReader(io.StringIO(answer.text))) if answer.status == 200 else []
 
 
+STATES: dict[tuple[str | None, str], int] = {}
+
+
 def had(place: tuple[Client, dict[str, str]], who: str | None, url: str) -> int:
+    """Ask for an address, once as each reader."""
+    if (who, url) not in STATES:
+        STATES[who, url] = _had(place, who, url)
+    return STATES[who, url]
+
+
+def _had(place: tuple[Client, dict[str, str]], who: str | None, url: str) -> int:
     found = FILE.match(url)
     assert found, url
     path, _, query = url.removeprefix("http://hven.test").partition("?")
@@ -150,9 +177,8 @@ def test_links_ask_what_the_address_of_a_file_asks(place: Any, who: str | None) 
             path = PATHS.get(row["obs_id"])
             url = f"{HERE}/collections/{name}/files/{quote(path or '')}"
             there = path is not None and had(place, who, url) == 200
-            for one in (url, url.replace("/files/", "/preview/") + "?size=300") if there and (name, table) in LINKED else ():
-                if (row["obs_id"], one) not in led:
-                    wrong.append((name, table, "left out", one))
+            made = (url, url.replace("/files/", "/preview/") + "?size=300") if there and (name, table) in LINKED else ()
+            wrong += [(name, table, "left out", one) for one in made if (row["obs_id"], one) not in led]
             cuts = [link for link in found if link["ID"] == row["obs_id"] and link["service_def"]]
             if len(cuts) != (2 if there and (name, table) in LINKED else 0):
                 wrong.append((name, table, "cut-outs", row["obs_id"], len(cuts)))
@@ -167,20 +193,31 @@ def test_columns_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
     """By TAP, the table's page, the panel of a row, ivoa.obscore, SIA and SSA, scripts; addresses of other servers stay."""
     wrong: list[Any] = []
     key = quote(json.dumps(["b"]))
-    paths = ["/sia2/ivoa.obscore?POS=CIRCLE+10+20+1", "/sia/ivoa.obscore?POS=10,20&SIZE=1", "/ssa/ivoa.obscore?REQUEST=queryData", "/hipslist"]
-    paths.append(f"/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': 'SELECT * FROM ivoa.obscore', 'RESPONSEFORMAT': 'csv'})}")
+    paths = [
+        "/sia2/ivoa.obscore?POS=CIRCLE+10+20+1",
+        "/sia/ivoa.obscore?POS=10,20&SIZE=1",
+        "/ssa/ivoa.obscore?REQUEST=queryData",
+        "/hipslist",
+    ]
+    paths.append(
+        f"/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': 'SELECT * FROM ivoa.obscore', 'RESPONSEFORMAT': 'csv'})}"
+    )
     for name, table in TABLES:
-        for row in rows(place, who, name, table):
-            if row["file"] and row["manual"] != f"https://elsewhere.example/{row['file']}":
-                wrong.append((name, table, "elsewhere", row))
+        seen = [row for row in rows(place, who, name, table) if row["file"]]
+        wrong += [row for row in seen if row["manual"] != f"https://elsewhere.example/{row['file']}"]
         here = f"/collections/{name}/{table}"
         text = urlencode({"LANG": "ADQL", "QUERY": f"SELECT * FROM {name}.{table}", "RESPONSEFORMAT": "csv"})
         paths += [
-            f"/tap/sync?{text}", here, f"{here}/rows", f"{here}/row?_row={key}", f"{here}?_row={key}", f"{here}/download?format=csv",
-            f"/datalink/{name}.{table}?ID=b&RESPONSEFORMAT=html", f"/sia2/{name}.{table}?POS=CIRCLE+10+20+1",
-            f"/ssa/{name}.{table}?REQUEST=queryData", f"/sia/{name}.{table}/cutouts?POS=10,20&SIZE=0.1",
-            f"{here}/script?format=wget", f"{here}/script?format=archive", f"/collections/{name}/files", f"/collections/{name}",
+            f"/tap/sync?{text}", f"{here}/rows", f"{here}/row?_row={key}", f"{here}/script?format=wget",
+            f"/datalink/{name}.{table}?ID=b&RESPONSEFORMAT=html", f"/sia/{name}.{table}/cutouts?POS=10,20&SIZE=0.1",
         ]  # fmt: skip
+    for name in ("sealed", "mixed"):
+        paths += [
+            f"/collections/{name}",
+            f"/collections/{name}/main",
+            f"/collections/{name}/main?_row={key}",
+            f"/collections/{name}/files",
+        ]
     asked = 0
     for path in paths:
         answer = ask(place, who, path)
@@ -195,7 +232,9 @@ def test_columns_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
 
 @pytest.mark.parametrize("who", READERS)
 def test_observations_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
-    answer = ask(place, who, "/tap/sync", LANG="ADQL", QUERY="SELECT obs_publisher_did FROM ivoa.obscore", RESPONSEFORMAT="csv")
+    answer = ask(
+        place, who, "/tap/sync", LANG="ADQL", QUERY="SELECT obs_publisher_did FROM ivoa.obscore", RESPONSEFORMAT="csv"
+    )
     ids = answer.text.split()[1:]
     assert len(ids) > 20
     wrong = []
@@ -209,7 +248,7 @@ def test_observations_lead_to_what_can_be_had(place: Any, who: str | None) -> No
 
 def test_descriptors_of_services_name_their_parameters(place: Any) -> None:
     """The bounds of a file that nobody may look into are told to nobody."""
-    for who, many in ((None, 0), ("anna", 2), ("bert", 0)):
+    for who, many in ((None, 0), ("anna", 2), ("carl", 0)):
         answer = ask(place, who, "/datalink/shy.main?ID=b")
         root = etree.fromstring(answer.body)
         found = [one for one in root.iter("{*}PARAM") if one.get("name") == "PIXELS_1"]

@@ -468,15 +468,19 @@ def followed(
             elif row["access_url"] is None and row["error_message"] is not None and (own or every):
                 lost.append(Entry(known[row["ID"]], MISSING, str(row["error_message"])))
     listed = {address for asked in ids.values() for _, address in asked}
+    told = {one.address for one in lost} | {*led}
+    lost += [
+        Entry(one, MISSING, "it leads to no file that is here for you")
+        for one in dict.fromkeys(addresses)
+        if one in listed and one not in told
+    ]
     files = (one for address in addresses for one in (led.get(address, ()) if address in listed else (address,)))
     return list(dict.fromkeys(files)), lost
 
 
 def _bases(request: Request, around: Surroundings) -> list[str]:
     """List the site's addresses, with those that it had when rows were written: a server at another port has the same files."""
-    known = around.site.current().published.values()
-    written = dict.fromkeys(one.provenance.get("site_url") for one in known)
-    return list(dict.fromkeys([*bases(request, around.site.settings), *(one for one in written if one)]))
+    return list(dict.fromkeys([*bases(request, around.site.settings), *sorted(around.site.current().written)]))
 
 
 def _matching(here: Sequence[str], what: str) -> Callable[[str], re.Match[str] | None]:

@@ -174,8 +174,8 @@ def rows(
     if found:
         (joined,) = pa.Table.from_batches(found).combine_chunks().to_batches()
         every, own = _given(joined, table, links, Surroundings.of(site, who, policies), who, holdings, base)
-        for one in serving:
-            batch = _served(one, base, own)
+        for service in serving:
+            batch = _served(service, base, own)
             every = batch if every is None else pa.concat_batches([every, batch]) if batch.num_rows else every
     missing = [at for at in range(len(asked)) if at not in seen]
     at = pa.array(missing, pa.int32())
@@ -297,9 +297,10 @@ def _served(one: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.
     return _whole([one.made], len(places)).filter(_kept([one.made], len(places), one.visible))
 
 
-def _services(one: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.Array:
+def _services(serving: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.Array:
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
-    link, service, there, names, made, at = one.link, one.service, one.there, one.names, one.made, one.at
+    link, service, made, at = serving.link, serving.service, serving.made, serving.at
+    there, names = serving.there, serving.names
 
     def filled(template: Template, *, address: bool = False) -> list[str | None]:
         fixed = _fixed(template, base)

@@ -7,12 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from hven import adql
 from hven.adql import AHEAD, EPOCH, PEOPLE, Facts, RowPolicy, instant
 from hven.adql.functions import QUERY
 from hven.adql.kinds import meta
 from hven.adql.scope import Tables
+from hven.adql.text import literal
 from hven.adql.tree import (
     Case,
     ColumnRef,
@@ -32,9 +34,9 @@ from hven.adql.tree import (
 )
 from hven.engines import Limits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
-from hven.model.table import Lock
+from hven.model.table import Levels, Lock
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth._permit import ANONYMOUS, EVERY, Reader, settled, whole
+from hven.site.auth._permit import ANONYMOUS, EVERY, Reader, settled, visible, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +54,8 @@ VALUES = f'SELECT DISTINCT "{E}" AS x FROM {{}}'
 TOGETHER = 1000  # values that are asked about at once
 SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}}'
 # ObsCore 1.1 section B.4.4: for all, for who asks, for others
+# below a collection's address: its files, and what is made of them
+FILED = ("files", "preview", "cube", "headers", "as")
 OPEN, MINE, SHUT_WORD = "public", "secure", "proprietary"
 DATA_RIGHTS, AVAILABILITY = "data_rights", "availability"
 RELEASED = {"obs_release_date", "release_date"}  # of ObsCore and EPN-TAP
@@ -173,6 +177,70 @@ class Bound:
         return Lock(told, self._levels.contact or "")
 
 
+class Sealed:
+    """What the rows of a table without levels tell of files that not everybody has who sees the rows: addresses of these are null for the others.
+
+    Parameters
+    ----------
+    table
+        Any.
+    files
+        The collection's table of files.
+    begin
+        How addresses of what the collection has begin.
+
+    Raises
+    ------
+    BindError
+        A column cannot be read as an address.
+    """
+
+    def __init__(self, table: Table, files: Table, begin: Sequence[str]) -> None:
+        self._files, self._masks = files, dict[str, Expr]()
+        for column in _addresses(table):
+            name = adql.quote(column.name)
+            some = [f"{one}{what}/%" for one in begin for what in FILED]
+            tests = (f"{name} LIKE {literal(one)}" for one in some)
+            text = f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {name} END"
+            self._masks[column.name] = settled(
+                adql.bind_expression(adql.parse_expression(text), table.columns, functions=QUERY)
+            )
+
+    def presented(self, table: Table) -> Table:
+        """Return the table with this as its rights."""
+        columns = tuple(one.having(required=False) if one.name in self._masks else one for one in table.columns)
+        return table.having(rights=self, policy=Levels(), columns=columns)
+
+    def condition(self, who: Reader) -> tuple[Expr | None, int, float]:  # noqa: ARG002  (the contract's signature)
+        """Return no condition: all rows are seen."""
+        return None, 0, math.inf
+
+    def span(self, who: Reader) -> tuple[int, float]:
+        """Return from when until when the same files are a reader's."""
+        return (0, math.inf) if self._files.rights is None else self._files.rights.span(who)
+
+    def masks(self, who: Reader) -> Mapping[str, Expr]:
+        """Return what a reader sees instead of addresses."""
+        rights = self._files.rights
+        return {} if visible(self._files, who) and (rights is None or rights.takes(who) is None) else self._masks
+
+    def takes(self, who: Reader) -> None:
+        """Return no condition: of each file its address is asked."""
+
+    def shut(self, who: Reader, column: str, values: Sequence[str]) -> set[str]:  # noqa: ARG002
+        """Return nothing: no row locks a file."""
+        return set()
+
+    def locked(self, who: Reader, where: Mapping[str, Any]) -> None:
+        """Return nothing, likewise."""
+
+
+def _addresses(table: Table) -> list[Column]:
+    """List the columns that may have addresses of files."""
+    names = Levels(files="").telling((one.name, one.ucd or "") for one in table.columns)
+    return [one for one in table.columns if one.name in names and one.type.is_string and not one.type.is_array]
+
+
 def _shut(takes: Expr) -> Expr:
     one, none = (Literal(number, meta=Meta(INT32)) for number in (1, 0))
     open_ = Case(None, ((takes, one),), none, meta=Meta(INT32))  # what is not known is not open
@@ -236,6 +304,8 @@ class Policies:
                 table = table.having(access="private", policy=None)
             published[name] = replace(item, table=table)
         self._facts = kept
+        for name, item in published.items():
+            published[name] = _sealed(item, published)
         return problems
 
     def _facts_of(self, table: Table, snapshot: Relation | None, kept: dict[str, Facts]) -> Facts:
@@ -283,6 +353,24 @@ class Policies:
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         finally:
             execution.close()
+
+
+def _sealed(item: Published, published: Mapping[str, Published]) -> Published:
+    """Keep addresses of files from who sees a table's rows, and has not the files: a private collection's, of which this table is public."""
+    owner = item.table.schema if item.release is None else item.release.collection
+    files = published.get(f"{owner}.files")
+    closed = files is not None and (files.table.access, files.table.policy) != (item.table.access, None)
+    if (
+        not closed
+        or files is None
+        or item.table.policy is not None
+        or item.table.access == "private"
+        or not _addresses(item.table)
+    ):
+        return item
+    here = {item.provenance.get("site_url"), item.resource and item.resource.site["url"]}
+    begin = [f"{one}/collections/{quote(owner).replace('%', '_')}/" for one in sorted(filter(None, here))]
+    return replace(item, table=Sealed(item.table, files.table, begin).presented(item.table))
 
 
 def _where(query: Query, only: Expr) -> Query:
