@@ -27,6 +27,7 @@ EVERYTHING = [
     "/health",
     "/tap/tables",
     "/tap/tables?detail=min",
+    "/tap/tables?detail=stats",
     "/tap/capabilities",
     "/tap/availability",
     "/tap/examples",

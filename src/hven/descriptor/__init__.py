@@ -1,5 +1,6 @@
 """The file a curator writes -> a Resource, all mistakes at once with file:line:column."""
 
+from hven.descriptor._completeness import GROUPS, Lack, Score, Shown, lacks, score
 from hven.descriptor._data_sets import wrong_ids
 from hven.descriptor._loading import check, checked, load, load_standard
 from hven.descriptor._old_queries import wrong_paths
@@ -8,13 +9,19 @@ from hven.descriptor._schema import schema
 from hven.descriptor._text_editing import read_texts, with_texts
 
 __all__ = [
+    "GROUPS",
+    "Lack",
+    "Score",
+    "Shown",
     "check",
     "checked",
     "claimed",
+    "lacks",
     "load",
     "load_standard",
     "read_texts",
     "schema",
+    "score",
     "with_texts",
     "wrong_ids",
     "wrong_paths",

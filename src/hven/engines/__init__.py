@@ -40,7 +40,8 @@ class Snapshot:
     parts
         File names and row counts, in order.
     statistics
-        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays: longest}.
+        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays: longest; of columns of few different
+        values: top, [value, rows] for each}.
     coverage
         ASCII MOC of the positions, or None.
     engine

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._statistics import Statistics, plain
+from hven.engines._statistics import FEW as KEPT
+from hven.engines._statistics import Statistics, ordered, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,6 +75,8 @@ def _revise(
             found[name] = _extreme(column, name, better, old, less, more, look)
     if "distinct" in old or "distinct" in more:
         found["distinct"] = _distinct(_count(old, "distinct"), _count(more, "distinct"), given[0], after)
+    if top := _top((old, less, more), given):
+        found["top"] = top
     if "max_length" in old or "max_length" in more:
         foreign = bool(
             more.get("non_ascii") or (old.get("non_ascii") and (not less.get("non_ascii") or _any(look, _foreign)))
@@ -117,6 +120,19 @@ def _distinct(old: int, new: int, before: int, after: int) -> int:
     if before and old > FEW * before:
         old = round(old * after / before)
     return min(max(old, new), after)
+
+
+def _top(facts: tuple[Facts, ...], given: list[int]) -> list[list[object]]:
+    """Add up which values how many rows have; none if one of the three does not know."""
+    counts: dict[Any, int] = {}
+    for one, rows, sign in zip(facts, given, (1, -1, 1), strict=True):
+        listed: Any = one.get("top")
+        if listed is None and rows:
+            return []
+        for value, count in listed or ():
+            counts[value] = counts.get(value, 0) + sign * count
+    top = ordered(counts)
+    return top if len(top) <= KEPT else []
 
 
 def _count(facts: Facts, name: str) -> int:

@@ -11,15 +11,18 @@ import pyarrow.compute as pc
 from hven.model.sky import Moc
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from hven.model.table import Table
 
+FEW, LONG = 24, 100  # different values of a column that are kept with their rows; characters of each
 CELLS = 20_000  # a coverage map has no more cells than that, unless it is of order 6
 
 
 class Statistics:
-    """Gathers part by part; `result` gives column name -> {nulls, minimum, maximum, distinct, non_ascii, max_length}, and `longest` text of arrays."""
+    """Gathers part by part; `result` gives column name -> {nulls, minimum, maximum, distinct, top, non_ascii, max_length}, and `longest` text of arrays."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -87,6 +90,8 @@ class Statistics:
                 entry["longest"] = self._longest[name]
             if name in self._distinct:
                 entry["distinct"] = self._distinct[name].estimate()
+                if top := self._distinct[name].top():
+                    entry["top"] = top
             if name in self._length:
                 entry["non_ascii"] = self._non_ascii[name]
                 entry["max_length"] = self._length[name]
@@ -162,6 +167,24 @@ class _Distinct:
         if once == n:
             return total
         return int(min(n * distinct / (n - once + once * n / total), total))
+
+    def top(self) -> list[list[object]]:
+        """Return the values with the rows that have each, most first; none if there are many, or if one is no plain value."""
+        self._gather()
+        if self._seen is None or not 0 < len(self._seen) <= FEW:
+            return []
+        values = [plain(value) for value in _field(self._seen, 0).to_pylist()]
+        if any(isinstance(value, str) and (len(value) > LONG or value in {"nan", "inf", "-inf"}) for value in values):
+            return []
+        counts = [round(count * self._rows / self._sampled) for count in _field(self._seen, 1).to_pylist()]
+        return ordered(dict(zip(values, counts, strict=True)))
+
+
+def ordered(counts: Mapping[Any, int]) -> list[list[object]]:
+    """Sort values by their rows, most first; those that have none are left out."""
+    return [
+        [value, count] for value, count in sorted(counts.items(), key=lambda one: (-one[1], str(one[0]))) if count > 0
+    ]
 
 
 def _field(struct: pa.StructArray, number: int) -> pa.Array:

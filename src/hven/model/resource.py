@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 DATA_SOURCE = "data_source"  # the column of tables of which some rows are simulated
+# licences whose names are those of SPDX, and so have an address
+SPDX = re.compile(r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*")
 VOCABULARY = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
 
 
@@ -707,5 +710,5 @@ def span(seconds: float) -> str:
 
 
 __all__ = [
-    "DATA_SOURCE", "FIELDS", "VOCABULARY", "Embargo", "Entry", "Example", "Flags", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "span", "tells_source",
+    "DATA_SOURCE", "FIELDS", "SPDX", "VOCABULARY", "Embargo", "Entry", "Example", "Flags", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "span", "tells_source",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from hven import __version__, adql
 from hven.formats.votable import legal
 from hven.model import plugins
-from hven.model.resource import Entry, Person, Registered, Related, Resource
+from hven.model.resource import SPDX, Entry, Person, Registered, Related, Resource
 from hven.model.table import Schema
 from hven.services import _covered as covered
 from hven.services import _vosi as vosi
@@ -27,7 +27,7 @@ from hven.site import TAP_SCHEMA
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hven.model.settings import Settings
     from hven.model.table import Table
@@ -45,8 +45,6 @@ SUBJECTS = ("virtual-observatories", "astronomy-databases")  # of the UAT, for w
 LARGE = 5_000  # columns of the tables of a service from which on its record names the tables alone
 MAIL = re.compile(r"\S+@(\S+\.)+\S+")  # as the schema of OAI-PMH has it
 SHORT = 16  # characters of a short name
-# licences whose names are those of SPDX, and so have an address
-SPDX = re.compile(r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*")
 _NO_URI = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?@!$&'()*+,;=%#]+")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
@@ -176,6 +174,7 @@ class _Making:
         self._away = {one.collection for one in records if one.table.qualified not in now.published}
         catalogue = now.catalogue(ANONYMOUS, around.policies)
         self.schemas = {one.name: one for one in map(_present, catalogue.schemas) if one.tables}
+        self._counted = now.counted(ANONYMOUS, around.policies)
         faces = sorted(around.faces)
         told = replace(
             settings, directory=Path(), host="", port=1, workers=1, job_workers=1
@@ -378,7 +377,7 @@ class _Making:
                 _t("instrument", one) for one in about.instrument
             ]
             parts.append(covered.coverage(covers, about.waveband))
-            parts.append(_tableset(tables))
+            parts.append(_tableset(tables, self._counted))
         body = legal("".join((*parts, inside)))
         return Registered(
             ivoid=ivoid,
@@ -531,13 +530,14 @@ def _rights(about: Resource) -> str:
     return f"<rights{where}>{_e(licence)}</rights>"
 
 
-def _tableset(tables: Schema | Sequence[Schema] | None) -> str:
+def _tableset(tables: Schema | Sequence[Schema] | None, counted: Callable[[Table], Published | None]) -> str:
     if tables is None:
         return ""
     schemas = [tables] if isinstance(tables, Schema) else tables
     large = sum(len(table.columns) for schema in schemas for table in schema.tables) > LARGE
-    inside = "".join(vosi.schema(one, detail="min" if large else None, quote=adql.quote) for one in schemas)
+    detail = "min" if large else None
+    inside = "".join(vosi.schema(one, detail=detail, quote=adql.quote, counted=counted) for one in schemas)
     return f"<tableset>{inside}</tableset>" if inside else ""
 
 
-__all__ = ["MAIL", "PAGE", "RI", "Records", "document", "drafts", "harvested"]
+__all__ = ["MAIL", "PAGE", "RI", "SPDX", "Records", "document", "drafts", "harvested"]

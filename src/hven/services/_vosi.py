@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
+from hven.formats.votable import legal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hven.model.params import Param
     from hven.model.settings import Settings
@@ -137,21 +139,56 @@ def simple(kind: Type) -> str:
     return "boolean" if kind.is_boolean else "real"
 
 
-def tables(schemas: Iterable[Schema], *, detail: str | None, quote: Callable[[str], str]) -> bytes:
-    """Write the tableset (VOSI 1.1 section 4.1); ``detail="min"`` leaves columns and keys out."""
-    inside = "".join(schema(one, detail=detail, quote=quote) for one in schemas)
+class Counted(Protocol):
+    """What was counted when the rows of a table were published."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many there are; None: it is not known."""
+
+    @property
+    def statistics(self) -> Mapping[str, Mapping[str, object]]:
+        """Of its columns, as `hven.engines.Snapshot` has them."""
+
+
+def uncounted(_: Table) -> Counted | None:
+    """Tell nothing of any table."""
+    return None
+
+
+def tables(
+    schemas: Iterable[Schema],
+    *,
+    detail: str | None,
+    quote: Callable[[str], str],
+    counted: Callable[[Table], Counted | None] = uncounted,
+) -> bytes:
+    """Write the tableset (VOSI 1.1 section 4.1); ``detail="min"`` leaves columns and keys out, ``stats`` has what was counted, too."""
+    inside = "".join(schema(one, detail=detail, quote=quote, counted=counted) for one in schemas)
     return f'{HEADER}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI} {VS}>\n{inside}</vosi:tableset>\n'.encode()
 
 
-def table(one: Table, *, quote: Callable[[str], str]) -> bytes:
+def table(
+    one: Table,
+    *,
+    quote: Callable[[str], str],
+    detail: str | None = None,
+    counted: Callable[[Table], Counted | None] = uncounted,
+) -> bytes:
     """Write a single table (VOSI 1.1 section 4.3)."""
     return (
         f'{HEADER}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI} {VS} type="{_kind(one)}">'
-        f"{_inside(one, quote=quote)}</vosi:table>\n"
+        f"{_inside(one, quote, counted(one), detail=detail)}</vosi:table>\n"
     ).encode()
 
 
-def schema(given: Schema, *, detail: str | None, quote: Callable[[str], str]) -> str:
+def schema(
+    given: Schema,
+    *,
+    detail: str | None,
+    quote: Callable[[str], str],
+    counted: Callable[[Table], Counted | None] = uncounted,
+) -> str:
     """Write one schema with its tables (VODataService 1.2 section 3.3)."""
     parts = [
         f"<schema><name>{escape(quote(given.name))}</name>{_text('title', given.title)}",
@@ -159,7 +196,8 @@ def schema(given: Schema, *, detail: str | None, quote: Callable[[str], str]) ->
     ]
     for one in given.tables:
         parts.append(f'<table type="{_kind(one)}">')
-        parts.append(_inside(one, quote=quote) if detail != "min" else _names(one, quote))
+        known = counted(one)
+        parts.append(_inside(one, quote, known, detail=detail) if detail != "min" else _names(one, quote, known))
         parts.append("</table>\n")
     parts.append("</schema>\n")
     return "".join(parts)
@@ -174,20 +212,45 @@ def full_name(one: Table, quote: Callable[[str], str]) -> str:
     return f"{quote(one.schema)}.{quote(one.name)}"
 
 
-def _names(one: Table, quote: Callable[[str], str]) -> str:
+def _names(one: Table, quote: Callable[[str], str], known: Counted | None) -> str:
+    rows = known.rows if known is not None else None
     return (
         f"<name>{escape(full_name(one, quote))}</name>{_text('title', one.title)}"
-        f"{_text('description', one.description)}{_text('utype', one.utype)}"
+        f"{_text('description', one.description)}{_text('utype', one.utype)}{f'<nrows>{rows}</nrows>' if rows is not None else ''}"
     )
 
 
-def _inside(one: Table, *, quote: Callable[[str], str]) -> str:
-    columns = "".join(_column(column, one, quote) for column in one.columns if not column.hidden)
+def _inside(one: Table, quote: Callable[[str], str], known: Counted | None, *, detail: str | None) -> str:
+    counted = known if detail == "stats" else None
+    columns = "".join(_column(column, one, quote, counted) for column in one.columns if not column.hidden)
     keys = "".join(_key(key, quote) for key in one.keys)
-    return f"{_names(one, quote)}\n{columns}{keys}"
+    return f"{_names(one, quote, known)}\n{columns}{keys}"
 
 
-def _column(column: Column, one: Table, quote: Callable[[str], str]) -> str:
+def _stats(column: Column, known: Counted | None) -> str:
+    """Write what was counted of a column (vs:Stats, draft of VODataService 1.3)."""
+    facts = known.statistics.get(column.name) if known is not None else None
+    if known is None or not facts or not known.rows:
+        return ""
+    rows, nulls = known.rows, facts.get("nulls")
+    parts = [
+        f"<{name}>{value!r}</{name}>"
+        for name, value in (("min", facts.get("minimum")), ("max", facts.get("maximum")))
+        if column.type.is_numeric and isinstance(value, int | float)
+    ]
+    if isinstance(nulls, int):
+        parts.append(f"<fillFactor>{(rows - nulls) / rows:.4g}</fillFactor>")
+    top: Any = facts.get("top") or ()
+    top = top if any(count > 1 for _, count in top) else ()  # names of rows are no distribution
+    options = [*top, *([(None, nulls)] if top and nulls else [])]
+    parts += [
+        f'<option freq="{count / rows:.4g}">{"" if value is None else escape(legal(str(value)))}</option>'
+        for value, count in options
+    ]
+    return f"<stats>{''.join(parts)}</stats>" if parts else ""
+
+
+def _column(column: Column, one: Table, quote: Callable[[str], str], counted: Counted | None) -> str:
     kind = column.type
     size = f" arraysize={quoteattr(kind.told)}" if kind.told is not None else ""
     xtype = f" extendedType={quoteattr(kind.xtype)}" if kind.xtype is not None else ""
@@ -201,7 +264,7 @@ def _column(column: Column, one: Table, quote: Callable[[str], str]) -> str:
     std = ' std="true"' if column.std else ""
     return (
         f"<column{std}><name>{escape(quote(column.name))}</name>{_text('description', column.description)}{_text('unit', column.unit)}"
-        f"{_text('ucd', column.ucd)}{_text('utype', column.utype)}"
+        f"{_text('ucd', column.ucd)}{_text('utype', column.utype)}{_stats(column, counted)}"
         f'<dataType xsi:type="vs:VOTableType"{size}{xtype}>{kind.datatype}</dataType>{flags}</column>\n'
     )
 

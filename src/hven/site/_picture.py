@@ -142,6 +142,25 @@ class Holdings:
         """Tables whose descriptor has a policy."""
         return tuple(item.table for item in self.published.values() if item.table.policy is not None)
 
+    def counted(
+        self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT
+    ) -> Callable[[Table], Published | None]:
+        """Give what was counted over all rows of a table, if a reader sees it whole.
+
+        Parameters
+        ----------
+        who, policies
+            Whether a policy hides rows of it from this reader, or values: what was counted would tell of them.
+
+        Returns
+        -------
+        counted
+            Of a table; None: nothing may be told.
+        """
+        tables = [item.table for item in self.published.values()]
+        partly = {*row_filters(tables, who, policies), *masks(tables, who)}
+        return lambda table: None if table.qualified in partly else self.published.get(table.qualified)
+
     @cached_property
     def releases(self) -> Mapping[str, tuple[Published, ...]]:
         """The states of a table that are released, by its qualified name; the newest first."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven import adql, descriptor
+from hven.app._cli import completeness
 from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.dead_links import dead_links
@@ -18,7 +19,7 @@ from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
 from hven.jobs import declared
 from hven.model import plugins
-from hven.model.errors import Fault, NotFound
+from hven.model.errors import Fault, NotFound, UsageError
 from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
 
@@ -81,9 +82,18 @@ def check(
     links: Annotated[
         bool, typer.Option("--links", help="Also follow what published rows lead to, here and elsewhere.")
     ] = False,
+    metadata: Annotated[
+        bool,
+        typer.Option("--metadata", help="Also score how well each collection is described, with the lines to add."),
+    ] = False,
+    least: Annotated[
+        int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
+    if least is not None and not metadata:
+        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {least}")
     found = settings(context)
     names = (
         [name]
@@ -134,21 +144,21 @@ def check(
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)
+    described = completeness.scored(context, read) if metadata and read else []
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
-        show_json(
-            [
-                {
-                    "file": fault.place.file,
-                    "line": fault.place.line,
-                    "column": fault.place.column,
-                    "severity": fault.severity,
-                    "message": fault.message,
-                    "remedy": fault.remedy,
-                }
-                for fault in faults
-            ]
-        )
+        listed = [
+            {
+                "file": fault.place.file,
+                "line": fault.place.line,
+                "column": fault.place.column,
+                "severity": fault.severity,
+                "message": fault.message,
+                "remedy": fault.remedy,
+            }
+            for fault in faults
+        ]
+        show_json({"faults": listed, "collections": completeness.listed(described)} if metadata else listed)
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
@@ -162,10 +172,11 @@ def check(
             ):
                 if text is not None:
                     print(f"{table}: {does} {'; '.join(adql.told(adql.parse_condition(text)))}")
+        completeness.show(described)
         print(
             f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}"
         )
-    if errors:
+    if errors or any(found.total < (least or 0) for found, _ in described):
         raise typer.Exit(1)
 
 

@@ -275,6 +275,7 @@ _MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pos.galactic", ("deg",)),
     ("pos.ecliptic", ("deg",)),
     ("pos.bodyrc.l", ("deg",)),
+    ("pos.bodyrc.alt", ("m",)),
     ("pos.pm", ("mas/yr", "s/yr", "mas")),
     ("pos.parallax", ("mas",)),
     ("pos.posAng", ("deg",)),
@@ -428,6 +429,23 @@ def _fits(ucd: str, unit: str | None) -> bool:
         if ucd.startswith(start):
             return any(convertible(unit, choice) for choice in choices)
     return not ucd.startswith(("meta.", "src.spType", "src.class"))  # names and flags have no unit
+
+
+def measured(ucd: str | None) -> bool:
+    """Check whether a quantity has a unit in any case.
+
+    Parameters
+    ----------
+    ucd
+        Of a column; None: nothing is known of it.
+
+    Returns
+    -------
+    bool
+        True for lengths, magnitudes, temperatures and the like, and for errors and means of them; False for names, counts, ratios.
+    """
+    word = re.sub(r"^stat\.(?:error|mean|median|min|max|stdev)(?:\.sys)?;", "", ucd or "")
+    return any(word.startswith(start) and "" not in choices for start, choices in _MEASURES)
 
 
 def _of_unit(unit: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import orjson
 
-from hven import __version__
+from hven import __version__, descriptor
 from hven import services as dali
 from hven.jobs.health import FAILING, REASONS, STALE, Followed, Health, state_of
 from hven.jobs.metrics import CONTENT_TYPE, exposition
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.jobs.health import Check, Picture
+    from hven.model.settings import Settings
     from hven.site import Holdings
     from hven.site.auth import Reader
 
@@ -87,6 +88,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
+                "collections": [
+                    {**item.to_json(), "metadata": _described(item.collection, site.settings, holdings)}
+                    for item in collections
+                ],
                 "queries": site.counters.summary(),
                 "alerts": [
                     {
@@ -237,6 +242,14 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
             )
         )
     return found
+
+
+def _described(collection: str, settings: Settings, holdings: Holdings) -> int | None:
+    """Score what a collection's descriptor says of it, of 100; None: it has none, or one with faults."""
+    resource = holdings.resources.get(collection)
+    names = [f"{collection}.{spec.table.name}" for spec in resource.tables] if resource is not None else []
+    tables = [holdings.published[name].table for name in names if name in holdings.published]
+    return descriptor.score(resource, settings, tables).total if resource is not None else None
 
 
 def _check(check: Check, *, words: bool) -> dict[str, Any]:

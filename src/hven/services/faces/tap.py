@@ -75,14 +75,22 @@ def routes(around: Surroundings) -> Sequence[Route]:
         )
 
     async def tables(request: Request) -> Response:
-        detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
-        return described(request, lambda catalogue, _: _tables(catalogue, detail), "tables", detail)
+        detail = _detail(request)
+
+        def make(catalogue: Catalogue, now: Holdings) -> bytes:
+            counted = now.counted(around.reader(request), around.policies)
+            return vosi.tables(catalogue.schemas, detail=detail, quote=adql.quote, counted=counted)
+
+        return described(request, make, "tables", detail)
 
     async def one_table(request: Request) -> Response:
-        name = request.path_params["table"]
-        return described(
-            request, lambda catalogue, _: vosi.table(dali.table_named(name, catalogue), quote=adql.quote), "table", name
-        )
+        name, detail = request.path_params["table"], _detail(request)
+
+        def make(catalogue: Catalogue, now: Holdings) -> bytes:
+            counted = now.counted(around.reader(request), around.policies)
+            return vosi.table(dali.table_named(name, catalogue), quote=adql.quote, detail=detail, counted=counted)
+
+        return described(request, make, "table", name, detail)
 
     async def examples(request: Request) -> Response:
         def make(_: Catalogue, now: Holdings) -> bytes:
@@ -164,10 +172,11 @@ async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
-def _tables(catalogue: Catalogue, detail: str | None) -> bytes:
-    if detail not in {None, "min", "max"}:
-        raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min or max")
-    return vosi.tables(catalogue.schemas, detail=detail, quote=adql.quote)
+def _detail(request: Request) -> str | None:
+    detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
+    if detail not in {None, "min", "max", "stats"}:
+        raise ParamError(f"detail={detail!r} is not known", name="detail", remedy="min, max or stats")
+    return detail
 
 
 def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
