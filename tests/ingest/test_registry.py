@@ -284,6 +284,54 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
             pyvo.registry.choose_RegTAP_service("http://reg.g-vo.org/tap")
 
 
+@pytest.mark.outside
+@pytest.mark.xdist_group("registry")
+def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
+    """Its own classes, with the queries of its windows; STILTS' `regquery` speaks SOAP, which registries gave up, and says so."""
+    jars = sorted(Path("/usr/share/java").glob("starlink-*.jar"))
+    if not jars:
+        pytest.skip("TOPCAT is not installed")
+    path = ":".join(map(str, (*jars, tmp_path)))
+    subprocess.run(
+        [program("javac"), "-cp", path, "-d", tmp_path, Path(__file__).with_name("TopcatSearch.java")],
+        check=True,
+        timeout=300,
+    )
+    with hven_serving(site.settings.directory) as server:
+
+        def asked(*words: str) -> list[list[str]]:
+            done = subprocess.run(
+                [program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
+                capture_output=True, text=True, check=False, timeout=120,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr[-2000:]
+            return [line.split("\t") for line in done.stdout.splitlines()]
+
+        assert asked("tap") == [
+            ["tap", "ivo://example/tap", "All tables", "An Observatory", "catalogs,planets", "https://example.org/tap"]
+        ]
+        assert asked("cone", "bright stars") == [
+            [
+                "cone",
+                "ivo://example/stars",
+                "Bright Stars",
+                "An Observatory",
+                "catalogs,stars",
+                "https://c.example/cone?",
+            ]
+        ]
+        assert asked("cone", "moons") == []
+        assert [line[:2] for line in asked("ids", "ivo://example/stars ivo://example/tap")] == [
+            ["cone", "ivo://example/stars"],
+            ["tap", "ivo://example/tap"],
+        ]
+        soap = subprocess.run(
+            [program("stilts"), "regquery", "query=title like '%Bright%'", f"regurl={server.url}/tap", "omode=count"], capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert soap.returncode == 1
+        assert "SOAP" in soap.stderr
+
+
 @pytest.mark.xdist_group("registry")
 def test_our_own_publishing_registry_is_harvested(tmp_path: Path) -> None:
     """What `/oai` of a site says is what a registry knows of it: its service, its table, and that this is served by that."""
