@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from hven.model import settings
 from hven.model.clock import Task
 from hven.model.errors import Cancelled, ParamError, SourceError, TooLarge, UserError
 from hven.model.sky import healpix, region_files
-from hven.services import surveys
-from hven.services.face import Surroundings
+from hven.services import registering, surveys
+from hven.services.face import Surroundings, known
 from hven.site import Site
 from hven.site.auth import OWNER
 from shared import shared
@@ -189,6 +190,15 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     tile = client.get(f"{AT}/Norder3/Allsky.png")
     again = client.ask("GET", f"{AT}/Norder3/Allsky.png", headers={"if-none-match": tile.headers["etag"]})
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
+
+
+def test_registries_are_told_of_the_list(mixed: surveys.Made, around: Surroundings) -> None:
+    assert mixed
+    told = registering.drafts(replace(around, faces=known()))
+    (one,) = (one for found in told.values() for one in found if one.ivoid.endswith("/hips"))
+    assert one.kind == "vs:DataService"
+    assert 'standardID="ivo://ivoa.net/std/hips#hipslist-1.0"' in one.body
+    assert "/hipslist</accessURL>" in one.body
 
 
 def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: Surroundings) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven import adql, descriptor
-from hven.app._cli import completeness
+from hven.app._cli import metadata_score
 from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.dead_links import dead_links
@@ -144,7 +144,7 @@ def check(
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)
-    described = completeness.scored(context, read) if metadata and read else []
+    described = metadata_score.scored(context, read) if metadata and read else []
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
         listed = [
@@ -158,7 +158,7 @@ def check(
             }
             for fault in faults
         ]
-        show_json({"faults": listed, "collections": completeness.listed(described)} if metadata else listed)
+        show_json({"faults": listed, "collections": metadata_score.listed(described)} if metadata else listed)
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
@@ -172,7 +172,7 @@ def check(
             ):
                 if text is not None:
                     print(f"{table}: {does} {'; '.join(adql.told(adql.parse_condition(text)))}")
-        completeness.show(described)
+        metadata_score.show(described)
         print(
             f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}"
         )
