@@ -439,7 +439,9 @@ def test_paths_in_contributing_exist() -> None:
 
 def test_tests_that_proofs_name_exist() -> None:
     """Each sentence of an issue has its test there: `file: test`."""
-    texts = ((ROOT / f"docs/proofs/{name}.md").read_text(encoding="utf-8") for name in ("products", "registry", "sources"))
+    texts = (
+        (ROOT / f"docs/proofs/{name}.md").read_text(encoding="utf-8") for name in ("products", "registry", "sources")
+    )
     named = [one for text in texts for one in re.findall(r"`(\w+): (\w+_\w+)`", text)]
     known = {
         (path.stem.removeprefix("test_"), name)
