@@ -346,6 +346,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/trial": "what would be made of a file that is sent: of no row; test_trial.py",
     **{f"/edit{below}": "texts of descriptors and pages, for those who edit them: test_edit.py" for below in ("", "/home", "/news/{name}", "/collections/{name}")},
     **{f"/basket/{what}": "of a reader's own basket, which is empty here: the lines of /basket/{token}" for what in ("files", "table", "cite.bib")},
+    "/usage": "sums of what was used, for those who curate it: test_usage.py", "/usage/{file}": "the same: test_usage.py",
     "/sign": "POST alone: the way of signed addresses",
     "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
     "/collections/{name}/hips/{hips}/{path:path}": "tiles of what was made of images, for whoever may take all of these: test_made_hips.py",

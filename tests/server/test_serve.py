@@ -18,6 +18,8 @@ from urllib.parse import quote
 import pytest
 from serving import DESCRIPTOR, Serving, hven, serving, star_site
 
+from hven.model.settings import load
+from hven.site import COUNTS, Site
 from running import free_port, until
 
 pytestmark = pytest.mark.slow
@@ -190,6 +192,20 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         assert {status for status, _ in told} == {200, 503}
         assert worker not in server.workers()
         assert "has given no sign of life" in server.log.read_text()
+
+
+def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
+    site = star_site(tmp_path / "site", 10)
+    for asked in (1, 2):
+        with serving(site, workers=2) as server:
+            for number in range(asked):
+                assert server.ask(f"SELECT COUNT(*) AS n FROM stars.main WHERE 1 = {asked}{number}") == [[0]]
+    with Site(load(site)) as opened:
+        found = {one: values for one, values in opened.store.uses.all().items() if one.collection == "stars"}
+    whole = [values[COUNTS.index("requests")] for one, values in found.items() if not one.service]
+    assert whole == [3]
+    [sessions] = [values[COUNTS.index("unique_requests")] for one, values in found.items() if not one.service]
+    assert sessions == 2, "of each server one, whichever of its processes answered"
 
 
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:

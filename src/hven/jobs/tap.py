@@ -171,7 +171,7 @@ def run(work: Work) -> None:
                 raise result.failure
             if result.error is not None:
                 raise ServiceError(result.error)
-        work.told(rows=result.rows, overflow=result.overflow)
+        work.told(rows=result.rows, overflow=result.overflow, tables=[table.qualified for table in result.tables])
 
 
 def _counted(result: Result, work: Work) -> Iterator[pa.RecordBatch]:

@@ -24,6 +24,7 @@ from hven.query import WARNING, head
 from hven.services._encoding import Encoder, choose
 from hven.services._threads import Waiting, computed
 from hven.services.errors import note, request_id
+from hven.site import sends
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -187,6 +188,7 @@ async def answer(
     HvenError
         The query failed before its first batch.
     """
+    sends(answer=result)
     try:
         _begin(request, result)
         if headers is None:

@@ -25,6 +25,7 @@ from hven.services._packing import Member, Packing, Tar, Zip
 from hven.services._ranges import Flow, flowing
 from hven.services._sums import Sums
 from hven.services.address import bases
+from hven.site import sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,8 @@ class Plan:
         All that was asked for.
     bytes
         Of the files that are here.
+    owners
+        The collection of each file that is in it.
     collections
         From which they are.
     sums
@@ -94,6 +97,7 @@ class Plan:
 
     entries: Sequence[Entry]
     bytes: int
+    owners: Sequence[str]
     collections: Sequence[Resource]
     sums: Sums
     files: int
@@ -252,8 +256,8 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
             entries.append(Entry(address, MISSING, _said(error)))
             continue
         folder, _, last = f"{row['collection']}/{path}".rpartition("/")
+        owners.append(row["collection"])
         if folder not in plain:
-            owners.append(row["collection"])
             plain[folder] = "/".join(map(scripts.plain, folder.split("/")))
         called = names.of(f"{plain[folder]}/{scripts.plain(last)}")
         read = filed.reading(around, row)
@@ -268,6 +272,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
     return Plan(
         entries=entries,
         bytes=total,
+        owners=owners,
         sums=around.site.kept(Sums, around.site.settings.var / "crc32"),
         files=sum(one.member is not None for one in entries),
         far=bool(distant),
@@ -317,6 +322,7 @@ def answer(
     response
         With its length; 304 and 416 as RFC 9110 has them.
     """
+    sends(files=plan.owners)
     members = _members(plan, called, title, about)
     packing, media_type = KINDS[kind]
     packed = packing(members, plan.sums)

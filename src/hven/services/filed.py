@@ -47,6 +47,7 @@ from hven.model.types import STRING
 from hven.services import elsewhere
 from hven.services._far_blocks import FarRanges
 from hven.services.address import SIGNS
+from hven.site import sends
 from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
@@ -339,6 +340,7 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     found = asked(around, who, collection, [path])
     made = original(around, who, found, path)
     found.note("file taken", path)
+    sends(files=[collection])
     return made
 
 

@@ -25,6 +25,7 @@ from hven.services.bodies import whole_body
 from hven.services.errors import headers_of, json_error, message_of, request_id, status_of, votable_error
 from hven.services.face import route
 from hven.services.params import FORM_MOST, read
+from hven.site import sends
 from hven.site.auth.session import visitor_of
 
 if TYPE_CHECKING:
@@ -326,6 +327,7 @@ class _Resources:
         job = await self._found(request)
         path, media_type = await self._call(self._desk.result, job, request.path_params["name"])
         headers = {"cache-control": "private, no-cache"}
+        sends(tables=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
         if request.method == "HEAD":
             size = path.stat().st_size
             return without_body(

@@ -71,7 +71,7 @@ def facts(
     """
     given = {**job.progress, "place": place, "attempts": job.attempts or None, "note": note or job.progress.get("note")}
     given |= {"parent": job.parent, "dependsOn": list(job.depends_on) or None, "children": list(children) or None}
-    info = {name: value for name, value in given.items() if value is not None and name != REMOTE}
+    info = {name: value for name, value in given.items() if value is not None and name not in {REMOTE, "tables"}}
     return {
         "jobId": job.id,
         "runId": job.run_id,

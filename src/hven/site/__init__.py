@@ -14,23 +14,32 @@ from hven.site._people import people_of
 from hven.site._picture import USER_SCHEMA, Holdings, Published
 from hven.site._rights import Policies
 from hven.site._site import Site
+from hven.site._tally import Noted, Tally, Use, sends, using
 from hven.site._tap_schema import NAME as TAP_SCHEMA
+from hven.site.store._uses import COUNTS, Used
 
 __all__ = [
+    "COUNTS",
     "EMBEDDED",
     "TAP_SCHEMA",
     "USER_SCHEMA",
     "Catalogue",
     "Engines",
     "Holdings",
+    "Noted",
     "Policies",
     "Published",
     "Site",
+    "Tally",
     "UnionView",
+    "Use",
+    "Used",
     "blind",
     "build",
     "delegate",
     "examples",
     "inherited",
     "people_of",
+    "sends",
+    "using",
 ]

@@ -18,6 +18,7 @@ from hven.site._live_tables import Lives
 from hven.site._people import unusable
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
 from hven.site._rights import Policies
+from hven.site._tally import Tally
 from hven.site.auth import DEFAULT, OWNER
 from hven.site.counters import Counters
 from hven.site.past import moment, past, unknown
@@ -66,6 +67,8 @@ class Site(Keeping):
         Every engine of the site, by name; a table's rows are asked of `engines.of(relation)`.
     counters
         Of requests and queries.
+    tally
+        What is used how often.
     """
 
     def __init__(self, settings: Settings, *, watch: bool = False, memory: int | None = None) -> None:
@@ -81,6 +84,7 @@ class Site(Keeping):
             self.store.close()
             raise
         self.counters = Counters.here()
+        self.tally = Tally(self.store.uses, self.current)
         self._descriptors = Descriptors(settings)
         self._lives = Lives(settings, self.engines)
         self.policies = Policies(self.engines.of)
@@ -113,6 +117,7 @@ class Site(Keeping):
             self._thread = threading.Thread(target=self._watch, name="holdings", daemon=True)
             self._thread.start()
             threading.Thread(target=self._look_away, name="engines", daemon=True).start()
+            self.tally.begin()
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -415,6 +420,7 @@ class Site(Keeping):
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.tally.end()
         self.engines.close()
         self.store.close()
 

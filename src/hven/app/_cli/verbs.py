@@ -30,6 +30,7 @@ VERBS = {
     "region": "region",
     "lint": "judge",
     "register": "register",
+    "report": "usage_counts",
     "status": "operating",
     "verify": "verify",
     "history": "publish",

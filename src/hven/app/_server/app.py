@@ -102,7 +102,9 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
         site.close()
 
     app = _Doors(around, lifespan)
-    return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
+    return Edge(
+        app, site.settings, site.store, counters=site.counters, tally=site.tally, people=partial(people_of, site)
+    )
 
 
 class _Doors:
@@ -136,9 +138,12 @@ class _Doors:
 
 def _served(faces: Mapping[str, Sequence[BaseRoute]], around: Surroundings, **more: Any) -> ASGIApp:
     """Route what all faces answer."""
-    routes = [
-        way for found in faces.values() for route in found for way in (route, _with_slash(route)) if way is not None
-    ]
+    routes: list[BaseRoute] = []
+    whose: dict[int, str] = {}
+    for name, found in faces.items():
+        own = [way for route in found for way in (route, _with_slash(route)) if way is not None]
+        routes += own
+        whose |= dict.fromkeys(map(id, own), name)
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -148,7 +153,7 @@ def _served(faces: Mapping[str, Sequence[BaseRoute]], around: Surroundings, **mo
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     named = Named(_offering(around, "endpoints")).present
-    app.router = Routes(routes=routes, redirect_slashes=False, named=named, **more)
+    app.router = Routes(routes=routes, redirect_slashes=False, named=named, faces=whose, **more)
     return app
 
 

@@ -15,8 +15,10 @@ from hven.app._server.door import Door
 from hven.app._server.identity import INVITING, SIGNED, Identity, unnamed
 from hven.model import clock
 from hven.portal.portals import Portals, keeping
+from hven.query.turns import asker
 from hven.services import bodies
 from hven.services.errors import note
+from hven.site import Noted, Use, using
 from hven.site.auth import signed as signing
 from hven.site.counters import Counters
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
+    from hven.site import Tally
     from hven.site.auth import People
     from hven.site.store import Store
 
@@ -44,6 +47,7 @@ class Edge:
         store: Store,
         *,
         counters: Counters | None = None,
+        tally: Tally | None = None,
         door: Door | None = None,
         people: People | None = None,
     ) -> None:
@@ -51,6 +55,7 @@ class Edge:
         self._door, self._identity = door or Door(), Identity(store, settings, people)
         self._aliases, self._portals = Aliases(settings), Portals(settings)
         self._counters = Counters() if counters is None else counters
+        self._tally = tally
         self._bodies = settings.limits.bodies
         self._seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
@@ -81,6 +86,8 @@ class Edge:
         if signed is not None:
             scope[SIGNED] = signed
         clock.running.set(clock.Clock(self._seconds))
+        use = Use()
+        using.set(use)
         status = sent = 0
         over = False
         promised: list[tuple[bytes, bytes]] = []
@@ -135,6 +142,12 @@ class Edge:
             bodies.give_back(scope)
             seconds = time.perf_counter() - begun
             self._counters.ended(scope["path"], status or LEFT, seconds, sent)
+            if self._tally is not None and use.face and not broken:
+                agent, shown = (
+                    named.get(one, b"")[:500].decode("latin-1") for one in (b"user-agent", b"sec-fetch-dest")
+                )
+                target = scope["path"] + "?" + scope["query_string"].decode("latin-1")
+                self._tally.note(Noted(use, time.time(), begun, scope["method"], target, status, sent, asker.get(), agent, shown))  # fmt: skip
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
                 told = b"" if "/login" in scope["path"] else scope["query_string"]  # there are codes of providers in it

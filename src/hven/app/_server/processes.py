@@ -30,7 +30,7 @@ from hven.model import settings as settings_room
 from hven.model.errors import HvenError
 from hven.query import memory
 from hven.services import face
-from hven.site import Site, counters
+from hven.site import Site, Tally, counters
 from hven.site.serving import serving
 from hven.site.store import Store, stand
 from hven.site.watch import Descriptors
@@ -108,6 +108,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         log.info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
     counters.prepare()
+    Tally.prepare()
     _preload(settings)
     others = beside(settings)
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 
+from hven.site import using
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
@@ -25,12 +27,19 @@ MOST = 1_000  # old paths whose routes are remembered
 class Routes(Router):
     """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever.
 
-    `named` gives a request that no route fits its present address; None: it has none.
+    `named` gives a request that no route fits its present address; None: it has none. `faces` tells whose a route is, by its identity.
     """
 
-    def __init__(self, *args: Any, named: Callable[[Scope], Scope | None] = lambda _: None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        named: Callable[[Scope], Scope | None] = lambda _: None,
+        faces: Mapping[int, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._named = named
+        self._faces = faces or {}
         self._known: dict[tuple[str, str], BaseRoute] = {}
         self._old: dict[tuple[str, str], BaseRoute] = {}  # of paths that no route has
 
@@ -60,6 +69,8 @@ class Routes(Router):
         scope.setdefault("router", self)
         scope["route"] = route
         scope.update(route.matches(scope)[1])
+        if (use := using.get()) is not None:
+            use.face, use.path, use.params = self._faces.get(id(route), ""), route.path if isinstance(route, Route) else "", scope.get("path_params", {})  # fmt: skip
         await route.handle(scope, receive, send)
 
     def _found(self, scope: Scope) -> BaseRoute | None:

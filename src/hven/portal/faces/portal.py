@@ -32,6 +32,7 @@ from hven.portal._views import (
     statistics,
     strip_data,
     trial_page,
+    usage_page,
     workspace,
 )
 from hven.portal._views.cube_page import cube_page
@@ -72,6 +73,7 @@ PAGES = (
     row_surroundings,
     trial_page,
     edit_pages,
+    usage_page,
     basket_page,
     assets,
 )

@@ -31,6 +31,7 @@ from hven.services._stamps import SECOND
 from hven.services.face import Capability, Face, Surroundings, Way, route
 from hven.services.faces import _das2_streams as streams
 from hven.services.faces._das2_streams import Form, Plane, Segment
+from hven.site import sends
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
@@ -306,6 +307,7 @@ def _data(asked: _Asked, given: Mapping[str, str]) -> Response | tuple[Any, Mapp
     start, stop, span = _moment(given, "start_time"), _moment(given, "end_time"), asked.span(one)
     if start >= stop:
         raise _wrong("end_time", "is not behind start_time", "write a later one")
+    sends(tables={one.table.qualified: 0})
     chosen, form, native = _chosen(one, given), _form(given), pyramids.native(one, span)
     width = _width(given, native)
     reach = asked.holdings.reach(asked.who, asked.around.policies)

@@ -16,6 +16,7 @@ from hven.services import elsewhere, filed
 from hven.services._ranges import described, flowing, given
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.filed import PIECE
+from hven.site import sends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if root.direct:
             kept = {"cache-control": "no-cache" if taken.reach == "public" else "private, no-store", **HEADERS, **link}
             return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
+        sends(files=[row["collection"]])
         far_file = None
         if root.scheme is not None:
             with elsewhere.told(row):

@@ -5,6 +5,7 @@ Errors are HAPI's own documents (section 3.8); what breaks off later cuts the co
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -25,6 +26,7 @@ from hven.services import series
 from hven.services._spans import applies, links
 from hven.services.face import Capability, Face, Surroundings, Way, route
 from hven.services.faces._hapi_rows import FORMATS
+from hven.site import sends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -368,6 +370,8 @@ async def _data(asked: _Asked) -> Response:
         public=asked.reach == "public" and asked.who.anonymous,
     )  # fmt: skip
     media_type, write = FORMATS[kind]
+    table = one.table.qualified
+    sends(tables={table: 0})
     if dali.unchanged(asked.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-type"] = media_type
@@ -386,9 +390,9 @@ async def _data(asked: _Asked) -> Response:
 
     def chunks() -> Any:
         def every() -> Any:
-            if before is not None:
-                yield before
-            yield from batches
+            for batch in itertools.chain([] if before is None else [before], batches):
+                sends(tables={table: batch.num_rows})
+                yield batch
 
         return write(every(), [one.time, *chosen], head)
 

@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 11
+FORMAT = 12
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -372,6 +372,23 @@ parts = _table(  # what the records of a collection were made of
     made text
     """,
 )
+uses = _table(  # what was used how often: see `_uses`
+    "uses",
+    """
+    month                 text key
+    collection            text key  -- empty: the site
+    table_name            text key  -- empty: the collection as a whole
+    service               text key  -- empty: all together
+    access                text key
+    investigations        big
+    requests              big
+    unique_investigations big
+    unique_requests       big
+    files                 big
+    rows                  big
+    bytes                 big
+    """,
+)
 
 
 def _add_jobs(connection: sa.Connection) -> None:
@@ -437,6 +454,11 @@ def _add_registered(connection: sa.Connection) -> None:
     parts.create(connection, checkfirst=True)
 
 
+def _add_uses(connection: sa.Connection) -> None:
+    """Upgrade to format 12: what was used how often."""
+    uses.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -469,6 +491,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     8: _add_pushes,
     9: _add_drafts,
     10: _add_registered,
+    11: _add_uses,
 }  # format n -> the step that makes it n + 1
 
 

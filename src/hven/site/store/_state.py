@@ -43,6 +43,7 @@ from hven.site.store._snapshots import Event, Record, from_row, place_of, to_row
 from hven.site.store._syncs import Syncs
 from hven.site.store._user_table_records import UserTables
 from hven.site.store._users import Users
+from hven.site.store._uses import Uses
 from hven.site.store._verifications import Verifications
 from hven.site.store.runs import Runs
 
@@ -103,6 +104,7 @@ class Store:
         self.drafts = Drafts(self._database)
         self.pushes = pushing.Pushes(self._database)
         self.registry = Registry(self._database)
+        self.uses = Uses(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
     @property
