@@ -14,6 +14,7 @@ from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -463,6 +464,16 @@ class Engine(Protocol):
         -------
         rows
             None: it cannot do that at once.
+        """
+        return None
+
+    def partitions(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
+        """List the files of a snapshot that are partitions of HATS, as they lie there: they never change, and have the cells and all columns of the table.
+
+        Returns
+        -------
+        files
+            By HEALPix order and pixel; None: it keeps rows otherwise.
         """
         return None
 

@@ -389,6 +389,43 @@ def skymap(counts: npt.NDArray[np.int64]) -> bytes:
     return primary + _cards(head) + data + bytes(-len(data) % 2880)
 
 
+def sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
+    """Write where there are rows, as a FITS file of HEALPix (nested, explicit): ``point_map.fits``, of which clients make a MOC.
+
+    Parameters
+    ----------
+    cells
+        Pixels of this order that have rows, ascending.
+    order
+        HEALPix order.
+    """
+    head = [
+        ("XTENSION", "'BINTABLE'"),
+        ("BITPIX", 8),
+        ("NAXIS", 2),
+        ("NAXIS1", 9),
+        ("NAXIS2", len(cells)),
+        ("PCOUNT", 0),
+        ("GCOUNT", 1),
+        ("TFIELDS", 2),
+        ("TTYPE1", "'PIXEL   '"),
+        ("TTYPE2", "'VALUE   '"),
+        ("TFORM1", "'K       '"),
+        ("TFORM2", "'B       '"),
+        ("PIXTYPE", "'HEALPIX '"),
+        ("INDXSCHM", "'EXPLICIT'"),
+        ("ORDERING", "'NESTED  '"),
+        ("COORDSYS", "'C       '"),
+        ("NSIDE", 1 << order),
+        ("OBS_NPIX", len(cells)),
+    ]
+    rows = np.ones(len(cells), [("pixel", ">i8"), ("value", "u1")])
+    rows["pixel"] = cells
+    data = rows.tobytes()
+    primary = _cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    return primary + _cards(head) + data + bytes(-len(data) % 2880)
+
+
 def _cards(cards: Sequence[tuple[str, object]]) -> bytes:
     lines = [
         f"{name:<8}= {value:<20}" if isinstance(value, str) and value[0] == "'" else f"{name:<8}= {value:>20}"
@@ -420,6 +457,7 @@ __all__ = [
     "read_partitions",
     "read_properties",
     "skymap",
+    "sparse_map",
     "stored",
     "write_partitions",
     "write_properties",

@@ -711,7 +711,7 @@ def _read(settings: Settings, row: dict[str, Any], place: str | None, start: int
                 if not _same(os.fstat(file), row):
                     raise elsewhere.changed(row)
             wanted = min(STEP, stop - start)
-            piece: bytes | bytearray = _at_once(file, wanted, start)
+            piece: bytes | bytearray = at_once(file, wanted, start)
             if not piece:
                 yield None
                 piece = os.pread(file, wanted, start)
@@ -724,7 +724,7 @@ def _read(settings: Settings, row: dict[str, Any], place: str | None, start: int
         os.close(file)
 
 
-def _at_once(file: int, wanted: int, start: int) -> bytearray:
+def at_once(file: int, wanted: int, start: int) -> bytearray:
     """Read what is in memory; nothing, if that is nothing, or the machine cannot tell."""
     room = bytearray(wanted)
     try:

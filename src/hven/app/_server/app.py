@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # faces that ask for a table's leave (`services`); the others are about the site
 # faces of people and of accounts, and the one registry: a portal's pages show its collections by themselves (`_pages.brand`)
 OF_SITE = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
-CHOSEN = (*BY_TAP, "cone", "portal", "files", "sia", "sia2", "ssa", "endpoints")
+CHOSEN = (*BY_TAP, "cone", "hats", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
 def identified(request: Request) -> Reader:

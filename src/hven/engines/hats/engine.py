@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from hven.model.errors import BindError, StorageError, Unavailable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from hven.adql.tree import Bound
     from hven.engines import Plan, Snapshot
@@ -140,6 +140,13 @@ class HatsEngine(Engine):
             while len(self._open) > OPEN:
                 self._indexes.pop(self._open.popitem(last=False)[0], None)
         return found
+
+    def partitions(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
+        """List the files of partitions, where they are ours: the stored columns of others may be others than the table's."""
+        found = self.manifest(snapshot)
+        if found.head.foreign or found.head.position is None:
+            return None
+        return {(one.order, one.pixel): Path(found.place(one)) for one in found.head.files if one.order >= 0}
 
     def index(self, snapshot: Snapshot) -> KeyIndex | None:
         """Return the index of the primary key of a snapshot, None if it has none."""

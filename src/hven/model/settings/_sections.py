@@ -233,7 +233,7 @@ class LiveLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarFiles:
-    """What is kept of files: of those that lie on servers elsewhere and are given through this one, and pictures of all."""
+    """What is kept of files: of those that lie on servers elsewhere and are given through this one, pictures of all, and tables as files."""
 
     cache: int = setting(
         2 * 1024**3,
@@ -244,6 +244,12 @@ class FarFiles:
     pictures: int = setting(
         512 * 1024**2,
         "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for longest go first",
+        ge=1024**2,
+        size=True,
+    )
+    partitions: int = setting(
+        4 * 1024**3,
+        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those that nobody asked for longest go first",
         ge=1024**2,
         size=True,
     )
