@@ -150,14 +150,15 @@ def stamps(
             of_day = seconds - days * 86_400
         for name, word in zip(("first", "last"), words, strict=True):
             _put(made, name, word if where is None else word[where])
-        made["clock"] = _clock()[of_day]
+        made["clock"] = _clock().take(of_day, mode="clip")  # which asks of no index whether there is one
         fraction = rest - seconds * SECOND
         if bool((fraction == fraction[0]).all()):  # of a clock that ticks
             fraction = fraction[:1]
         thousands = fraction // 1000
         if length >= 27:
-            words = _thousand(".", "\0\0\0\0")[thousands] | _thousand("\0\0\0\0", "Z")[fraction - thousands * 1000]
-            _put(made, "fraction", words)
+            digits = _thousand(".", "\0\0\0\0").take(thousands, mode="clip")
+            digits |= _thousand("\0\0\0\0", "Z").take(fraction - thousands * 1000, mode="clip")
+            _put(made, "fraction", digits)
         elif length == 24:
             _put(made, "fraction", _thousand(".", "\0\0\0\0")[thousands])
         if length == 30:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[Any]
     Read = Callable[[int, int], pa.Array]
 
-CELLS = 500_000  # values of a batch
+CELLS = 1 << 19  # values of a batch
 BLOCK = 1 << 17  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261
@@ -516,13 +516,16 @@ class Samples:
             for at, value in enumerate(one.of):
                 if value.plain and where[one.said.clocks[at] if one.said.clocks else ""] is None:
                     groups.setdefault(value.part.index, []).append(value)
-        for members in groups.values():
-            stream = _Stream(members, first, last)
+        streams = [_Stream(members, first, last) for members in groups.values()]
+        for stream, members in zip(streams, groups.values(), strict=True):
             kept |= {(value.part.index, value.name): stream.reader(value.name) for value in members}
         kind = pa.timestamp("ns") if fine else pa.int64()
         schema = pa.schema([pa.field("hven_time", kind), *(one.column.arrow for one in chosen)])
-        for begin in range(first, last, step):
-            end = min(begin + step, last)
+        end = first
+        while end < last:
+            begin, end = end, min(end + step, last)
+            for stream in streams:  # as they come, so that nothing is put together
+                end = min(end, begin + stream.ahead)
             arrays = [_made(one, where, kept, begin, end) for one in chosen]
             times = pa.array(moments[begin - first : end - first] if fine else moments[begin:end]).cast(kind)
             yield pa.record_batch([times, *arrays], schema=schema)
@@ -628,13 +631,19 @@ class _Stream:
 
         return read
 
+    @property
+    def ahead(self) -> int:
+        """How many rows are there in one piece; the next ones are read if there are none."""
+        while not self._rest:
+            if (rest := next(self._batches, None)) is None:
+                raise SourceError(say("{name} ends where its values should be", ", ".join(self._names)[:100]))
+            self._rest = rest
+        found: int = self._rest.num_rows
+        return found
+
     def _next(self, count: int) -> dict[str, pa.Array]:
         parts, there = [], 0
-        while there < count:
-            while not self._rest:
-                if (rest := next(self._batches, None)) is None:
-                    raise SourceError(say("{name} ends where its values should be", ", ".join(self._names)[:100]))
-                self._rest = rest
+        while there < count and self.ahead:
             piece = self._rest.slice(0, count - there)
             self._rest = self._rest.slice(piece.num_rows)
             parts.append(piece)

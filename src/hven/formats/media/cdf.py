@@ -40,6 +40,7 @@ LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap second
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
+_NUMBERS = {*_NAMES, EPOCH, TT2000}
 _KINDS = {1: "CDF_INT1", 2: "CDF_INT2", 4: "CDF_INT4", 8: "CDF_INT8", 11: "CDF_UINT1", 12: "CDF_UINT2", 14: "CDF_UINT4", 21: "CDF_REAL4", 22: "CDF_REAL8", 31: "CDF_EPOCH",
           32: "CDF_EPOCH16", 33: "CDF_TIME_TT2000", 41: "CDF_BYTE", 44: "CDF_FLOAT", 45: "CDF_DOUBLE", 51: "CDF_CHAR", 52: "CDF_UCHAR"}  # fmt: skip
 
@@ -236,9 +237,9 @@ def instants(stored: npt.NDArray[Any], kind: int) -> Instants:
             leap = (ahead <= 1_001_000_000) & (np.asarray(stored) > LEAPING)
             utc = np.where(leap, utc + ahead - 1_000_000_000 + -ahead // 1001, utc)
         whole = utc // 1000
-        if not fill.any():
-            return whole + 946_684_800_000_000, utc - whole * 1000
-        return np.where(fill, MISSING, whole + 946_684_800_000_000), np.where(fill, 0, utc - whole * 1000)
+        utc -= whole * 1000
+        whole += 946_684_800_000_000
+        return (np.where(fill, MISSING, whole), np.where(fill, 0, utc)) if fill.any() else (whole, utc)
     if kind == EPOCH16:
         seconds, pico = _pairs(stored)
         good = (seconds >= 0.0) & (seconds < 3.15569519999e11)
@@ -429,6 +430,8 @@ def _reader() -> Any:
             lot = parts[0] if len(parts) == 1 else b"".join(parts)
             if len(lot) != (last + 1 - startrec) * size:
                 raise SourceError(say("{name} ends where its values should be", self.place.name))
+            if not sizes and vdr_info.num_elements == 1 and vdr_info.data_type in _NUMBERS:
+                return np.frombuffer(lot, np.dtype(_dtype(vdr_info.data_type)).newbyteorder(self._convert_option()))
             return self._read_data(lot, vdr_info.data_type, last + 1 - startrec, vdr_info.num_elements, sizes)
 
         def _block(self, key: int, offset: int, begin: int, end: int) -> bytes:
