@@ -349,7 +349,7 @@ def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site)
     assert any("planets: published no more" in note for note in found.notes)
     dataset = usage.counter(found, around(site))["report-datasets"][0]
     assert dataset["dataset-title"] == "planets"
-    assert dataset["dataset-id"] == [{"type": "other-id", "value": "planets"}]
+    assert dataset["dataset-id"] == [{"type": "proprietary", "value": "planets"}]
     assert "uri" not in dataset
 
 

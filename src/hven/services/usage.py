@@ -278,7 +278,7 @@ def tabular(report: Report, around: Surroundings) -> str:
         begin = [
             facts["dataset-title"], facts["publisher"], "; ".join(f"{one['type']}:{one['value']}" for one in facts["publisher-id"]),
             "; ".join(one["value"] for one in facts.get("dataset-contributors", ())), next((one["value"] for one in facts.get("dataset-dates", ())), ""),
-            ids.get("doi", ""), ids.get("other-id", ""), facts.get("uri", ""), facts["yop"],
+            ids.get("doi", ""), ids.get("proprietary", ""), facts.get("uri", ""), facts["yop"],
         ]  # fmt: skip
         for method in METHODS:
             for metric, count in METRICS.items():
@@ -297,16 +297,16 @@ def _datasets(
 
 
 def _described(name: str, resource: Resource | None, around: Surroundings) -> dict[str, Any]:
-    """Describe a dataset; of one that is gone its name is known."""
+    """Describe a dataset; of one that is gone its name is known. Kinds of identifiers are those that DataCite's hub knows."""
     settings: Settings = around.site.settings
     platform = settings.title or settings.name
     made = (resource.created or "") if resource is not None else ""
     facts: dict[str, Any] = {
         "dataset-title": resource.title if resource is not None else name,
-        "dataset-id": [{"type": "doi", "value": resource.doi}] if resource is not None and resource.doi else [{"type": "other-id", "value": name}],
+        "dataset-id": [{"type": "doi", "value": resource.doi}] if resource is not None and resource.doi else [{"type": "proprietary", "value": name}],
         "platform": platform,
         "publisher": (resource.publisher if resource is not None else None) or platform,
-        "publisher-id": [{"type": "url", "value": settings.url}],
+        "publisher-id": [{"type": "urn", "value": f"ivo://{settings.authority}"}] if settings.authority else [],
         "data-type": "dataset",
         "yop": made[:4] or "0001",
     }  # fmt: skip
