@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -387,6 +388,23 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
     assert found["hven_collection_failures", (("collection", "covert"),)] == 3
     other = site.store.users.add("somebody")
     assert "covert" not in reader.ask("GET", "/health", headers={"authorization": f"Bearer {other}"}).text
+
+
+def test_operators_see_how_well_collections_are_described(site: Site, token: str) -> None:
+    reader = Client(create(site))
+    seen, covert = (
+        next(
+            one
+            for one in told(reader.ask("GET", "/health", headers=basic(token)))["collections"]
+            if one["collection"] == name
+        )
+        for name in ("seen", "covert")
+    )
+    assert seen["metadata"] == covert["metadata"] == 13  # an e-mail of the site, a key, and nothing else
+    page = reader.ask("GET", "/health", headers={**basic(token), "accept": "text/html"}).text
+    assert re.search(r'Metadata</th>.*<td class="n">13</td></tr>', page, re.DOTALL)
+    assert "metadata" not in reader.get("/health").text
+    assert "Metadata</th>" not in reader.ask("GET", "/health", headers={"accept": "text/html"}).text
 
 
 def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:

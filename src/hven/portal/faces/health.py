@@ -89,8 +89,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
                 "collections": [
-                    {**item.to_json(), "metadata": _described(item.collection, site.settings, holdings)}
-                    for item in collections
+                    {**item.to_json(), **_described(item.collection, site.settings, holdings)} for item in collections
                 ],
                 "queries": site.counters.summary(),
                 "alerts": [
@@ -244,12 +243,14 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
     return found
 
 
-def _described(collection: str, settings: Settings, holdings: Holdings) -> int | None:
-    """Score what a collection's descriptor says of it, of 100; None: it has none, or one with faults."""
+def _described(collection: str, settings: Settings, holdings: Holdings) -> dict[str, int]:
+    """Score what a collection's descriptor says of it, of 100; nothing where it has none, or one with faults."""
     resource = holdings.resources.get(collection)
-    names = [f"{collection}.{spec.table.name}" for spec in resource.tables] if resource is not None else []
+    if resource is None:
+        return {}
+    names = [f"{collection}.{spec.table.name}" for spec in resource.tables]
     tables = [holdings.published[name].table for name in names if name in holdings.published]
-    return descriptor.score(resource, settings, tables).total if resource is not None else None
+    return {"metadata": descriptor.score(resource, settings, tables).total}
 
 
 def _check(check: Check, *, words: bool) -> dict[str, Any]:
