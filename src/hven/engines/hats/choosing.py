@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
     Rows = npt.NDArray[np.int64]
-    Mask = npt.NDArray[np.bool_]
     Values = Sequence[float | str | None]
 
 _covered = lru_cache(maxsize=8)(cover)
@@ -54,8 +53,8 @@ class Asked:
 class Test(Protocol):
     """A condition on one table that tells of row groups."""
 
-    def groups(self, asked: Asked) -> Mask | None:
-        """Return which row groups may have rows that meet it; None: for these values it does not tell."""
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
+        """Return the numbers of the row groups, `among` some or all, that may have rows that meet it, ascending; None: for these values it does not tell."""
 
     def describe(self) -> str:
         """Say in words what is used."""
@@ -76,10 +75,10 @@ class Inside:
         shape = self.shape.make(asked.values)
         return None if shape is None else _covered(shape)
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
         cells = self.cells(asked)
-        return None if cells is None else asked.manifest.in_cells(cells)
+        return None if cells is None else _both(among, asked.manifest.in_cells(cells))
 
     def describe(self) -> str:
         """See `Test.describe`."""
@@ -90,9 +89,9 @@ class Inside:
 class Nowhere:
     """No row meets the condition."""
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:  # noqa: ARG002  (the contract)
         """See `Test.groups`."""
-        return np.zeros(asked.manifest.count, bool)
+        return np.empty(0, np.int64)
 
     def describe(self) -> str:
         """See `Test.describe`."""
@@ -107,7 +106,7 @@ class Span:
     low: Constant | None = None
     high: Constant | None = None
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
         bounds: list[Any] = []
         for given, outward in ((self.low, -1), (self.high, 1)):
@@ -115,10 +114,9 @@ class Span:
             if given is not None and value is None:
                 return None
             bounds.append(value)
-        found = asked.manifest.between(self.column.name, *bounds)
         if self.low is self.high and self.low is not None:
-            return _both(found, _looked_up(asked, self.column, [self.low(asked.values)]))
-        return found
+            among = _both(among, _looked_up(asked, self.column, [self.low(asked.values)]))
+        return asked.manifest.between(self.column.name, bounds[0], bounds[1], among)
 
     def describe(self) -> str:
         """See `Test.describe`."""
@@ -132,22 +130,22 @@ class Among:
     column: Column
     values: Listed
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
         given = [value for value in self.values(asked.values) if value is not None]
         if len(given) > LISTED:
             return None
+        if not given:
+            return np.empty(0, np.int64)
         found = _looked_up(asked, self.column, given)
+        among = _both(among, found)
         low, high = ([_bound(value, self.column, outward) for value in given] for outward in (-1, 1))
-        if any(value is None for value in low) or not given:
-            return found
+        if any(value is None for value in low):
+            return None if found is None else among
         if len(given) > RANGES:
-            return _both(found, asked.manifest.between(self.column.name, min(low), max(high)))
-        every: Mask | None = np.zeros(asked.manifest.count, bool)
-        for least, most in zip(low, high, strict=True):
-            some = asked.manifest.between(self.column.name, least, most)
-            every = None if some is None or every is None else every | some
-        return _both(found, every)
+            return asked.manifest.between(self.column.name, min(low), max(high), among)
+        every = [asked.manifest.between(self.column.name, *bounds, among) for bounds in zip(low, high, strict=True)]
+        return _union(every)
 
     def describe(self) -> str:
         """See `Test.describe`."""
@@ -160,11 +158,12 @@ class Every:
 
     parts: tuple[Test, ...]
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
-        found: Mask | None = None
-        for part in self.parts:
-            found = _both(found, part.groups(asked))
+        found = among
+        for part in sorted(self.parts, key=lambda one: not isinstance(one, Inside)):  # what leaves few comes first
+            some = part.groups(asked, found)
+            found = found if some is None else some
         return found
 
     def describe(self) -> str:
@@ -178,26 +177,25 @@ class Either:
 
     parts: tuple[Test, ...]
 
-    def groups(self, asked: Asked) -> Mask | None:
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
-        found = np.zeros(asked.manifest.count, bool)
-        for part in self.parts:
-            some = part.groups(asked)
-            if some is None:
-                return None
-            found |= some
-        return found
+        return _union([part.groups(asked, among) for part in self.parts])
 
     def describe(self) -> str:
         """See `Test.describe`."""
         return " or ".join(part.describe() for part in self.parts)
 
 
-def _both(one: Mask | None, two: Mask | None) -> Mask | None:
-    return two if one is None else one if two is None else one & two
+def _both(one: Rows | None, two: Rows | None) -> Rows | None:
+    return two if one is None else one if two is None else np.intersect1d(one, two, assume_unique=True)
 
 
-def _looked_up(asked: Asked, column: Column, values: list[Any]) -> Mask | None:
+def _union(parts: Sequence[Rows | None]) -> Rows | None:
+    known = [part for part in parts if part is not None]
+    return None if len(known) < len(parts) else np.unique(np.concatenate(known))
+
+
+def _looked_up(asked: Asked, column: Column, values: list[Any]) -> Rows | None:
     """Ask the index of the primary key."""
     if asked.index is None or asked.manifest.head.index != column.name or any(isinstance(one, float) for one in values):
         return None
@@ -206,12 +204,7 @@ def _looked_up(asked: Asked, column: Column, values: list[Any]) -> Mask | None:
         wanted = pa.array(given, pa.int64() if column.type.is_timestamp else column.type.arrow).cast(column.type.arrow)
     except (pa.ArrowException, OverflowError):
         return None
-    found = asked.index.groups(wanted.drop_null())
-    if found is None:
-        return None
-    mask = np.zeros(asked.manifest.count, bool)
-    mask[found] = True
-    return mask
+    return asked.index.groups(wanted.drop_null())
 
 
 def _bound(value: Any, column: Column, outward: int) -> Any:
@@ -268,15 +261,9 @@ class Choice:
 
     def groups(self, qualified: str, asked: Asked) -> Rows:
         """Return the numbers of the row groups that the references to a table may need."""
-        every = np.zeros(asked.manifest.count, bool)
-        mine = self._of(qualified)
-        for number in mine:
-            test = self.tests.get(number)
-            some = None if test is None else test.groups(asked)
-            if some is None:
-                return np.arange(asked.manifest.count)
-            every |= some
-        return np.flatnonzero(every) if mine else np.arange(asked.manifest.count)
+        tests = [self.tests.get(number) for number in self._of(qualified)]
+        some = _union([None if test is None else test.groups(asked, None) for test in tests]) if tests else None
+        return np.arange(asked.manifest.count) if some is None else some
 
     def _of(self, qualified: str) -> list[int]:
         """Return the numbers of the references to a table."""

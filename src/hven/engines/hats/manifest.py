@@ -39,7 +39,7 @@ class File:
     Attributes
     ----------
     path
-        Relative to the snapshot's directory; absolute, or an address, if it is not ours.
+        Relative to the snapshot's directory; absolute if it is not ours.
     rows, bytes
         How many it has.
     order, pixel
@@ -283,44 +283,48 @@ class Manifest:
         first, last = self.array("first"), self.array("last")
         return first, last, bool((first[1:] >= first[:-1]).all() and (last[1:] >= last[:-1]).all())
 
-    def in_cells(self, ranges: Rows) -> Mask:
-        """Return which row groups may have rows in these cells of order 29: half-open ranges, ascending and disjoint."""
+    def in_cells(self, ranges: Rows) -> Rows:
+        """Return the numbers of the row groups that may have rows in these cells of order 29: half-open ranges, ascending and disjoint."""
         first, last, ascending = self._cells
-        found = np.zeros(len(first), bool)
         if not len(ranges):
-            return found
+            return np.empty(0, np.int64)
         if not ascending:
             at = np.searchsorted(ranges[:, 0], last, side="right")  # the last range that begins before each group ends
             met = at > 0
             met[met] = ranges[at[met] - 1, 1] > first[met]
-            return met
+            return np.flatnonzero(met)
         begin = np.searchsorted(last, ranges[:, 0], side="left")
         end = np.searchsorted(first, ranges[:, 1], side="left")
-        steps = np.zeros(len(first) + 1, np.int32)
-        keep = end > begin
-        np.add.at(steps, begin[keep], 1)
-        np.add.at(steps, end[keep], -1)
-        return np.cumsum(steps[:-1]) > 0
-
-    def between(self, column: str, low: Any, high: Any) -> Mask | None:
-        """Return which row groups may have values from `low` to `high` (None: no bound); None if nothing is known of that column."""
-        if f"{column}:low" not in self._table.schema.names:
-            return None
-        kind = self._table.schema.field(f"{column}:low").type
-        if kind == pa.string():
-            return self._texts(column, low, high)
-        least, most = self.array(f"{column}:low"), self.array(f"{column}:high")
-        found = least <= most
-        if low is not None:
-            found &= most >= low
-        if high is not None:
-            found &= least <= high
+        begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
+        lengths = np.maximum(end - begin, 0)
+        ends = np.cumsum(lengths)
+        found: Rows = np.arange(ends[-1]) + np.repeat(begin - (ends - lengths), lengths)
         return found
 
-    def _texts(self, column: str, low: str | None, high: str | None) -> Mask:
+    def between(self, column: str, low: Any, high: Any, among: Rows | None = None) -> Rows | None:
+        """Return the numbers of the row groups (`among` some) that may have values from `low` to `high` (None: no bound); None: nothing is known of that column."""
+        if f"{column}:low" not in self._table.schema.names:
+            return None
+        if self._table.schema.field(f"{column}:low").type == pa.string():
+            found = self._texts(column, low, high, among)
+        else:
+            least, most = self.array(f"{column}:low"), self.array(f"{column}:high")
+            if among is not None:
+                least, most = least[among], most[among]
+            found = least <= most
+            if low is not None:
+                found &= most >= low
+            if high is not None:
+                found &= least <= high
+        numbers = np.flatnonzero(found)
+        return numbers if among is None else among[numbers]
+
+    def _texts(self, column: str, low: str | None, high: str | None, among: Rows | None) -> Mask:
         import pyarrow.compute as pc  # noqa: PLC0415  (texts alone need it)
 
         least, most = (self._table.column(f"{column}:{side}") for side in ("low", "high"))
+        if among is not None:
+            least, most = least.take(pa.array(among)), most.take(pa.array(among))
         found = np.asarray(pc.fill_null(pc.less_equal(least, most), True))
         if low is not None:
             found = found & np.asarray(pc.fill_null(pc.greater_equal(most, low), True))
@@ -335,7 +339,12 @@ class Manifest:
 
     def place(self, file: File) -> str:
         """Return where a file is."""
-        return file.path if "://" in file.path or file.path.startswith("/") else str(self.directory / file.path)
+        return file.path if file.path.startswith("/") else str(self.directory / file.path)
+
+    @cached_property
+    def written(self) -> dict[str, tuple[int, str]]:
+        """Bytes of each file by where it is, and of files that are not ours when they were last changed."""
+        return {self.place(file): (file.bytes, file.checksum if self.head.foreign else "") for file in self.head.files}
 
     def files(self, chosen: Rows) -> list[tuple[str, list[int]]]:
         """Return where the files of some row groups are, in order, each with their numbers in it."""

@@ -166,7 +166,7 @@ def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
     asked = [layout.CELL, *names] if sliced and layout.CELL not in names else names
     pieces = []
     for path, groups in manifest.files(chosen):
-        found = engine.reader.read(path, groups, asked)
+        found = engine.reader.read(path, groups, asked, manifest.written[path])
         if sliced:
             found = within(found, wanted.cells)
         pieces += [conform(batch, schema) for batch in found.select(names).to_batches()]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
 
+FEW = 4  # row groups that are read at once
 FAR = "{size} of {tables} would have to be read for this query, and {most} are read here"
 CLUSTER = "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow more (near_bytes) under [hats] in hven.toml"
 
@@ -97,6 +98,8 @@ class HatsPlan(Plan):
 
     def _whole(self, wanted: Wanted) -> bool:
         """Return whether rows are given as they are: no condition leaves any out, or what is read is little anyhow."""
+        if len(wanted.chosen) <= FEW and wanted.bytes <= self._engine.near_bytes:
+            return False  # at once is quicker
         return not self._streams.conditions or wanted.bytes <= self._engine.near_bytes  # type: ignore[union-attr]
 
     def _end(self, values: Values) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -31,8 +31,14 @@ class Reader:
         self._footers: Cache[tuple[tuple[int, int], Any]] = Cache(FOOTERS)
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-reader")
 
-    def read(self, path: str, groups: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """Read some row groups of a file.
+    def read(
+        self,
+        path: str,
+        groups: Sequence[int],
+        columns: Sequence[str] | None = None,
+        written: tuple[int, str] | None = None,
+    ) -> pa.Table:
+        """Read some row groups of a file; `written`: of how many bytes it was, and if that is told when it was changed.
 
         Raises
         ------
@@ -44,6 +50,8 @@ class Reader:
         try:
             facts = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
             stamp = facts.st_size, facts.st_mtime_ns
+            if written is not None and (facts.st_size != written[0] or written[1] not in {"", str(facts.st_mtime_ns)}):
+                raise changed(path, facts.st_size, written[0])
             known = self._footers.find(path)
             footer = known[1] if known is not None and known[0] == stamp else None
             # without pre_buffer: it keeps every row group that was read until the file is closed
@@ -70,11 +78,24 @@ class Reader:
 
 def awaited(future: Future[Any], check: Callable[[], None]) -> Any:
     """Return what a reader gives; `check` raises when nobody wants it any more."""
-    while not future.done():
-        wait([future], timeout=LOOK)
-        if not future.done():
+    while True:
+        try:
+            return future.result(LOOK)
+        except TimeoutError:
+            if future.done():
+                raise
             check()
-    return future.result()
+
+
+def changed(path: str, size: int, known: int) -> StorageError:
+    """Say that a file is another one than the manifest knows."""
+    why = (
+        f"it has {size:,} bytes, and {known:,} were written"
+        if size != known
+        else "it was changed since it was looked at"
+    )
+    message = f"the file {path} of a catalogue is another one now: {why}"
+    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
 
 
 def trouble(path: str, error: BaseException) -> StorageError:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from hven.engines import Snapshot
 from hven.engines._disk import LOCK, begun, checksum, disk, sync, text_checksum
 from hven.engines._orders import gathered, order_column, ordering
 from hven.engines._rows import LAST, conform, stable_order
-from hven.engines._statistics import Statistics, covered, written
+from hven.engines._statistics import Statistics, covered, distinct_cells, written
+from hven.engines.hats.adopting import adopted
 from hven.engines.hats.keys import Keys
 from hven.engines.hats.manifest import NAME, File, Groups, Head, indexed, shares, write
 from hven.formats import hats_layout as layout
@@ -31,7 +33,6 @@ from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -118,6 +119,21 @@ class CatalogueStaging:
         with self._guard():
             head, groups = self._written()
             found = self._settle(head, groups)
+        self._done = True
+        self._seal(self)
+        return found
+
+    def adopt(self, directory: str) -> Snapshot:
+        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows.
+
+        Raises
+        ------
+        SourceError
+            It is none, or is not what it says; the staging is abandoned.
+        """
+        self._open()
+        with self._guard():
+            found = self._settle(*adopted(self.table, Path(directory)))
         self._done = True
         self._seal(self)
         return found
@@ -355,9 +371,9 @@ class Sky:
     def add(self, cells: Rows) -> None:
         """Add sorted cells of order 29, behind those that were added."""
         shift = 2 * (29 - layout.SKYMAP_ORDER)
-        here, counts = np.unique(cells >> shift, return_counts=True)
-        self.counts[here] += counts
-        self._cells.append(np.unique(cells >> 42) << 42)  # of order 8, the finest of a coverage
+        here = distinct_cells(cells, layout.SKYMAP_ORDER)
+        self.counts[here] += np.diff(np.append(cells.searchsorted(here << shift), len(cells)))
+        self._cells.append(distinct_cells(cells, 8) << 42)  # the finest order of a coverage
 
     def coverage(self) -> str:
         """Return the coverage as an ASCII MOC."""

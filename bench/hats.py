@@ -1,0 +1,213 @@
+"""HATS (group hats): the near road - cones, rows by key, whole tables, adopting catalogues, staging - beside pyarrow and DuckDB over the same files."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.measure import CACHE, Journey, against, median, timed
+
+ROWS, BIG = 5_000_000, 50_000_000
+GROUPS = 610_000  # row groups of a manifest of 10^10 rows
+MB = 1024**2
+
+
+def table() -> Any:
+    from hven.model.table import Column, Table
+    from hven.model.types import FLOAT32, FLOAT64, INT32, INT64
+
+    return Table(
+        schema="sky",
+        name="stars",
+        columns=(
+            Column(name="id", type=INT64),
+            Column(name="ra", type=FLOAT64, unit="deg"),
+            Column(name="dec", type=FLOAT64, unit="deg"),
+            Column(name="mag", type=FLOAT32, indexed=True),
+            *(Column(name=f"c{at}", type=FLOAT32) for at in range(5)),
+            Column(name="field", type=INT32),
+        ),
+        primary=("id",),
+        position=("ra", "dec"),
+    )
+
+
+def batches(rows: int) -> Iterator[pa.RecordBatch]:
+    """Make stars all over the sky, denser along an equator."""
+    random_ = np.random.default_rng(7)
+    schema = table().arrow
+    for begin in range(0, rows, 500_000):
+        count = min(500_000, rows - begin)
+        dec = np.degrees(np.arcsin(np.clip(random_.normal(0, 0.35, count), -1, 1)))
+        columns = [
+            (np.arange(begin, begin + count) * 2_654_435_761) % 2**40,
+            random_.uniform(0, 360, count),
+            dec,
+            *(random_.normal(18, 2, count).astype(np.float32) for _ in range(6)),
+            random_.integers(0, 500, count).astype(np.int32),
+        ]
+        yield pa.RecordBatch.from_arrays([pa.array(one) for one in columns], schema=schema)
+
+
+def opened(home: Path) -> Any:
+    from hven.engines import hats
+
+    home.mkdir(parents=True, exist_ok=True)
+    return hats.open(home / "snapshots", memory=4 << 30, roots=[str(home / "root")])
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
+    """Measure them all."""
+    rows = BIG if big else ROWS
+    home = CACHE / f"hats-{rows}"
+    shutil.rmtree(home, ignore_errors=True)
+    engine = opened(home)
+    try:
+        given = list(batches(rows)) if not big else batches(rows)
+        begun = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        staging = engine.stage(table(), "a")
+        for batch in given:
+            staging.write(batch)
+        snapshot = staging.finish()
+        engine.published(snapshot)
+        took = time.perf_counter() - begun[0]
+        cpu = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - begun[1]
+        del given
+        yield against("hats.staging", took, 60 * rows / BIG, 1.0, unit="s", note=f"{rows:,} rows; {cpu:.1f} s of CPU")  # fmt: skip
+        yield from near(engine, snapshot, rows)
+        yield from scale(home)
+        yield from adopting(home, engine)
+    finally:
+        engine.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def asker(engine: Any, snapshot: Any) -> Callable[..., Any]:
+    from hven.adql import bind, parse
+    from hven.adql.scope import Tables
+    from hven.engines import Limits
+
+    def ask(text: str) -> pa.Table:
+        bound = bind(parse(text), Tables([table()]))
+        plan = engine.prepare(bound)
+
+        def call(values: Any = None) -> pa.Table:
+            execution = plan.execute(bound.slots if values is None else values, {"sky.stars": snapshot}, Limits())
+            return pa.Table.from_batches(execution, execution.schema)
+
+        call.slots = bound.slots  # type: ignore[attr-defined]
+        call.plan = plan  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return ask
+
+
+def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
+    """Measure queries that touch few row groups."""
+    from hven.engines import Limits
+
+    ask = asker(engine, snapshot)
+    cone = ask("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1")
+    places = random.Random(5)
+    spots = [(places.uniform(0, 360), places.uniform(-20, 20)) for _ in range(400)]
+    turn = itertools.cycle(spots)
+
+    def one() -> None:
+        lon, lat = next(turn)
+        cone([lon if value == 10.0 else lat if value == 20.0 else value for value in cone.slots])  # type: ignore[attr-defined]
+
+    files = [str(engine.place(snapshot.path) / name) for name, _ in snapshot.parts]
+    found = median(one, 400, 50) * 1e3
+    yield against("hats.cone", found, 2.0, 1.0, unit="ms", note="0.1 deg, all columns")
+    key = ask("SELECT * FROM sky.stars WHERE id = 5")
+    keys = itertools.cycle([(places.randrange(rows) * 2_654_435_761) % 2**40 for _ in range(200)])
+
+    def row() -> None:
+        if key([next(keys)] if len(key.slots) == 1 else [next(keys) if value == 5 else value for value in key.slots]).num_rows != 1:  # type: ignore[attr-defined]  # fmt: skip
+            raise RuntimeError("a key was not found")
+
+    yield against("hats.key", median(row, 200, 20) * 1e3, 5.0, 1.0, unit="ms")
+    with duckdb.connect() as connection:
+        names = ", ".join(f"'{name}'" for name in files)
+        raw = median(lambda: connection.execute(f"SELECT * FROM read_parquet([{names}]) WHERE id = {next(keys)}").to_arrow_table(), 5, 1)  # fmt: skip
+    yield against("hats.key.of_duckdb", median(row, 50, 5), raw, 0.2, unit="s", note="DuckDB over the same files")
+    whole = ask(f"SELECT TOP {min(rows, 1_000_000)} * FROM sky.stars")
+    plain = median(lambda: [pq.read_table(name) for name in files[: max(1, len(files) * 1_000_000 // rows)]], 5, 1)
+    yield against("hats.million", median(whole, 9, 2), 0.1, 1.0, unit="s", note=f"10^6 rows of 10 columns; pyarrow takes {plain:.3f} s for files of as many")  # fmt: skip
+
+    def first() -> None:
+        execution = whole.plan.execute(whole.slots, {"sky.stars": snapshot}, Limits())  # type: ignore[attr-defined]
+        next(iter(execution))
+        execution.close()
+
+    yield against("hats.first", median(first, 20, 3) * 1e3, 10.0, 1.0, unit="ms", note="the first batch of them")
+
+
+def scale(home: Path) -> Iterator[Journey]:
+    """Measure what a manifest of 10^10 rows costs: the choosing alone, beside one of few row groups."""
+    from hven.adql import bind, parse
+    from hven.adql.scope import Tables
+    from hven.engines.hats import manifest as manifests
+    from hven.engines.hats.choosing import Asked, Choice
+
+    bound = bind(parse("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1"), Tables([table()]))  # fmt: skip
+    choice = Choice(bound)
+    took: dict[int, float] = {}
+    for count in (3_000, GROUPS):
+        directory = home / f"manifest-{count}"
+        directory.mkdir()
+        cells = np.linspace(0, 12 * 4**29, count + 1).astype(np.int64)
+        groups = pa.table(
+            {
+                "file": pa.array(np.arange(count) // 61, pa.int32()), "group": pa.array(np.arange(count) % 61, pa.int32()),
+                "rows": pa.array(np.full(count, 16_384), pa.int32()), "bytes": pa.array(np.full(count, 600_000), pa.int64()),
+                "first": cells[:-1], "last": cells[1:] - 1,
+                **{f"{name}:{side}": pa.array(np.full(count, at), kind) for name, kind in (("id", pa.int64()), ("mag", pa.float64())) for side, at in (("low", 0), ("high", 9))},
+            }
+        )  # fmt: skip
+        files = tuple(manifests.File(f"dataset/{at}.parquet", 999_424, 36_600_000) for at in range(-(-count // 61)))
+        head = manifests.Head(rows=count * 16_384, files=files, schema=table().arrow.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
+        manifests.write(directory / manifests.NAME, head, groups)
+        manifest = manifests.Manifest(directory)
+        asked = Asked(manifest, None, bound.slots)
+        took[count] = median(lambda asked=asked: choice.groups("sky.stars", asked), 200, 20)  # type: ignore[misc]
+        size = (directory / manifests.NAME).stat().st_size / MB
+    yield against("hats.manifest", size, 60.0, 1.0, unit="MB", note=f"{GROUPS:,} row groups")
+    yield against("hats.manifest.choosing", 1e3 * (took[GROUPS] - took[3_000]), 1.0, 1.0, unit="ms", note=f"more than with 3,000 row groups: {1e3 * took[GROUPS]:.2f} and {1e3 * took[3_000]:.2f} ms; half of a cone's 2 ms is allowed")  # fmt: skip
+
+
+def adopting(home: Path, engine: Any) -> Iterator[Journey]:
+    """Measure the adoption of a catalogue of many files."""
+    from hven.formats import hats_layout as layout
+
+    count, where = 10_000, home / "catalogue"
+    small = pa.Table.from_batches([next(batches(100))])
+    for pixel in range(count):
+        low, high = layout.cells_of(5, pixel)
+        cells = pa.array(np.linspace(low, high - 1, 100).astype(np.int64))
+        path = where / layout.partition_path(5, pixel)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(small.add_column(0, layout.CELL, cells), path)
+    (where / layout.PARTITIONS).write_bytes(layout.write_partitions((5, pixel) for pixel in range(count)))
+    (where / layout.PROPERTIES).write_bytes(layout.write_properties("many", rows=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
+
+    def adopt() -> None:
+        engine.stage(table(), "adopted").adopt(str(where))
+
+    took = timed(adopt)
+    files = [str(where / layout.partition_path(5, pixel)) for pixel in range(0, count, 20)]
+    plain = timed(lambda: [pq.read_metadata(name) for name in files]) * 20
+    yield against(
+        "hats.adopting", took, 15.0, 1.0, unit="s", note=f"{count:,} files; their footers alone take {plain:.1f} s"
+    )

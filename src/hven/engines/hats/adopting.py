@@ -1,0 +1,214 @@
+"""Catalogues that others wrote, served where they are: their footers are read once, and a manifest names their files. Nothing is copied."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hven.engines._statistics import plain, written
+from hven.engines.hats.manifest import File, Groups, Head, indexed, shares
+from hven.formats import hats_layout as layout
+from hven.model.errors import Place, SourceError, say
+from hven.model.sky import Moc, healpix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hven.model.table import Table
+
+READERS = 8  # threads that read footers
+MANY = 50_000  # row groups beyond which the extremes of indexed columns alone are looked up
+FEWER = "the catalogue says hats_nrows={said}, and its files have {found:,} rows"
+ANEW = "get the catalogue anew, or write it anew with hats-import"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, its footer, and what tells that it changed."""
+
+    path: str
+    order: int
+    pixel: int
+    bytes: int
+    stamp: str
+    footer: Any
+    schema: pa.Schema
+
+
+def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
+    """Read what a manifest says of a catalogue of others.
+
+    Raises
+    ------
+    SourceError
+        No catalogue; a file is missing, is no Parquet, or differs from the others; cells that lie outside of their partition; fewer rows
+        than are said.
+    """
+    said, names = catalogue(directory)
+    with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-footers") as pool:
+        files = list(pool.map(lambda one: _looked(directory, said, *one), names))
+    cell = cells_in(said)
+    _alike(table, files)
+    columns = indexed(table)
+    groups = Groups(pa.schema([table.arrow.field(name) for name in columns]))
+    made: list[File] = []
+    for one in files:
+        within = layout.cells_of(one.order, one.pixel)
+        groups.add(len(made), one.footer, cell, within)
+        made.append(File(one.path, one.footer.num_rows, one.bytes, one.order, one.pixel, within[0], within[1] - 1, one.stamp))  # fmt: skip
+    described = groups.table()
+    _inside(described, made)
+    rows = sum(file.rows for file in made)
+    if said.get("hats_nrows", "").isdecimal() and int(said["hats_nrows"]) != rows:
+        raise SourceError(say(FEWER, said["hats_nrows"], rows), place=Place(file=str(directory)), remedy=ANEW)
+    looked = [column.name for column in table.columns] if described.num_rows <= MANY else columns
+    head = Head(
+        rows=rows,
+        files=tuple(made),
+        schema=table.arrow.serialize().to_pybytes().hex(),
+        position=table.position if (said.get("hats_col_ra"), said.get("hats_col_dec")) == table.position else None,
+        shares=shares([one.footer for one in files[:20]]),
+        statistics={name: _statistics([one.footer for one in files], name) for name in looked},
+        coverage=_coverage(made),
+        foreign=str(directory),
+    )
+    return head, described
+
+
+def catalogue(directory: Path) -> tuple[dict[str, str], list[tuple[int, int]]]:
+    """Read the properties and the partitions of a catalogue."""
+    try:
+        name = next((name for name in (layout.PROPERTIES, layout.PROPERTIES_TOO) if (directory / name).is_file()), None)
+        if name is None:
+            raise SourceError(
+                say("{directory} is no HATS catalogue: there is no hats.properties", str(directory)),
+                remedy="name the directory that has hats.properties and dataset/ in it",
+            )
+        said = layout.read_properties((directory / name).read_bytes(), str(directory / name))
+        partitions = layout.read_partitions((directory / layout.PARTITIONS).read_bytes(), str(directory / layout.PARTITIONS))  # fmt: skip
+    except OSError as error:
+        raise SourceError(
+            say("a catalogue cannot be read: {why}", error.strerror or str(error)),
+            place=Place(file=str(error.filename or directory)),
+            remedy=ANEW,
+        ) from error
+    if said["dataproduct_type"] not in {"object", "source", "nested"}:
+        raise SourceError(
+            say("the catalogue is of the type {type!r}, whose rows are not those of a table", said["dataproduct_type"]),
+            place=Place(file=str(directory / name)),
+            remedy="name the catalogue of objects or sources itself; margins and indexes lie beside it",
+        )
+    return said, partitions
+
+
+def cells_in(said: Mapping[str, str]) -> str | None:
+    """Name the column of cells of order 29; None: there is none, and the partitions alone tell where rows are."""
+    name = said.get("hats_col_healpix") or layout.CELL
+    return name if name == layout.CELL and said.get("hats_col_healpix_order", "29") == "29" else None
+
+
+def _looked(directory: Path, said: Mapping[str, str], order: int, pixel: int) -> Found:
+    """Read the footer of a partition."""
+    suffix = said.get("hats_npix_suffix", ".parquet")
+    path = directory / layout.partition_path(order, pixel)
+    if suffix == "/":
+        raise SourceError(
+            say("partitions that are directories (hats_npix_suffix=/) cannot be served in place"),
+            place=Place(file=str(directory)),
+            remedy="leave out engine: hats, and the rows are read",
+        )
+    path = path.with_name(path.name.removesuffix(".parquet") + suffix)
+    try:
+        facts = path.stat()
+        with pq.ParquetFile(path) as opened:
+            return Found(str(path), order, pixel, facts.st_size, str(facts.st_mtime_ns), opened.metadata, opened.schema_arrow)  # fmt: skip
+    except FileNotFoundError as error:
+        raise SourceError(
+            say("the partition Norder={order} Npix={pixel} has no file", order, pixel),
+            place=Place(file=str(path)),
+            remedy=ANEW,
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(
+            say("no readable Parquet file: {why}", str(error)), place=Place(file=str(path)), remedy=ANEW
+        ) from error
+
+
+def _alike(table: Table, files: list[Found]) -> None:
+    """Check that every file has the columns of the table, of one type."""
+    if not files:
+        return
+    first = files[0].schema
+    for one in files:
+        for column in table.columns:
+            place = one.schema.get_field_index(column.name)
+            if place < 0:
+                raise SourceError(
+                    say("no column {name!r}", column.name),
+                    place=Place(file=one.path),
+                    remedy="leave it out of the descriptor, or get the file anew",
+                )
+            kind, known = one.schema.field(place).type, first.field(column.name).type
+            if kind != known and not _null(kind) and not _null(known):
+                raise SourceError(
+                    say("the column {name} is {kind} here, and {known} in {first}", column.name, str(kind), str(known), os.path.basename(files[0].path)),  # noqa: PTH119
+                    place=Place(file=one.path),
+                    remedy=ANEW,
+                )  # fmt: skip
+
+
+def _null(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind))
+
+
+def _inside(groups: pa.Table, files: list[File]) -> None:
+    """Check that the cells of each row group lie in its partition."""
+    number = np.asarray(groups.column("file"))
+    low, high = (np.array([getattr(file, side) for file in files], np.int64)[number] for side in ("low", "high"))
+    wrong = np.flatnonzero((np.asarray(groups.column("first")) < low) | (np.asarray(groups.column("last")) > high))
+    if len(wrong):
+        file = files[int(number[wrong[0]])]
+        raise SourceError(
+            say("{name} has cells that are not of its partition, Norder={order} Npix={pixel}", layout.CELL, file.order, file.pixel),
+            place=Place(file=file.path),
+            remedy=ANEW,
+        )  # fmt: skip
+
+
+def _statistics(footers: list[Any], name: str) -> dict[str, object]:
+    """Gather nulls and extremes of a column from footers."""
+    found: dict[str, object] = {"nulls": 0}
+    nulls, lows, highs = 0, [], []
+    for footer in footers:
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            place = next((at for at in range(group.num_columns) if group.column(at).path_in_schema == name), None)
+            statistics = None if place is None else group.column(place).statistics
+            if statistics is not None:
+                nulls += statistics.null_count or 0
+                if statistics.has_min_max:
+                    lows.append(statistics.min)
+                    highs.append(statistics.max)
+    found["nulls"] = nulls
+    if lows and isinstance(lows[0], int | float) and not isinstance(lows[0], bool):
+        found["minimum"], found["maximum"] = plain(min(lows)), plain(max(highs))
+    return found
+
+
+def _coverage(files: list[File]) -> str | None:
+    """Return the coverage as an ASCII MOC: that of the partitions."""
+    if not files:
+        return written(np.empty(0, np.int64), 8)
+    order = min(max(file.order for file in files), 8)
+    ranges = healpix.merge(np.array([layout.cells_of(file.order, file.pixel) for file in files], np.int64))
+    return str(Moc(ranges, order).degrade(order))
+
+
+__all__ = ["adopted", "catalogue"]
