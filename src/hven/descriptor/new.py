@@ -32,6 +32,7 @@ from hven.descriptor._guesses import (
 from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
+from hven.formats.hats_layout import PROPERTIES
 from hven.model import Cache, plugins
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
@@ -149,6 +150,9 @@ def _drafted(
             "a database's address belongs into a secret: it often holds a password",
             remedy="put it into the environment and write --from '$NAME'",
         )
+    elif kind in {None, "hats"} and (Path.cwd() / Path(source).expanduser() / PROPERTIES).is_file():
+        kind, options = "hats", {"path": _shown(settings, directory, Path.cwd() / Path(source).expanduser())}
+        found = None
     else:
         found, options = _file(settings, source, directory)
         if (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hven.model import plugins
 
@@ -420,6 +420,30 @@ class Staging(Protocol):
         """Remove everything written; may be called at any time, twice."""
 
 
+@runtime_checkable
+class Adopts(Protocol):
+    """A staging that may take files of others instead of rows."""
+
+    def adopt(self, directory: str) -> Snapshot:
+        """Make a snapshot of a catalogue whose files stay where they are.
+
+        Parameters
+        ----------
+        directory
+            Of the catalogue (HATS).
+
+        Returns
+        -------
+        snapshot
+            Complete, not yet published.
+
+        Raises
+        ------
+        SourceError
+            It is no catalogue, or not what it says; the staging is abandoned.
+        """
+
+
 class Engine(Protocol):
     """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here.
 
@@ -751,6 +775,7 @@ def live() -> Any:
 
 
 __all__ = [
+    "Adopts",
     "Caller",
     "Engine",
     "Execution",

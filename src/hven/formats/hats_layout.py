@@ -1,4 +1,4 @@
-"""HATS catalogues (IVOA Note HATS 1.0): the names and texts of the files that one is made of, and how rows are divided among partitions. No I/O."""
+"""HATS catalogues (IVOA Note HATS 1.0): the names and texts of the files that one is made of, and how rows are divided among partitions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hven.model.sky import healpix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -46,6 +47,9 @@ WRITING: Final[Mapping[str, Any]] = {
 
 _PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d+)/Npix=(\d+)(\.[\w.]+|/.*)?$")
 _ESCAPE = re.compile(r"\\(.)")
+ANEW: Final = "get the catalogue anew, or write it anew with hats-import"
+"""What helps where one is damaged."""
+_ROWS = {"object", "source", "nested"}
 _NO_CATALOGUE = "no HATS catalogue"
 _READ = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
 
@@ -325,6 +329,62 @@ _OLD: Final = {
 }
 
 
+def opened(directory: Path) -> tuple[dict[str, str], list[tuple[int, int, Path]]]:
+    """Read what a catalogue says of itself.
+
+    Parameters
+    ----------
+    directory
+        In which ``hats.properties`` is.
+
+    Returns
+    -------
+    properties
+        By their names of today.
+    partitions
+        Order, pixel, and the file (or the directory of files), in the order of their cells.
+
+    Raises
+    ------
+    SourceError
+        No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file.
+    """
+    try:
+        name = next((one for one in (PROPERTIES, PROPERTIES_TOO) if (directory / one).is_file()), None)
+        if name is None:
+            raise SourceError(
+                say("{directory} is no HATS catalogue: there is no hats.properties", str(directory)),
+                remedy="name the directory that has hats.properties and dataset/ in it",
+            )
+        said = read_properties((directory / name).read_bytes(), str(directory / name))
+        pixels = read_partitions((directory / PARTITIONS).read_bytes(), str(directory / PARTITIONS))
+    except OSError as error:
+        raise SourceError(
+            say("a catalogue cannot be read: {why}", error.strerror or str(error)),
+            place=Place(file=str(error.filename or directory)),
+            remedy=ANEW,
+        ) from error
+    if said["dataproduct_type"] not in _ROWS:
+        raise SourceError(
+            say("the catalogue is of the type {type!r}, whose rows are not those of a table", said["dataproduct_type"]),
+            place=Place(file=str(directory / name)),
+            remedy="name the catalogue of objects or sources itself; margins and indexes lie beside it",
+        )
+    suffix = said.get("hats_npix_suffix", ".parquet").removesuffix("/")
+    found = []
+    for order, pixel in pixels:
+        path = directory / partition_path(order, pixel)
+        path = path.with_name(path.name.removesuffix(".parquet") + suffix)
+        if not path.exists():
+            raise SourceError(
+                say("the partition Norder={order} Npix={pixel} has no file", order, pixel),
+                place=Place(file=str(path)),
+                remedy=ANEW,
+            )
+        found.append((order, pixel, path))
+    return said, found
+
+
 # --- Parquet -------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +496,7 @@ def _cards(cards: Sequence[tuple[str, object]]) -> bytes:
 
 
 __all__ = [
+    "ANEW",
     "CELL",
     "COMMON",
     "DATASET",
@@ -452,6 +513,7 @@ __all__ = [
     "common_metadata",
     "counting",
     "divided",
+    "opened",
     "partition_of",
     "partition_path",
     "read_partitions",

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hven.descriptor import mapping as mappings
 from hven.descriptor.tables import PUSH
+from hven.engines import Adopts
 from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity
 from hven.ingest._mapped_rows import Grouper, Unrolled
 from hven.ingest._read_ahead import Ahead, Behind
@@ -26,7 +27,7 @@ from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
 from hven.model.table import columns_to_json
-from hven.sources import ROW, Context, Counts, Pin, Reject, Within
+from hven.sources import ROW, Catalogue, Context, Counts, Pin, Reject, Within
 from hven.sources.enriched import Documents, Enrich
 from hven.sources.groups import ROWS
 
@@ -56,6 +57,9 @@ LEAST = 8192  # rows of a batch, however wide
 FETCH = "fetch"  # what a run does while documents of rows come
 SERVICES = ("tap", "hven")  # kinds that give only so many rows at once
 EARLY = 1_000_000  # rows after which a share that is too large ends the reading
+
+
+UNREAD = "rows are served where they are: nobody looked at each of them, nor at whether the primary key is unique"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +221,36 @@ class Filling:
         """
         staging = self.keeper.stage(self.table, ident, followed=self.spec.sync is not None)
         try:
-            self.flow(staging.write)
-            snapshot = self._finish(staging)
+            place = self._in_place()
+            if place is not None and isinstance(staging, Adopts):
+                snapshot = self._adopted(staging, place)
+            else:
+                self.flow(staging.write)
+                snapshot = self._finish(staging)
         except BaseException:
             staging.abandon()
             raise
         return self.filled(snapshot)
+
+    def _in_place(self) -> str | None:
+        """Return where the rows are, if all that is to be done with them is to take them as they are."""
+        entry = self.entries[0]
+        mapping = entry.mapping
+        same = {column.name: column.name for column in self.table.columns}
+        changed = mapping.where or mapping.checks or mapping.rules or mapping.each or mapping.groups or mapping.calls
+        if len(self.entries) > 1 or self.sample is not None or changed or mapping.copies != same:
+            return None
+        return entry.source.catalogue if isinstance(entry.source, Catalogue) else None
+
+    def _adopted(self, staging: Adopts, place: str) -> Snapshot:
+        """Have a catalogue served where it is."""
+        since = time.perf_counter()
+        snapshot = replace(staging.adopt(place), engine=self.keeper.name)
+        self.report.spend("finish", since)
+        self.report.read = self.report.published = snapshot.rows
+        self.report.snapshot = snapshot.id
+        self.report.find("in_place", UNREAD, WARNING, snapshot.rows, [])
+        return snapshot
 
     def flow(self, write: Callable[[pa.RecordBatch], None]) -> None:
         """Read, map and check all sources; `write` is given the rows of the table, in a thread of its own.

@@ -300,6 +300,19 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Catalogue(Protocol):
+    """A source whose files an engine may serve where they are (`hven.engines.Adopts`).
+
+    Attributes
+    ----------
+    catalogue
+        The directory.
+    """
+
+    catalogue: str
+
+
+@runtime_checkable
 class Since(Protocol):
     """A source that can narrow itself to what changed since a watermark."""
 

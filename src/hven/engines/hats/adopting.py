@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 READERS = 8  # threads that read footers
 MANY = 50_000  # row groups beyond which the extremes of indexed columns alone are looked up
 FEWER = "the catalogue says hats_nrows={said}, and its files have {found:,} rows"
-ANEW = "get the catalogue anew, or write it anew with hats-import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,9 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
         No catalogue; a file is missing, is no Parquet, or differs from the others; cells that lie outside of their partition; fewer rows
         than are said.
     """
-    said, names = catalogue(directory)
+    said, names = layout.opened(directory)
     with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-footers") as pool:
-        files = list(pool.map(lambda one: _looked(directory, said, *one), names))
+        files = list(pool.map(lambda one: _looked(*one), names))
     cell = cells_in(said)
     _alike(table, files)
     columns = indexed(table)
@@ -67,13 +66,14 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
     _inside(described, made)
     rows = sum(file.rows for file in made)
     if said.get("hats_nrows", "").isdecimal() and int(said["hats_nrows"]) != rows:
-        raise SourceError(say(FEWER, said["hats_nrows"], rows), place=Place(file=str(directory)), remedy=ANEW)
+        raise SourceError(say(FEWER, said["hats_nrows"], rows), place=Place(file=str(directory)), remedy=layout.ANEW)
     looked = [column.name for column in table.columns] if described.num_rows <= MANY else columns
     head = Head(
         rows=rows,
         files=tuple(made),
         schema=table.arrow.serialize().to_pybytes().hex(),
         position=table.position if (said.get("hats_col_ra"), said.get("hats_col_dec")) == table.position else None,
+        cell=cell or "",
         shares=shares([one.footer for one in files[:20]]),
         statistics={name: _statistics([one.footer for one in files], name) for name in looked},
         coverage=_coverage(made),
@@ -82,62 +82,27 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
     return head, described
 
 
-def catalogue(directory: Path) -> tuple[dict[str, str], list[tuple[int, int]]]:
-    """Read the properties and the partitions of a catalogue."""
-    try:
-        name = next((name for name in (layout.PROPERTIES, layout.PROPERTIES_TOO) if (directory / name).is_file()), None)
-        if name is None:
-            raise SourceError(
-                say("{directory} is no HATS catalogue: there is no hats.properties", str(directory)),
-                remedy="name the directory that has hats.properties and dataset/ in it",
-            )
-        said = layout.read_properties((directory / name).read_bytes(), str(directory / name))
-        partitions = layout.read_partitions((directory / layout.PARTITIONS).read_bytes(), str(directory / layout.PARTITIONS))  # fmt: skip
-    except OSError as error:
-        raise SourceError(
-            say("a catalogue cannot be read: {why}", error.strerror or str(error)),
-            place=Place(file=str(error.filename or directory)),
-            remedy=ANEW,
-        ) from error
-    if said["dataproduct_type"] not in {"object", "source", "nested"}:
-        raise SourceError(
-            say("the catalogue is of the type {type!r}, whose rows are not those of a table", said["dataproduct_type"]),
-            place=Place(file=str(directory / name)),
-            remedy="name the catalogue of objects or sources itself; margins and indexes lie beside it",
-        )
-    return said, partitions
-
-
 def cells_in(said: Mapping[str, str]) -> str | None:
     """Name the column of cells of order 29; None: there is none, and the partitions alone tell where rows are."""
     name = said.get("hats_col_healpix") or layout.CELL
     return name if name == layout.CELL and said.get("hats_col_healpix_order", "29") == "29" else None
 
 
-def _looked(directory: Path, said: Mapping[str, str], order: int, pixel: int) -> Found:
+def _looked(order: int, pixel: int, path: Path) -> Found:
     """Read the footer of a partition."""
-    suffix = said.get("hats_npix_suffix", ".parquet")
-    path = directory / layout.partition_path(order, pixel)
-    if suffix == "/":
+    if path.is_dir():
         raise SourceError(
             say("partitions that are directories (hats_npix_suffix=/) cannot be served in place"),
-            place=Place(file=str(directory)),
+            place=Place(file=str(path)),
             remedy="leave out engine: hats, and the rows are read",
         )
-    path = path.with_name(path.name.removesuffix(".parquet") + suffix)
     try:
         facts = path.stat()
         with pq.ParquetFile(path) as opened:
             return Found(str(path), order, pixel, facts.st_size, str(facts.st_mtime_ns), opened.metadata, opened.schema_arrow)  # fmt: skip
-    except FileNotFoundError as error:
-        raise SourceError(
-            say("the partition Norder={order} Npix={pixel} has no file", order, pixel),
-            place=Place(file=str(path)),
-            remedy=ANEW,
-        ) from error
     except (OSError, pa.ArrowException) as error:
         raise SourceError(
-            say("no readable Parquet file: {why}", str(error)), place=Place(file=str(path)), remedy=ANEW
+            say("no readable Parquet file: {why}", str(error)), place=Place(file=str(path)), remedy=layout.ANEW
         ) from error
 
 
@@ -160,7 +125,7 @@ def _alike(table: Table, files: list[Found]) -> None:
                 raise SourceError(
                     say("the column {name} is {kind} here, and {known} in {first}", column.name, str(kind), str(known), os.path.basename(files[0].path)),  # noqa: PTH119
                     place=Place(file=one.path),
-                    remedy=ANEW,
+                    remedy=layout.ANEW,
                 )  # fmt: skip
 
 
@@ -178,7 +143,7 @@ def _inside(groups: pa.Table, files: list[File]) -> None:
         raise SourceError(
             say("{name} has cells that are not of its partition, Norder={order} Npix={pixel}", layout.CELL, file.order, file.pixel),
             place=Place(file=file.path),
-            remedy=ANEW,
+            remedy=layout.ANEW,
         )  # fmt: skip
 
 
@@ -211,4 +176,4 @@ def _coverage(files: list[File]) -> str | None:
     return str(Moc(ranges, order).degrade(order))
 
 
-__all__ = ["adopted", "catalogue"]
+__all__ = ["adopted"]

@@ -72,6 +72,8 @@ class Head:
         Columns of longitude and latitude by which the rows are in order, or None.
     order
         The column by whose values they are; empty: none.
+    cell
+        The column of cells of order 29 in the files; empty: there is none.
     shares
         Column -> share of a row's bytes in the files.
     primary
@@ -91,6 +93,7 @@ class Head:
     schema: str
     position: tuple[str, str] | None = None
     order: str = ""
+    cell: str = ""
     shares: Mapping[str, float] = field(default_factory=dict)
     primary: tuple[str, ...] = ()
     index: str = ""

@@ -162,7 +162,7 @@ def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
         return pa.table({manifest.schema.names[0]: pa.nulls(count)})
     schema = pa.schema(fields)
     names = schema.names
-    sliced = wanted.cells is not None and len(chosen) > 0
+    sliced = wanted.cells is not None and bool(manifest.head.cell) and len(chosen) > 0
     asked = [layout.CELL, *names] if sliced and layout.CELL not in names else names
     pieces = []
     for path, groups in manifest.files(chosen):

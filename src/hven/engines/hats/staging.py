@@ -297,6 +297,7 @@ class CatalogueStaging:
             schema=self._schema.serialize().to_pybytes().hex(),
             position=self.table.position,
             order=order_column(self.table),
+            cell=cell or "",
             shares=shares(footers[:20]),
             primary=tuple(self.table.primary),
             index=index,
