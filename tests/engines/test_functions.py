@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.engines import Limits
+from hven.engines import _functions as functions
 from hven.engines._bound.reading import read
-from hven.engines.duckdb import functions
 from hven.engines.duckdb.dialect import UDFS
 from hven.engines.duckdb.engine import DuckEngine
+from hven.engines.duckdb.functions import FUNCTIONS
 from hven.model.sky import Moc, contains, from_array, intersects
 from shared import MORE
 
@@ -105,7 +106,8 @@ def test_boxes_and_cells():
 
 
 def test_every_function_of_the_dialect_is_there():
-    assert set(functions.FUNCTIONS) == set(UDFS)
+    assert set(FUNCTIONS) == set(UDFS)
+    assert set(functions.FUNCTIONS) == set(functions.SIGNATURES)
 
 
 def test_each_is_defined_by_whoever_names_it_first(tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.duckdb.functions import _area_text
+from hven.engines._functions import _area_text
 from hven.ingest import ingest
 from hven.lint import regions
 from hven.model import shape_columns

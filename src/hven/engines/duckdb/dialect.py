@@ -9,6 +9,7 @@ from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
+from hven.engines._functions import SIGNATURES
 from hven.engines.duckdb import contouring, curating
 from hven.engines.duckdb.exact import Exact
 from hven.model.types import FLOAT64, POLYGON, Type
@@ -66,33 +67,8 @@ MANY = 200  # conditions that DuckDB parts
 FEW = 16  # columns, literals and calls that are written twice; ..
 SHORT = 120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
 
-#: To be registered by the engine from hven.model.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
-#: A ``DOUBLE[]`` shape is told by its length: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 and more a polygon.
-#: The ``_text`` ones take DALI or STC-S text or an ASCII MOC.
-UDFS: dict[str, tuple[tuple[str, ...], str]] = {
-    "hven_in_polygon": (("DOUBLE", "DOUBLE", "DOUBLE[]"), "BOOLEAN"),
-    "hven_box": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE"), "DOUBLE[]"),
-    "hven_contains": (("DOUBLE[]", "DOUBLE[]"), "BOOLEAN"),  # (inner, outer)
-    "hven_intersects": (("DOUBLE[]", "DOUBLE[]"), "BOOLEAN"),
-    "hven_area": (("DOUBLE[]",), "DOUBLE"),
-    "hven_centroid": (("DOUBLE[]",), "DOUBLE[]"),
-    "hven_text": (("DOUBLE[]",), "VARCHAR"),  # shape -> DALI shape text: CIRCLE 10 20 1
-    "hven_contains_text": (("VARCHAR", "VARCHAR"), "BOOLEAN"),  # (inner, outer)
-    "hven_intersects_text": (("VARCHAR", "VARCHAR"), "BOOLEAN"),
-    "hven_area_text": (("VARCHAR",), "DOUBLE"),
-    "hven_centroid_text": (("VARCHAR",), "DOUBLE[]"),
-    "hven_in_text": (("DOUBLE", "DOUBLE", "VARCHAR"), "BOOLEAN"),  # (lon, lat, region or MOC)
-    "hven_moc": (("INTEGER", "VARCHAR"), "VARCHAR"),  # (order, shape text)
-    "hven_moc_union": (("VARCHAR", "VARCHAR"), "VARCHAR"),
-    "hven_moc_intersection": (("VARCHAR", "VARCHAR"), "VARCHAR"),
-    "hven_moved": (("DOUBLE",) * 7, "DOUBLE[]"),  # hven.model.sky.sphere.moved
-    "hven_turned": (("VARCHAR", "VARCHAR", "DOUBLE[]"), "DOUBLE[]"),  # (from, to, shape)
-    "hven_healpix": (("INTEGER", "DOUBLE", "DOUBLE"), "BIGINT"),  # (order, lon, lat), NESTED
-    "hven_ipix": (("DOUBLE", "DOUBLE"), "BIGINT"),  # (lon, lat), hven.model.sky.q3c
-    "hven_healpix_center": (("INTEGER", "BIGINT"), "DOUBLE[]"),
-    **curating.UDFS,
-    **contouring.UDFS,
-}
+#: To be registered by the engine: name -> (argument types, result type).
+UDFS: dict[str, tuple[tuple[str, ...], str]] = {**SIGNATURES, **curating.UDFS, **contouring.UDFS}
 
 _JD = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD = "(40587e0 + epoch_us({0}) / 86400000000e0)"

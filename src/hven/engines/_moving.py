@@ -1,4 +1,4 @@
-"""Functions of DuckDB that move positions: along proper motions, and from frame to frame. NULL in, NULL out; see `dialect.UDFS`."""
+"""Functions that move positions: along proper motions, and from frame to frame. NULL in, NULL out; see `_functions.SIGNATURES`."""
 
 from __future__ import annotations
 

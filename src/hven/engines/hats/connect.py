@@ -1,0 +1,304 @@
+"""Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server. The package `pyspark` is loaded with the first one.
+
+The messages are sent without the client's own session: that retries a dead server for minutes, and holds what is running in the
+cluster for as long when this process dies. Here a call that ends, for whatever reason, ends what it asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import uuid
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hven.engines.hats import faults
+from hven.engines.hats.spark_functions import TYPES, call_of
+from hven.model.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Relation = Any  # a message of the protocol
+
+WAIT = 2.0  # seconds until a server is taken for gone
+OPEN = 60.0  # seconds that one may take to begin a session: the first one loads much
+LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
+PIECE = 1 << 20  # .. in messages of so many
+USER = "hven"
+_ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
+_SETTINGS = {
+    "spark.sql.ansi.enabled": "true",  # overflow and bad casts are errors
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "true",  # "Name" and "name" are two columns
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",  # 10,000 names are looked at in 1 s, by a job of their own in 37 s
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+}
+
+
+def load() -> Any:
+    """Load the protocol.
+
+    Raises
+    ------
+    UsageError
+        The package is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is not sure of pandas 3, which is not asked here
+            import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (a second to load, wanted by few)
+            import pyspark.sql.connect.proto.base_pb2_grpc  # noqa: PLC0415
+            import pyspark.sql.types  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise UsageError(
+            f"the client of Apache Spark cannot be loaded: {error}", remedy="pip install 'hven[spark]'"
+        ) from None
+    return messages
+
+
+class Session:
+    """A session on a server, with our settings and functions. Thread-safe.
+
+    Parameters
+    ----------
+    url
+        ``sc://host:port/;token=..``.
+
+    Raises
+    ------
+    HvenError
+        Nobody answers within `WAIT`, it refuses, or is of another version.
+    """
+
+    def __init__(self, url: str, where: str) -> None:
+        self.messages = load()
+        import grpc  # noqa: PLC0415  (with the client)
+        from pyspark.sql.connect.proto import base_pb2_grpc  # noqa: PLC0415
+
+        self.where = where
+        self._channel, self._metadata = _channel(url, where)
+        self._stub = base_pb2_grpc.SparkConnectServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._id = str(uuid.uuid4())
+        self._server = ""  # its own name of the session: another one if the server began anew
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self._sent: set[str] = set()
+        self.errors: tuple[type[Exception], ...] = (grpc.RpcError, ConnectionError)
+        try:
+            self.reach()
+            self._set(_SETTINGS)
+            self.version = self._version()
+        except self.errors as error:
+            self.close()
+            raise faults.translate(error, where=where) from error
+        if self.version.split(".")[0] != "4":
+            self.close()
+            raise StorageError(
+                f"the server at {where} is Spark {self.version}, and 4 is wanted",
+                remedy="install Spark 4 there, or name another server (spark in [hats])",
+            )
+
+    def reach(self) -> None:
+        """Wait until the server can be reached, for `WAIT` at most."""
+        import grpc  # noqa: PLC0415
+
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=WAIT)
+        except grpc.FutureTimeoutError:
+            raise ConnectionError("nobody answers") from None
+
+    # --- messages
+
+    def _headed(self, kind: str) -> Any:
+        request = getattr(self.messages, kind)(session_id=self._id, client_type="hven")
+        request.user_context.user_id = USER
+        if self._server:
+            request.client_observed_server_side_session_id = self._server
+        return request
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        request = self._headed("ConfigRequest")
+        for key, value in settings.items():
+            request.operation.set.pairs.add(key=key, value=value)
+        self._server = self._stub.Config(request, metadata=self._metadata, timeout=OPEN).server_side_session_id
+
+    def _version(self) -> str:
+        request = self._headed("AnalyzePlanRequest")
+        request.spark_version.SetInParent()
+        return str(self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=OPEN).spark_version.version)
+
+    def schema(self, relation: Relation) -> None:
+        """Have a relation looked at, and nothing computed."""
+        request = self._headed("AnalyzePlanRequest")
+        request.schema.plan.root.CopyFrom(relation)
+        self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=OPEN)
+
+    def ask(self, relation: Relation, tag: str) -> Any:
+        """Ask for rows; the call is iterated for answers, and can be cancelled."""
+        request = self._headed("ExecutePlanRequest")
+        request.operation_id = str(uuid.uuid4())
+        request.tags.append(tag)
+        request.plan.root.CopyFrom(relation)
+        return self._stub.ExecutePlan(request, metadata=self._metadata)
+
+    def interrupt(self, tag: str) -> None:
+        """Stop in the cluster what was asked with a tag; nobody waits for it."""
+        request = self._headed("InterruptRequest")
+        request.interrupt_type = request.INTERRUPT_TYPE_TAG
+        request.operation_tag = tag
+        self._stub.Interrupt.future(request, metadata=self._metadata, timeout=OPEN)
+
+    def define(self, names: Sequence[str]) -> None:
+        """Define functions of ours that are not known yet."""
+        with self._lock:
+            for name in names:
+                if name not in self._known:
+                    self.register(name, call_of(name), TYPES[name][1])
+                    self._known.add(name)
+
+    def register(self, name: str, function: Callable[..., pa.Array], result: str) -> None:
+        """Define one function: an Arrow UDF, which is sent by value."""
+        from pyspark import cloudpickle  # noqa: PLC0415
+        from pyspark.sql import types  # noqa: PLC0415
+
+        names = {"BOOLEAN": ("boolean", types.BooleanType), "DOUBLE": ("double", types.DoubleType), "BIGINT": ("long", types.LongType), "VARCHAR": ("string", types.StringType)}  # fmt: skip
+        word, scalar = names[result.removesuffix("[]")]
+        kind = types.ArrayType(scalar()) if result.endswith("[]") else scalar()
+        request = self._headed("ExecutePlanRequest")
+        made = request.plan.command.register_function
+        made.function_name, made.deterministic = name, True
+        made.python_udf.eval_type = _ARROW_UDF
+        made.python_udf.python_ver = ".".join(map(str, sys.version_info[:2]))
+        made.python_udf.command = cloudpickle.dumps((function, kind))  # type: ignore[no-untyped-call]
+        told = made.python_udf.output_type
+        if result.endswith("[]"):
+            told.array.contains_null = True
+            told = told.array.element_type
+        getattr(told, word).SetInParent()
+        list(self._stub.ExecutePlan(request, metadata=self._metadata, timeout=OPEN))
+
+    def close(self) -> None:
+        """Leave the session, and the server."""
+        request = self._headed("ReleaseSessionRequest") if self._server else None
+        if request is not None:
+            leaving = self._stub.ReleaseSession.future(request, metadata=self._metadata, timeout=WAIT)
+            leaving.add_done_callback(lambda _: self._channel.close())
+        else:
+            self._channel.close()
+
+    # --- relations
+
+    def files(self, columns: Mapping[str, str], paths: Sequence[str]) -> Relation:
+        """Make a relation of the rows of Parquet files: their columns and types in Spark's words."""
+        made = self.messages.Relation()
+        made.read.data_source.format = "parquet"
+        made.read.data_source.schema = ", ".join(
+            f"`{name.replace('`', '``')}` {kind}" for name, kind in columns.items()
+        )
+        made.read.data_source.paths.extend(paths)
+        return made
+
+    def rows(self, rows: pa.Table) -> Relation:
+        """Make a relation of rows in memory; many of them are sent once, before the query."""
+        made = self.messages.Relation()
+        if not rows.num_columns:
+            made.range.end, made.range.step = rows.num_rows, 1
+            return made
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        made.local_relation.data = sink.getvalue().to_pybytes()
+        return made if len(made.local_relation.data) < LARGE else self._kept(made)
+
+    def _kept(self, relation: Relation) -> Relation:
+        """Send rows to the server, by their checksum."""
+        data = relation.local_relation.SerializeToString()
+        name = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            if name not in self._sent:
+                self._stub.AddArtifacts(self._pieces(f"cache/{name}", data), metadata=self._metadata)
+                self._sent.add(name)
+        made = self.messages.Relation()
+        made.cached_local_relation.hash = name
+        return made
+
+    def _pieces(self, name: str, data: bytes) -> Iterator[Any]:
+        """Cut an artifact into messages."""
+        for begin in range(0, len(data), PIECE):
+            request = self._headed("AddArtifactsRequest")
+            if not begin:
+                first = request.begin_chunk
+                first.name, first.total_bytes, first.num_chunks = name, len(data), -(-len(data) // PIECE)
+            chunk = request.chunk if begin else request.begin_chunk.initial_chunk
+            chunk.data = data[begin : begin + PIECE]
+            chunk.crc = zlib.crc32(chunk.data)
+            yield request
+
+    def sql(self, text: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
+        """Make a relation of SQL, over others by their names."""
+        made = self.messages.Relation()
+        made.sql.query = text
+        for name, value in arguments.items():
+            literal = made.sql.named_arguments[name].literal
+            if value is None:
+                literal.null.SetInParent()
+                literal.null.null.SetInParent()
+            elif isinstance(value, bool):
+                literal.boolean = value
+            elif isinstance(value, int) and -(2**63) <= value < 2**63:
+                literal.long = value
+            elif isinstance(value, int | float):
+                literal.double = value
+            else:
+                literal.string = str(value)
+        if not views:
+            return made
+        whole = self.messages.Relation()
+        whole.with_relations.root.CopyFrom(made)
+        for name, view in views.items():
+            alias = whole.with_relations.references.add().subquery_alias
+            alias.alias = name
+            alias.input.CopyFrom(view)
+        return whole
+
+    def limited(self, relation: Relation, rows: int) -> Relation:
+        """Make a relation of the first rows of another."""
+        made = self.messages.Relation()
+        made.limit.input.CopyFrom(relation)
+        made.limit.limit = rows
+        return made
+
+
+def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
+    """Open a channel to ``sc://host:port/;token=..;use_ssl=true``, and make what goes with each call; a token goes through TLS, but for this machine."""
+    import grpc  # noqa: PLC0415  (with the client)
+
+    said = dict(part.partition("=")[::2] for part in url.split(";")[1:])
+    token = said.get("token", "")
+    options = [
+        ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", int(WAIT * 1000)), ("grpc.max_reconnect_backoff_ms", 1000),
+    ]  # fmt: skip
+    here = where.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
+    headers = [("authorization", f"Bearer {token}")] if token else []
+    if said.get("use_ssl", "").lower() == "true" or (token and not here):
+        return grpc.secure_channel(where, grpc.ssl_channel_credentials(), options), headers
+    return grpc.insecure_channel(where, options), headers
+
+
+def batches(call: Any) -> Iterator[pa.RecordBatch]:
+    """Read the batches of an answer as they come."""
+    for response in call:
+        if response.HasField("arrow_batch"):
+            with pa.ipc.open_stream(response.arrow_batch.data) as reader:
+                yield from reader
+
+
+__all__ = ["Session", "batches", "load"]

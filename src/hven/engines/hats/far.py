@@ -1,0 +1,354 @@
+"""The far road: a bound query, written once for Spark and run by the cluster over the Parquet files that it is given."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.sql import Writer
+from hven.adql.tree import Join
+from hven.engines import Execution, Memory
+from hven.engines._clock import weakly
+from hven.engines._rows import position_keys
+from hven.engines.hats import faults
+from hven.engines.hats.connect import batches
+from hven.engines.hats.dialect import Elsewhere, Spark, name_of
+from hven.engines.hats.matches import CELL, CELLS, SPREAD, Match, cells
+from hven.engines.hats.spark_functions import named
+from hven.model.errors import BindError, Cancelled, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from hven.adql.tree import Bound, FromItem
+    from hven.engines import Limits, Relation
+    from hven.engines.hats.cluster import Cluster
+    from hven.engines.hats.connect import Session
+    from hven.model.table import Table
+
+    Values = Sequence[float | str | None]
+
+AGAIN = 0.1  # seconds until a query that was told to stop is told again
+MOST = 2**31 - 2  # rows that a limit may say
+SHOWN = 3  # files that are named
+
+
+class SparkWriter(Writer):
+    """Writes a query; what Spark does not compute is `Elsewhere`."""
+
+    def source(self, node: FromItem) -> str:
+        """Write an item of FROM."""
+        text = super().source(node)
+        outer = isinstance(node, Join) and node.on is not None and node.kind.upper() not in {"INNER", "CROSS"}
+        if outer and isinstance(node, Join) and node.on is not None and named(self.expr(node.on)):
+            raise Elsewhere("a function of ours in the condition of an outer join")
+        return text
+
+
+class FarPlan:
+    """A query for the cluster, free of literal values: immutable, shared by threads.
+
+    Attributes
+    ----------
+    schema
+        Of the batches.
+
+    Raises
+    ------
+    Elsewhere
+        Spark does not compute it; says why.
+    """
+
+    def __init__(self, cluster: Cluster, bound: Bound) -> None:
+        self._cluster = cluster
+        self._bound = bound
+        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
+        for field in self.schema:
+            name_of(field.type)
+        dialect = Spark(bound)
+        dialect.most = bound.longest
+        writer = SparkWriter(dialect, dialect.names, bound.free)
+        try:
+            self.sql = writer.query(bound.query)
+        except RecursionError:
+            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+        self._slots = tuple(writer.parameters)
+        self._names = dialect.names
+        self._spreads = {
+            dialect.names[match.spread.table.qualified]: match
+            for match in dialect.spreads.values()
+            if match.spread.table is not None
+        }
+        self._celled = frozenset(dialect.celled)
+
+    def execute(
+        self, values: Values, relations: Mapping[str, Relation], limits: Limits, files: Mapping[str, Sequence[str]]
+    ) -> Execution:
+        """Run with these literals.
+
+        Parameters
+        ----------
+        values
+            By `Literal.slot`.
+        relations
+            `Memory` of the tables that have no files.
+        limits
+            Rows, time and batches.
+        files
+            Qualified table name -> its Parquet files, as the cluster sees them.
+
+        Returns
+        -------
+        execution
+            Nothing is asked before somebody iterates; then it may raise `Elsewhere`, before the first batch, for what only Spark itself knows not to compute.
+        """
+        return FarExecution(self._cluster, self.schema, partial(self._relation, values, relations, files), limits)
+
+    def explain(self, files: Mapping[str, Sequence[str]]) -> str:
+        """Describe what the cluster is asked.
+
+        Parameters
+        ----------
+        files
+            As for `execute`.
+        """
+        lines = [
+            f"{name}: {len(paths):,} files ({', '.join(path.rpartition('/')[2] for path in paths[:SHOWN])}{', ..' if len(paths) > SHOWN else ''})"
+            for name, paths in files.items()
+        ]
+        lines += [f"{name}: matched by HEALPix cells" for name, short in self._names.items() if short in self._spreads]
+        return "\n".join([*lines, f"Spark: {self.sql}"])
+
+    def _relation(
+        self, values: Values, relations: Mapping[str, Relation], files: Mapping[str, Sequence[str]], session: Session
+    ) -> Any:
+        """Make what is asked in a session."""
+        session.define(named(self.sql))
+        arguments: dict[str, object] = {f"p{number}": values[slot] for number, slot in enumerate(self._slots, 1)}
+        views = {}
+        for table in self._bound.tables:
+            name = self._names[table.qualified]
+            match = self._spreads.get(name)
+            order, radius = (0, 0.0) if match is None else match.order(values)
+            if match is not None:
+                arguments[f"m{match.spread.number}"] = order
+            if table.qualified in files:
+                columns = {CELL: "BIGINT"} if name in self._celled else {}
+                columns |= {column.name: name_of(column.type.arrow) for column in table.columns}
+                plain = session.files(columns, files[table.qualified])
+                if match is not None:
+                    views[name + SPREAD] = _spread(session, plain, match, order, radius)
+            else:
+                rows = _rows(table, relations, celled=name in self._celled)
+                if match is not None:
+                    views[name + SPREAD] = session.rows(_exploded(rows, match, order, radius))
+                plain = session.rows(rows)
+            views[name] = plain
+        return session.sql(self.sql, arguments, views)
+
+
+def _spread(session: Session, plain: Any, match: Match, order: int, radius: float) -> Any:
+    """Spread stored rows over cells, on the workers."""
+    lon, lat = (
+        f"CAST(s.`{item.column.name.replace('`', '``')}` AS DOUBLE)" for item in match.centre if item.column is not None
+    )
+    session.define(["hven_cells"])
+    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s"
+    return session.sql(text, {"k": order, "r": radius}, {"s": plain})
+
+
+def _exploded(rows: pa.Table, match: Match, order: int, radius: float) -> pa.Table:
+    """Spread rows in memory over cells."""
+    lon, lat = (_floats(rows.column(item.column.name)) for item in match.centre if item.column is not None)
+    listed = cells(order, lon, lat, np.full(len(lon), radius))
+    taken = rows.take(pc.list_parent_indices(listed))
+    return taken.append_column(CELLS, pc.list_flatten(listed))
+
+
+def _rows(table: Table, relations: Mapping[str, Relation], *, celled: bool) -> pa.Table:
+    """Return rows in memory as Spark takes them: its types, and the cell of each if it is read."""
+    relation = relations.get(table.qualified)
+    if not isinstance(relation, Memory):
+        message = f"nobody said where the rows of {table.qualified} are"
+        raise StorageError(message)
+    chosen = relation.rows.select([column.name for column in table.columns])
+    if celled and table.position is not None:
+        keys = position_keys(*(chosen.column(name) for name in table.position))
+        chosen = chosen.append_column(CELL, pa.array(keys, mask=keys == np.iinfo(np.int64).max))
+    columns = [_sendable(column) for column in chosen.columns]
+    return pa.table(dict(zip(chosen.schema.names, columns, strict=True))) if columns else relation.rows.select([])
+
+
+def _sendable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Convert what Spark has no type for: bytes without sign, lists of fixed length, texts of 64 bits."""
+    wanted = _plain(column.type)
+    return column if column.type.equals(wanted) else column.cast(wanted)
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_large_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    if pa.types.is_dictionary(type_):
+        return _plain(type_.value_type)
+    return pa.int16() if type_ == pa.uint8() else pa.string() if pa.types.is_large_string(type_) else type_
+
+
+def _floats(column: pa.ChunkedArray) -> Any:
+    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+
+
+class FarExecution(Execution):
+    """A running query (`hven.engines.Execution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
+
+    def __init__(self, cluster: Cluster, schema: pa.Schema, make: Any, limits: Limits) -> None:
+        self.schema = schema
+        self._cluster = cluster
+        self._make = make
+        self._limits = limits
+        self._tag = f"hven-{uuid.uuid4().hex}"
+        self._lock = threading.Lock()
+        self._stopped: str | None = None
+        self._over = False
+        self._running: tuple[Session, Any] | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        clock = self._limits.clock
+        if clock is not None:
+            self._cluster.watch.at(clock.until, weakly(self, FarExecution._late))
+        try:
+            with self._cluster.turn(lambda: self._stopped is not None, clock):
+                yield from self._twice()
+        finally:
+            self.close()
+
+    def _twice(self) -> Generator[pa.RecordBatch]:
+        """Ask; and once more if the server began anew, or was away for a moment, as long as nothing was given."""
+        given = False
+        for again in (False, True):
+            self._check()
+            session = self._cluster.session()
+            try:
+                for batch in self._asked(session):
+                    self._check()
+                    given = True
+                    yield batch
+            except session.errors as error:
+                if self._stopped is None and (faults.lost(error) or faults.away(error)):
+                    self._cluster.forget(session, None if faults.lost(error) else faults.lines(error))
+                    if not given and not again:
+                        continue
+                raise self._translated(error) from error
+            except pa.ArrowException as error:
+                raise self._translated(error) from error
+            return
+
+    def _asked(self, session: Session) -> Iterator[pa.RecordBatch]:
+        relation = self._make(session)
+        if self._limits.rows is not None and self._limits.rows < MOST:
+            relation = session.limited(relation, self._limits.rows + 1)
+        call = session.ask(relation, self._tag)
+        with self._lock:
+            self._running = session, call
+        self._check()
+        step = self._limits.step(len(self.schema))
+        complete = False
+        try:
+            for batch in batches(call):
+                whole = fit(batch, self.schema)
+                for begin in range(0, whole.num_rows, step):
+                    yield whole.slice(begin, step)
+            complete = True
+        finally:
+            with self._lock:
+                self._running = None
+            if not complete:
+                call.cancel()
+                if not self._cluster.problem():
+                    session.interrupt(self._tag)
+
+    # --- stopping
+
+    def _check(self) -> None:
+        if self._stopped is not None:
+            raise self._translated(InterruptedError())
+        if self._over:
+            raise Cancelled("the query was cancelled")
+        if self._limits.clock is not None:
+            self._limits.clock.check()
+
+    def _translated(self, error: BaseException) -> Exception:
+        seconds = None if self._limits.clock is None else self._limits.clock.seconds
+        return faults.translate(error, where=self._cluster.where, stopped=self._stopped, seconds=seconds)
+
+    def _late(self) -> None:
+        """Stop if the time is over; look again later if the reader's line took some of it."""
+        left = 0.0 if self._limits.clock is None else self._limits.clock.left
+        if left <= 0:
+            self.stop("timeout")
+        elif not self._over:
+            self._cluster.watch.at(time.monotonic() + max(left, AGAIN), weakly(self, FarExecution._late))
+
+    def cancel(self) -> None:
+        """Stop soon; see `hven.engines.Execution.cancel`."""
+        self.stop("cancel")
+
+    def stop(self, why: str) -> None:
+        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        with self._lock:
+            if self._over or self._stopped is not None:
+                return
+            self._stopped, running = why, self._running
+        if running is not None:
+            session, call = running
+            session.interrupt(self._tag)  # what runs in the cluster
+            call.cancel()  # who waits for it here
+        self._cluster.wake()
+
+    def close(self) -> None:
+        """Free everything; see `hven.engines.Execution.close`."""
+        with self._lock:
+            self._over, running = True, self._running
+        if running is not None:
+            session, call = running
+            call.cancel()
+            session.interrupt(self._tag)
+
+
+def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Convert the columns of an answer to the promised names and types."""
+    columns = [_fitting(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _fitting(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if column.type.equals(kind):
+        return column
+    if pa.types.is_list(kind):
+        values = _fitting(column.values, kind.value_type)
+        return pa.ListArray.from_arrays(
+            column.offsets, values, type=kind, mask=column.is_null() if column.null_count else None
+        )
+    if not pa.types.is_fixed_size_list(kind):
+        return column.cast(kind)
+    # a cast to lists of fixed length takes no nulls; they are filled up
+    size = kind.list_size
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), size).to_numpy(zero_copy_only=False))
+    if (lengths != size).any():
+        raise pa.ArrowInvalid(f"a list of {int(lengths[lengths != size][0])} elements, where {size} are wanted")
+    values = _fitting(column.flatten(), kind.value_type)
+    if not column.null_count:
+        return pa.FixedSizeListArray.from_arrays(values, type=kind)
+    null = np.asarray(column.is_null())
+    places = np.repeat(np.where(null, 0, np.cumsum(~null) - 1) * size, size) + np.tile(np.arange(size), len(column))
+    filled = values.take(pa.array(places, mask=np.repeat(null, size)))
+    return pa.FixedSizeListArray.from_arrays(filled, type=kind, mask=pa.array(null))
+
+
+__all__ = ["FarExecution", "FarPlan", "fit"]

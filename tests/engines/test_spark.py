@@ -1,0 +1,452 @@
+"""The far road on a real cluster: the query half of the engines' contract, queries against the embedded engine's rows, matches, refusals and failures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import hven
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.adql.tree import TableRef, transform
+from hven.engines import Limits, Memory, Snapshot
+from hven.engines._rows import position_keys
+from hven.engines.duckdb.engine import DuckEngine
+from hven.engines.hats.cluster import Cluster
+from hven.engines.hats.far import Elsewhere, FarPlan, fit
+from hven.engines.hats.matches import cells
+from hven.model.errors import Cancelled, EvaluationError, StorageError, Unavailable, UsageError
+from hven.model.sky import distance, healpix
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT64, STRING, parse_type
+from hven.testing.engine import STARS, EngineContract, stars
+from running import until
+from spark import cluster
+
+pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("spark")]
+OBJECTS = Table(
+    schema="TAP_UPLOAD", name="objects",
+    columns=(Column(name="n", type=INT64), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg"), Column(name="label", type=STRING)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spark():
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def far(spark):
+    opened = Cluster(spark.url)
+    yield opened
+    opened.close()
+
+
+def written(table, rows, directory, files=3):
+    """Write rows as the engine stores them: by cells, which are the first column, in several files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if table.position is not None:
+        keys = position_keys(*(rows.column(name) for name in table.position))
+        rows = rows.add_column(0, "_healpix_29", pa.array(keys)).sort_by("_healpix_29")
+    step = -(-rows.num_rows // files) or 1
+    paths = []
+    for number in range(files):
+        path = directory / f"Npix={number}.parquet"
+        pq.write_table(rows.slice(number * step, step), path, row_group_size=1000)
+        paths.append(str(path))
+    return paths
+
+
+class Far:
+    """As much of an engine as the contract's queries need."""
+
+    def __init__(self, cluster, directory):
+        self._cluster, self._directory = cluster, directory
+
+    def stage(self, table, name, *, followed=False):
+        return Writing(table, name, self._directory)
+
+    def prepare(self, bound):
+        plan = FarPlan(self._cluster, bound)
+
+        class Plan:
+            schema = plan.schema
+
+            def execute(self, values, relations, limits):
+                files = {name: one.path.split("\n") for name, one in relations.items() if isinstance(one, Snapshot)}
+                return plan.execute(values, relations, limits, files)
+
+        return Plan()
+
+    def close(self):
+        """Others use the cluster."""
+
+
+class Writing:
+    def __init__(self, table, name, directory):
+        self._table, self._name, self._directory, self._batches = table, name, directory, []
+
+    def write(self, batch):
+        self._batches.append(batch)
+
+    def finish(self):
+        rows = pa.Table.from_batches(self._batches, schema=self._table.arrow)
+        paths = written(self._table, rows, self._directory / self._name)
+        return Snapshot(id=self._name, table=self._table.qualified, path="\n".join(paths), rows=rows.num_rows)
+
+
+class TestFar(EngineContract):
+    """What the contract asks of queries; what it asks of storage is the engine's."""
+
+    for _name in [name for name in vars(EngineContract) if name.startswith("test_")]:
+        if _name not in {
+            "test_conditions_order_and_groups",
+            "test_cones_find_what_astropy_finds",
+            "test_answers_have_the_promised_types",
+            "test_one_row_more_than_the_limit",
+            "test_timeouts_and_cancellation",
+        }:
+            vars()[_name] = None
+
+    @pytest.fixture(autouse=True)
+    def _far(self, far):
+        self._opened = far
+
+    def open(self, directory):
+        return Far(self._opened, directory)
+
+
+# --- against the embedded engine --------------------------------------------------------------------------------------
+
+QUERIES = (
+    "SELECT COUNT(*) AS n, COUNT(mag) AS m, MIN(ra) AS a, MAX(dec) AS b FROM sky.stars",
+    "SELECT band, COUNT(*) AS n, AVG(mag) AS a, STDDEV(mag) AS s FROM sky.stars GROUP BY band",
+    "SELECT band, name, SUM(band) AS s FROM sky.stars GROUP BY band, name HAVING COUNT(*) > 1",
+    "SELECT TOP 7 id, mag FROM sky.stars WHERE mag IS NOT NULL ORDER BY mag DESC, id",
+    "SELECT id, seen FROM sky.stars WHERE seen > '2000-03-01' AND seen < '2000-03-03'",
+    "SELECT id, flux, flux[2] AS second FROM sky.stars WHERE id < 9",
+    "SELECT IVO_HEALPIX_INDEX(4, ra, dec) AS cell, COUNT(*) AS n FROM sky.stars GROUP BY IVO_HEALPIX_INDEX(4, ra, dec)",
+    "SELECT IVO_HEALPIX_INDEX(9, dec, ra) AS cell FROM sky.stars WHERE id < 60 AND ra < 80",
+    "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1",
+    "SELECT id, DISTANCE(ra, dec, 10, 20) AS d FROM sky.stars WHERE DISTANCE(ra, dec, 10, 20) < 9",
+    "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(0, 90, 120)) = 0 AND id < 500",
+    "SELECT id FROM sky.stars WHERE INTERSECTS(CIRCLE(ra, dec, 3), BOX(100, 30, 5, 5)) = 1",
+    "SELECT id, CENTROID(POLYGON(ra, dec, ra + 1, dec, ra + 1, dec + 1)) AS p FROM sky.stars WHERE id < 20 AND ABS(dec) < 60",
+    "SELECT id, AREA(CIRCLE(ra, dec, 2)) AS a FROM sky.stars WHERE id < 20",
+    "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.id = b.id + 1 WHERE a.band = 2",
+    "SELECT a.id AS x, b.n AS y FROM sky.stars AS a LEFT JOIN TAP_UPLOAD.objects AS b ON a.id = b.n WHERE a.id < 300",
+    "SELECT a.id AS x, b.n AS y FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON 1 = CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, 0.01))",
+    "SELECT a.id AS x, b.n AS y, b.label FROM TAP_UPLOAD.objects AS b, sky.stars AS a WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < 2",
+    "SELECT a.id AS x, b.n AS y FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) <= 12.5 AND a.band = 1",
+    "SELECT b.n AS y, COUNT(a.id) AS n FROM TAP_UPLOAD.objects AS b LEFT JOIN sky.stars AS a ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.5 GROUP BY b.n",
+    "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 1.5 AND a.id < b.id",
+    "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, 1e-5)) = 1",
+    "SELECT id FROM sky.stars WHERE name LIKE 'star 4_ %' AND id < 3000",
+    "SELECT id, UPPER(name) AS u, LENGTH(name) AS l FROM sky.stars WHERE id < 30",
+    "SELECT id, name || '-' || name AS n FROM sky.stars WHERE id < 30",
+    "SELECT id, CAST(mag AS VARCHAR) AS t, CAST(mag * 1e9 AS VARCHAR) AS big, CAST(mag / 1e6 AS VARCHAR) AS small, CAST(mag * 1e20 AS VARCHAR) AS huge FROM sky.stars WHERE id < 300",
+    "SELECT id, CAST(mag AS INTEGER) AS n, ROUND(mag, 1) AS r, TRUNCATE(mag) AS t, FLOOR(mag) AS f, CEILING(mag) AS c FROM sky.stars WHERE id < 300",
+    "SELECT id, mag / (band - 2) AS q, id % 7 AS m, MOD(id, band) AS z, id / 7 AS w FROM sky.stars WHERE id < 300",
+    "SELECT id, SQRT(mag - 3) AS s, LOG(mag - 3) AS l, LOG10(mag) AS t, POWER(mag, 2.5) AS p, ATAN2(ra, dec) AS a FROM sky.stars WHERE id < 300",
+    "SELECT id, CASE WHEN mag < 3 THEN 'bright' WHEN mag < 6 THEN 'middle' ELSE 'faint' END AS c FROM sky.stars WHERE id < 100",
+    "SELECT id, COALESCE(mag, 99) AS m, NULLIF(band, 3) AS b, GREATEST(ra, dec) AS g FROM sky.stars WHERE id < 300",
+    "SELECT DISTINCT band FROM sky.stars",
+    "SELECT COUNT(DISTINCT name) AS n, MEDIAN(mag) AS m FROM sky.stars",
+    "SELECT id FROM sky.stars WHERE id IN (1, 2, 3, 99999) OR id BETWEEN 4000 AND 4003",
+    "SELECT id FROM sky.stars WHERE NOT (mag > 1) AND band = 4",
+    "SELECT id FROM sky.stars AS s WHERE EXISTS (SELECT 1 FROM TAP_UPLOAD.objects AS o WHERE o.n = s.id)",
+    "SELECT id FROM sky.stars WHERE id IN (SELECT n FROM TAP_UPLOAD.objects WHERE label LIKE 'o%')",
+    "SELECT id FROM sky.stars WHERE mag > (SELECT AVG(mag) + 4 FROM sky.stars)",
+    "WITH q AS (SELECT band, AVG(mag) AS a FROM sky.stars GROUP BY band) SELECT s.id FROM sky.stars AS s JOIN q ON s.band = q.band WHERE s.mag > q.a + 4.5",
+    "SELECT id FROM sky.stars WHERE id < 5 UNION SELECT n AS id FROM TAP_UPLOAD.objects WHERE n < 7",
+    "SELECT id FROM sky.stars WHERE id < 9 EXCEPT SELECT n AS id FROM TAP_UPLOAD.objects",
+    "SELECT id FROM sky.stars INTERSECT SELECT n AS id FROM TAP_UPLOAD.objects",
+    "SELECT id, RANK() OVER (PARTITION BY band ORDER BY mag) AS r FROM sky.stars WHERE id < 50",
+    "SELECT id, SUM(mag) OVER (PARTITION BY band) AS s FROM sky.stars WHERE id < 50",
+    "SELECT id, IVO_TO_JD(seen) AS jd, IVO_TO_MJD(seen) AS mjd FROM sky.stars WHERE id < 40",
+    "SELECT MIN(seen) AS a, MAX(seen) AS b FROM sky.stars",
+    "SELECT n, IVO_HASHLIST_HAS('a#o 3#b', label) AS h, IVO_NOCASEMATCH(label, 'O %') AS c FROM TAP_UPLOAD.objects",
+    "SELECT band, IVO_HISTOGRAM(mag, 0, 10, 4) AS h FROM sky.stars GROUP BY band",
+    "SELECT COUNT(*) AS n FROM sky.stars WHERE ra + 0 > 1e300 OR dec IS NULL",
+    "SELECT id, IVO_EPOCH_PROP_POS(ra, dec, 0, 100, -50, 0, 2000, 2016) AS p FROM sky.stars WHERE id < 25 AND ra IS NOT NULL",
+    "SELECT id, arr_sum(flux) AS s, arr_avg(flux) AS a, arr_length(flux) AS l FROM sky.stars WHERE id < 25",
+)  # fmt: skip
+
+
+def objects():
+    """Make an upload: positions beside some of the stars, at the poles, at the meridian, and none."""
+    some = stars().take(pa.array(range(0, 5000, 61)))
+    ra = [None if value is None else value + 0.003 for value in some["ra"].to_pylist()] + [0.0, 359.9999, 10.0, None]
+    dec = [*some["dec"].to_pylist(), 90.0, -89.9999, 20.0, 5.0]
+    number = pa.array(range(len(ra)), pa.int64())
+    return pa.table({"n": number, "ra": pa.array(ra, pa.float64()), "dec": pa.array(dec, pa.float64()), "label": [f"o {n}" for n in range(len(ra))]})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return {"sky.stars": written(STARS, stars(), tmp_path_factory.mktemp("stars"), 4)}
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    engine = DuckEngine(tmp_path_factory.mktemp("embedded"), memory=256 * 1024**2, threads=1)
+    yield engine
+    engine.close()
+
+
+def bound_of(text):
+    return bind(parse(text), Tables([STARS, OBJECTS]))
+
+
+def asked(far, text, files, limits=None):
+    bound = bound_of(text)
+    execution = FarPlan(far, bound).execute(
+        bound.slots, {"TAP_UPLOAD.objects": Memory(objects())}, limits or Limits(), files
+    )
+    return pa.Table.from_batches(execution, schema=execution.schema)
+
+
+def comparable(rows, ordered):
+    """Round numbers to 12 digits, and sort rows that have no order."""
+
+    def plain(value):
+        if isinstance(value, float):
+            return None if np.isnan(value) else float(f"{value:.11e}")
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    found = [tuple(plain(value) for value in row.values()) for row in rows.to_pylist()]
+    return found if ordered else sorted(found, key=repr)
+
+
+@pytest.mark.parametrize("text", QUERIES)
+def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
+    bound = bound_of(text)
+    relations = {"sky.stars": Memory(stars()), "TAP_UPLOAD.objects": Memory(objects())}
+    execution = embedded.prepare(bound).execute(bound.slots, relations, Limits())
+    wanted = pa.Table.from_batches(execution, schema=execution.schema)
+    found = asked(far, text, files)
+    assert found.schema == wanted.schema
+    ordered = "ORDER BY mag" in text and "OVER" not in text
+    assert comparable(found, ordered) == comparable(wanted, ordered)
+    assert found.num_rows
+
+
+# --- matches ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius", [1e-7, 0.0003, 0.02, 0.7, 4.0, 9.6, 9.8, 60.0])
+def test_cells_hold_whatever_a_circle_touches(radius):
+    """Positions within the circle, at its rim too, are in one of its cells; most small circles have one."""
+    generator = np.random.default_rng(int(radius * 1e7))
+    lon, lat = generator.uniform(0, 360, 300), np.degrees(np.arcsin(generator.uniform(-1, 1, 300)))
+    lon[:40], lat[:8], lat[8:16], lat[16:24] = np.arange(40) * 45.0, 90, -90, np.degrees(np.arcsin(2 / 3))
+    order = 0 if radius > 9.7 else min(29, int(np.log2(9.7 / radius)))
+    listed = cells(order, lon, lat, np.full(300, radius))
+    for angle in np.linspace(0, 2 * np.pi, 17):
+        for share in (0, 0.5, 1 - 1e-9):
+            near = np.clip(lat + share * radius * np.cos(angle), -90, 90)
+            width = np.maximum(np.cos(np.radians(near)), 1e-9)
+            there = lon + np.clip(share * radius * np.sin(angle) / width, -180, 180)
+            inside = distance(lon, lat, there, near) <= radius
+            cell = healpix.index(order, there, near)
+            for row in np.flatnonzero(inside).tolist():
+                assert cell[row] in listed[row].as_py()
+    if radius < 1:
+        assert len(listed.flatten()) < 2 * 300
+
+
+def test_what_is_no_circle_has_no_cells():
+    numbers = [
+        np.array(column) for column in ((10.0, np.nan, 10.0, 10.0), (95.0, 0.0, 0.0, 0.0), (1.0, 1.0, np.nan, -1.0))
+    ]
+    assert cells(3, *numbers).to_pylist() == [None] * 4
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_lists_of_fixed_length_are_made_of_any():
+    three = parse_type("float64[3]").arrow
+    for rows in ([[1.0, 2.0, 3.0], None, [4.0, 5.0, None]], [None, None], [], [[1.0, 2.0, 3.0]]):
+        batch = pa.record_batch([pa.array(rows, pa.list_(pa.float64()))], names=["x"])
+        found = fit(batch.slice(0), pa.schema([("a", three)]))
+        assert found.to_pydict() == {"a": rows}
+        assert fit(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
+    with pytest.raises(pa.ArrowInvalid, match="2 elements, where 3"):
+        fit(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SELECT CAST(name AS INTEGER) AS n FROM sky.stars WHERE id = 3", "'star .* cannot be read"),
+        ("SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", "out of the range"),
+        ("SELECT id FROM sky.stars WHERE mag = (SELECT n FROM TAP_UPLOAD.objects)", "several rows"),
+        ("SELECT name || name || name || name || name AS n FROM sky.stars AS s WHERE CAST(name AS CHAR(32768)) || name > 'a'", "bytes would be built"),
+        ("SELECT IVO_EPOCH_PROP_POS(ra, dec, 0, 0, 0, 0, NULL + 2000, 2016) AS p FROM sky.stars WHERE id = 1", "ref_epoch is NULL"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_computed_is_said(far, files, text, said):
+    with pytest.raises(EvaluationError, match=said):
+        asked(far, text, files)
+
+
+def test_what_spark_does_not_compute_is_elsewhere(far):
+    for text in (
+        "SELECT COUNT(DISTINCT mag) OVER (PARTITION BY band) AS n FROM sky.stars",
+        "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
+    ):
+        with pytest.raises(Elsewhere):
+            FarPlan(far, bound_of(text))
+
+
+def test_rows_in_memory_may_be_many(far):
+    """More than fit into one message are sent before the query, once."""
+    count = 300_000
+    rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)]})  # fmt: skip
+    bound = bound_of("SELECT COUNT(*) AS c, SUM(n) AS s, COUNT(DISTINCT label) AS l FROM TAP_UPLOAD.objects")
+    plan = FarPlan(far, bound)
+    for _ in range(2):
+        found = pa.Table.from_batches(
+            list(plan.execute(bound.slots, {"TAP_UPLOAD.objects": Memory(rows)}, Limits(), {}))
+        )
+        assert found.to_pylist() == [{"c": count, "s": count * (count - 1) // 2, "l": count}]
+
+
+def test_hidden_rows_tell_nothing(far, files):
+    """A condition that fails for a hidden row is not computed for it, wherever Spark tests it."""
+    filters = bind(
+        parse("SELECT id FROM sky.stars AS s WHERE s.band <> 3 AND s.mag < 9"), Tables([STARS])
+    ).query.body.where
+
+    def hide(node):
+        return (
+            replace(node, where=transform(filters, own)) if isinstance(node, TableRef) and node.table is STARS else node
+        )
+
+    def own(node):
+        return replace(node, source=0) if getattr(node, "source", None) == 1 else node
+
+    bound = bound_of(
+        "SELECT COUNT(*) AS n, MAX(band) AS b FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1"
+    )
+    with pytest.raises(EvaluationError):
+        asked(
+            far,
+            "SELECT COUNT(*) AS n FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1",
+            files,
+        )
+    hidden = replace(bound, query=transform(bound.query, hide))
+    plan = FarPlan(far, hidden)
+    (row,) = pa.Table.from_batches(list(plan.execute(hidden.slots, {}, Limits(), files))).to_pylist()
+    shown = [row for row in stars().to_pylist() if row["band"] != 3 and row["mag"] is not None and row["mag"] < 9]
+    assert row == {"n": len(shown), "b": 4}
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_the_cluster_tells_of_itself(far, tmp_path):
+    facts = far.look([str(tmp_path), "/nowhere/at/all"])
+    assert facts.version.startswith("4.")
+    assert list(facts.pythons) == [platform.python_version()]
+    assert list(facts.hvens) == [hven.__version__]
+    assert list(facts.unseen) == ["/nowhere/at/all"]
+    assert "the Connect server" in facts.unseen["/nowhere/at/all"]
+    assert not facts.fault
+
+
+def test_no_address_is_refused_early():
+    with pytest.raises(UsageError, match="no address"):
+        Cluster("http://head:15002")
+
+
+def test_a_server_that_is_not_there_is_told(far):
+    nobody = Cluster("sc://127.0.0.1:9")
+    with pytest.raises(Unavailable, match=r"127.0.0.1:9 does not answer"):
+        asked(nobody, "SELECT 1 AS n FROM sky.stars", {"sky.stars": ["/nowhere"]})
+    assert "does not answer" in nobody.problem()
+    nobody.close()
+
+
+def test_a_file_that_is_gone_or_cut_off_is_named(far, tmp_path):
+    paths = written(STARS, stars(), tmp_path / "x")
+    text = "SELECT SUM(mag) AS s FROM sky.stars"
+    os.truncate(paths[1], Path(paths[1]).stat().st_size // 2)
+    with pytest.raises(StorageError, match=r"cannot read a file of the table: .*Npix=1.parquet"):
+        asked(far, text, {"sky.stars": paths})
+    Path(paths[1]).unlink()
+    with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
+        asked(far, text, {"sky.stars": paths})
+
+
+def test_no_more_statements_run_at_a_time_than_may(spark, files):
+    """Who waits for a turn can be stopped there."""
+    narrow = Cluster(spark.url, at_once=1)
+    bound = bound_of("SELECT id FROM sky.stars")
+    plan = FarPlan(narrow, bound)
+    first, second = (plan.execute(bound.slots, {}, Limits(batch=100), files) for _ in range(2))
+    rows = iter(first)
+    next(rows)
+    said = []
+
+    def wait():
+        try:
+            list(second)
+        except Cancelled as error:
+            said.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    second.cancel()
+    thread.join(60)
+    assert len(said) == 1
+    first.close()
+    rows.close()
+    assert len(asked(narrow, "SELECT id FROM sky.stars", files)) == 5000
+    narrow.close()
+
+
+def test_an_executor_that_dies_does_not_change_the_answer(spark, far, files):
+    """One dies while rows are given, too."""
+    long = "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * b.mag > 3 GROUP BY a.band"
+    wanted = comparable(asked(far, long, files), ordered=False)
+    died = threading.Thread(target=lambda: os.kill(until(spark.executors)[0], signal.SIGKILL))
+    died.start()
+    assert comparable(asked(far, long, files), ordered=False) == wanted
+    died.join()
+    bound = bound_of(
+        "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.id < 200"
+    )
+    batches = iter(FarPlan(far, bound).execute(bound.slots, {}, Limits(), files))
+    rows = [next(batches)]
+    os.kill(until(spark.executors)[-1], signal.SIGKILL)
+    rows.extend(batches)
+    found = pa.Table.from_batches(rows)
+    assert found.num_rows == 200 * 1000
+    assert len(found.group_by(["x", "y"]).aggregate([])) == 200 * 1000
+
+
+def test_a_server_that_is_gone_and_back(spark, far, files):
+    """The last test: sessions begin anew, with our settings and functions."""
+    text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
+    wanted = asked(far, text, files).to_pylist()
+    spark.kill("connect")
+    with pytest.raises(Unavailable, match="does not answer"):
+        asked(far, text, files)
+    assert far.problem()
+    spark.serve()
+    assert asked(far, text, files).to_pylist() == wanted
+    assert far.problem() is None
+    with pytest.raises(EvaluationError):  # ANSI is on again
+        asked(far, "SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", files)

@@ -1,0 +1,187 @@
+"""A cluster of Apache Spark for tests: a master, two workers of one core and 1 GiB, and the Connect server, on loopback only; all stop by themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
+JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=4 -Djava.net.preferIPv4Stack=true"
+
+
+def home() -> Path:
+    """Find Spark itself: the package `pyspark` in a folder of its own, for ours has the client under the same name (scripts/judges fetches it)."""
+    found = Path(os.environ.get("HVEN_SPARK") or HOME)
+    there = (found / "bin" / "spark-class").exists()
+    if not there or shutil.which("java") is None:
+        what = "Java (default-jdk-headless)" if there else "Apache Spark (scripts/judges fetches it)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{what} must be installed in CI: scripts/test does it as root")
+        pytest.skip(f"{what} is not installed")
+    return found
+
+
+def free() -> int:
+    """Find a port that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Spark:
+    """The cluster. Its programs can be killed, stopped and started again.
+
+    Parameters
+    ----------
+    python
+        Of the workers; ours by default, which has Hven.
+    """
+
+    def __init__(self, directory: Path, python: str = sys.executable, **conf: str) -> None:
+        self.directory = directory
+        self._home = home()
+        self._master, self._port = free(), free()
+        self.url = f"sc://127.0.0.1:{self._port}"
+        self.programs: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            "PATH": os.environ["PATH"], "HOME": str(directory), "SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": "127.0.0.1", "LANG": "C.UTF-8",
+            "SPARK_CONF_DIR": str(directory), "SPARK_LOCAL_DIRS": str(directory / "local"), "SPARK_WORKER_DIR": str(directory / "work"),
+            "SPARK_DAEMON_JAVA_OPTS": JVM, "PYSPARK_PYTHON": python, "OMP_NUM_THREADS": "1",
+            "HVEN_SPARK_CLUSTER": str(directory),
+        }  # fmt: skip
+        self._conf = {
+            "spark.master": f"spark://127.0.0.1:{self._master}", "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(self._port), "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.memory": "1g", "spark.executor.memory": "700m", "spark.executor.cores": "1", "spark.cores.max": "2", "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": JVM, "spark.executor.extraJavaOptions": JVM,
+            "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000", "spark.sql.warehouse.dir": str(directory / "warehouse"), "spark.python.worker.reuse": "true",
+            "spark.pyspark.python": python, "spark.sql.artifact.isolation.enabled": "false",
+            "spark.executor.processTreeMetrics.enabled": "false", "spark.eventLog.enabled": "false",
+            # a loop that Spark compiled looks at no flag: who does not end when told to is killed with its executor
+            "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "200ms", "spark.task.reaper.killTimeout": "2s",
+            **conf,
+        }  # fmt: skip
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "log4j2.properties").write_text(
+            "rootLogger.level = warn\nrootLogger.appenderRef.stdout.ref = console\n"
+            "appender.console.type = Console\nappender.console.name = console\nappender.console.target = SYSTEM_ERR\n"
+            "appender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %d %p %c: %m%n%ex\n",
+            encoding="utf-8",
+        )
+
+    def _run(self, name: str, *words: object) -> None:
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.programs[name] = subprocess.Popen(
+                [str(self._home / "bin" / "spark-class"), *map(str, words)],
+                # of the Connect server this is the driver's memory, too
+                env=self._environment | {"SPARK_DAEMON_MEMORY": "1g" if name == "connect" else "256m"},
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        """Start everything, and wait until the Connect server listens."""
+        deploy = "org.apache.spark.deploy"
+        self._run("master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0)
+        _listens(self._master, self)
+        self.work("one")
+        self.work("two")
+        self.serve()
+
+    def work(self, name: str) -> None:
+        """Start a worker."""
+        self._run(f"worker-{name}", "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", 1, "--memory", "1g", "--webui-port", 0, "--work-dir",
+                  self.directory / f"work-{name}", self._conf["spark.master"])  # fmt: skip
+
+    def serve(self) -> None:
+        """Start the Connect server, and wait until it listens."""
+        conf = [word for key, value in self._conf.items() for word in ("--conf", f"{key}={value}")]
+        connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
+        self._run("connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal")
+        _listens(self._port, self)
+
+    def executors(self, worker: str = "") -> list[int]:
+        """Return the processes that compute, of one worker or all."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (path / "cmdline").read_bytes().split(b"\0")
+                here = str(self.directory).encode() in (path / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in words and here:
+                home_of = str((path / "cwd").readlink())
+                if f"work-{worker}" in home_of:
+                    found.append(int(path.name))
+        return found
+
+    def kill(self, name: str) -> None:
+        """Kill one of the programs and what it started, as a crash of its machine does."""
+        program = self.programs.pop(name)
+        if name.startswith("worker-"):
+            for executor in self.executors(name.removeprefix("worker-")):
+                os.kill(executor, signal.SIGKILL)
+        program.send_signal(signal.SIGKILL)
+        program.wait(30)
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for executor in self.executors():
+            _quietly(executor)
+        for program in self.programs.values():
+            _quietly(program.pid)
+            program.wait(30)
+        self.programs.clear()
+        for executor in self.executors():  # one that a worker started meanwhile
+            _quietly(executor)
+
+
+def _quietly(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _listens(port: int, spark: Spark, seconds: float = 120) -> None:
+    """Wait until somebody listens at a port."""
+    end = time.monotonic() + seconds
+    waiting = threading.Event()
+    while True:
+        with socket.socket() as asking:
+            if asking.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        dead = [name for name, program in spark.programs.items() if program.poll() is not None]
+        if dead or time.monotonic() > end:
+            log = (spark.directory / f"{(dead or ['connect'])[0]}.log").read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"Spark did not start: {log[-3000:]}")
+        waiting.wait(0.1)
+
+
+@contextmanager
+def cluster(**options: str) -> Iterator[Spark]:
+    """Run a cluster."""
+    home()
+    directory = Path(tempfile.mkdtemp(prefix="spark-"))
+    found = Spark(directory, **options)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+        shutil.rmtree(directory, ignore_errors=True)
