@@ -71,6 +71,8 @@ class Spark:
             "spark.executor.processTreeMetrics.enabled": "false", "spark.eventLog.enabled": "false",
             # a loop that Spark compiled looks at no flag: who does not end when told to is killed with its executor
             "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "200ms", "spark.task.reaper.killTimeout": "2s",
+            # what a client asked for that is gone ends soon, and not after five minutes
+            "spark.connect.execute.manager.detachedTimeout": "4s", "spark.connect.execute.manager.maintenanceInterval": "1s",
             **conf,
         }  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)

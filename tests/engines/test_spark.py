@@ -23,7 +23,7 @@ from hven.engines._rows import position_keys
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.hats.cluster import Cluster
 from hven.engines.hats.far import Elsewhere, FarPlan, fit
-from hven.engines.hats.matches import cells
+from hven.engines.hats.matches import cells, order_of
 from hven.model.errors import Cancelled, EvaluationError, StorageError, Unavailable, UsageError
 from hven.model.sky import distance, healpix
 from hven.model.table import Column, Table
@@ -250,7 +250,7 @@ def test_cells_hold_whatever_a_circle_touches(radius):
     generator = np.random.default_rng(int(radius * 1e7))
     lon, lat = generator.uniform(0, 360, 300), np.degrees(np.arcsin(generator.uniform(-1, 1, 300)))
     lon[:40], lat[:8], lat[8:16], lat[16:24] = np.arange(40) * 45.0, 90, -90, np.degrees(np.arcsin(2 / 3))
-    order = 0 if radius > 9.7 else min(29, int(np.log2(9.7 / radius)))
+    order = order_of(radius)
     listed = cells(order, lon, lat, np.full(300, radius))
     for angle in np.linspace(0, 2 * np.pi, 17):
         for share in (0, 0.5, 1 - 1e-9):

@@ -1,14 +1,16 @@
 """Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server. The package `pyspark` is loaded with the first one.
 
 The messages are sent without the client's own session: that retries a dead server for minutes, and holds what is running in the
-cluster for as long when this process dies. Here a call that ends, for whatever reason, ends what it asked for.
+cluster for as long when this process dies.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 import threading
+import time
 import uuid
 import warnings
 import zlib
@@ -23,12 +25,15 @@ from hven.model.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hven.engines._clock import Watch
+
     Relation = Any  # a message of the protocol
 
 WAIT = 2.0  # seconds until a server is taken for gone
 OPEN = 60.0  # seconds that one may take to begin a session: the first one loads much
 LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
 PIECE = 1 << 20  # .. in messages of so many
+AGAIN, TOLD = 0.25, 20  # seconds until a server is told again to stop a query, and how often
 USER = "hven"
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
@@ -148,12 +153,18 @@ class Session:
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
 
-    def interrupt(self, tag: str) -> None:
-        """Stop in the cluster what was asked with a tag; nobody waits for it."""
+    def interrupt(self, tag: str, watch: Watch, left: int = TOLD) -> None:
+        """Stop in the cluster what was asked with a tag; nobody waits for it. The server may not know of it yet: it is told again."""
+
+        def told(answer: Any) -> None:
+            if left and answer.exception() is None and not answer.result().interrupted_ids:
+                watch.at(time.monotonic() + AGAIN, lambda: self.interrupt(tag, watch, left - 1))
+
         request = self._headed("InterruptRequest")
         request.interrupt_type = request.INTERRUPT_TYPE_TAG
         request.operation_tag = tag
-        self._stub.Interrupt.future(request, metadata=self._metadata, timeout=OPEN)
+        with contextlib.suppress(ValueError):  # the channel is closed, and with it all that was asked
+            self._stub.Interrupt.future(request, metadata=self._metadata, timeout=OPEN).add_done_callback(told)
 
     def define(self, names: Sequence[str]) -> None:
         """Define functions of ours that are not known yet."""

@@ -271,7 +271,7 @@ class FarExecution(Execution):
             if not complete:
                 call.cancel()
                 if not self._cluster.problem():
-                    session.interrupt(self._tag)
+                    session.interrupt(self._tag, self._cluster.watch)
 
     # --- stopping
 
@@ -307,7 +307,7 @@ class FarExecution(Execution):
             self._stopped, running = why, self._running
         if running is not None:
             session, call = running
-            session.interrupt(self._tag)  # what runs in the cluster
+            session.interrupt(self._tag, self._cluster.watch)  # what runs in the cluster
             call.cancel()  # who waits for it here
         self._cluster.wake()
 
@@ -318,7 +318,7 @@ class FarExecution(Execution):
         if running is not None:
             session, call = running
             call.cancel()
-            session.interrupt(self._tag)
+            session.interrupt(self._tag, self._cluster.watch)
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.tree import ColumnRef, Compare, TableRef
+from hven.adql.tree import ColumnRef, Compare, Function, TableRef
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import (
     MIRROR,
@@ -43,6 +43,7 @@ CELL = "_healpix_29"  # HEALPix index of order 29: the first column of every fil
 CELLS = "hven cell"  # the cell of a row that is spread
 SPREAD = "_spread"  # behind the name of a table
 WIDEST = 9.7  # degrees: the circle of which the widest cells are four times as wide
+MARGIN = 1.2e-6  # degrees: more than any rounding
 _RING = 20
 
 
@@ -70,9 +71,13 @@ class Match:
         """Return the order of the cells, and the radius in degrees."""
         size = self.radius(values)
         radius = float(size) if isinstance(size, int | float) and size >= 0 else math.nan
-        if not radius < WIDEST:  # NaN, too: there are no such rows
-            return 0, radius
-        return min(29, int(math.log2(WIDEST / max(radius, 1e-9)))), radius
+        return order_of(radius), radius
+
+
+def order_of(radius: float) -> int:
+    """Return the order of cells that are four times as wide as a circle, with a margin; 0 if there are none."""
+    wide = radius + MARGIN
+    return min(29, int(math.log2(WIDEST / wide))) if wide < WIDEST else 0  # NaN: there are no such rows
 
 
 def found(bound: Bound) -> dict[int, Match]:
@@ -100,8 +105,8 @@ def _near(
         point, shape, one = inside
         circle = circle_parts(shape)
         if circle is not None and one.slot not in free and one.value == 1 and isinstance(condition, Compare):
-            for call in (condition.left, condition.right):
-                yield id(call), coordinates(point), circle[:2], circle[2]
+            call = condition.left if isinstance(condition.left, Function) else condition.right
+            yield id(call), coordinates(point), circle[:2], circle[2]
     if isinstance(condition, Compare):
         for call, op, limit in (
             (condition.left, condition.op, condition.right),
@@ -159,9 +164,9 @@ def cells(
         return pa.array([], pa.list_(pa.int64()))
     with np.errstate(invalid="ignore"):
         valid = (radius >= 0) & (abs(lat) <= 90) & np.isfinite(lon)
-        wide = valid & ~(radius < WIDEST / 2**order * 1.000001)
+        wide = valid & ~(radius + MARGIN < WIDEST / 2**order * 1.000001)
     lon, lat, arc = (
-        np.where(valid, column, 0.0) for column in (lon, lat, np.radians(np.minimum(radius, WIDEST)) + 2e-8)
+        np.where(valid, column, 0.0) for column in (lon, lat, np.radians(np.minimum(radius + MARGIN, WIDEST)))
     )
     middle = sphere.vectors(lon, lat)
     east = np.stack([-np.sin(np.radians(lon)), np.cos(np.radians(lon)), np.zeros(rows)], axis=1)
@@ -192,4 +197,4 @@ def cells(
     return listed
 
 
-__all__ = ["CELL", "CELLS", "SPREAD", "Match", "cells", "found"]
+__all__ = ["CELL", "CELLS", "SPREAD", "Match", "cells", "found", "order_of"]
