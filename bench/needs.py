@@ -15,6 +15,7 @@ THINGS = {
     "wrk": "apt-get install wrk",
     "psql": "apt-get install postgresql-client",
     "chromium": "apt-get install chromium",
+    "java": "apt-get install default-jre-headless",
     "PostgreSQL": "apt-get install postgresql",
     "PostgreSQL 15": "apt-get install postgresql-15",
     "pytest": ENVIRONMENT,

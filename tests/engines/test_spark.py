@@ -17,7 +17,7 @@ import pytest
 import hven
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.adql.tree import TableRef, transform
+from hven.adql.tree import Literal, TableRef, transform
 from hven.engines import Limits, Memory, Snapshot
 from hven.engines._rows import position_keys
 from hven.engines.duckdb.engine import DuckEngine
@@ -134,7 +134,7 @@ QUERIES = (
     "SELECT band, name, SUM(band) AS s FROM sky.stars GROUP BY band, name HAVING COUNT(*) > 1",
     "SELECT TOP 7 id, mag FROM sky.stars WHERE mag IS NOT NULL ORDER BY mag DESC, id",
     "SELECT id, seen FROM sky.stars WHERE seen > '2000-03-01' AND seen < '2000-03-03'",
-    "SELECT id, flux, flux[2] AS second FROM sky.stars WHERE id < 9",
+    "SELECT id, flux, flux[2] AS f FROM sky.stars WHERE id < 9",
     "SELECT IVO_HEALPIX_INDEX(4, ra, dec) AS cell, COUNT(*) AS n FROM sky.stars GROUP BY IVO_HEALPIX_INDEX(4, ra, dec)",
     "SELECT IVO_HEALPIX_INDEX(9, dec, ra) AS cell FROM sky.stars WHERE id < 60 AND ra < 80",
     "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1",
@@ -149,7 +149,7 @@ QUERIES = (
     "SELECT a.id AS x, b.n AS y, b.label FROM TAP_UPLOAD.objects AS b, sky.stars AS a WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < 2",
     "SELECT a.id AS x, b.n AS y FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) <= 12.5 AND a.band = 1",
     "SELECT b.n AS y, COUNT(a.id) AS n FROM TAP_UPLOAD.objects AS b LEFT JOIN sky.stars AS a ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.5 GROUP BY b.n",
-    "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 1.5 AND a.id < b.id",
+    "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 4 AND a.id < b.id",
     "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, 1e-5)) = 1",
     "SELECT id FROM sky.stars WHERE name LIKE 'star 4_ %' AND id < 3000",
     "SELECT id, UPPER(name) AS u, LENGTH(name) AS l FROM sky.stars WHERE id < 30",
@@ -159,7 +159,7 @@ QUERIES = (
     "SELECT id, mag / (band - 2) AS q, id % 7 AS m, MOD(id, band) AS z, id / 7 AS w FROM sky.stars WHERE id < 300",
     "SELECT id, SQRT(mag - 3) AS s, LOG(mag - 3) AS l, LOG10(mag) AS t, POWER(mag, 2.5) AS p, ATAN2(ra, dec) AS a FROM sky.stars WHERE id < 300",
     "SELECT id, CASE WHEN mag < 3 THEN 'bright' WHEN mag < 6 THEN 'middle' ELSE 'faint' END AS c FROM sky.stars WHERE id < 100",
-    "SELECT id, COALESCE(mag, 99) AS m, NULLIF(band, 3) AS b, GREATEST(ra, dec) AS g FROM sky.stars WHERE id < 300",
+    "SELECT id, COALESCE(mag, 99) AS m, GREATEST(ra, dec) AS g FROM sky.stars WHERE id < 300",
     "SELECT DISTINCT band FROM sky.stars",
     "SELECT COUNT(DISTINCT name) AS n, MEDIAN(mag) AS m FROM sky.stars",
     "SELECT id FROM sky.stars WHERE id IN (1, 2, 3, 99999) OR id BETWEEN 4000 AND 4003",
@@ -169,7 +169,7 @@ QUERIES = (
     "SELECT id FROM sky.stars WHERE mag > (SELECT AVG(mag) + 4 FROM sky.stars)",
     "WITH q AS (SELECT band, AVG(mag) AS a FROM sky.stars GROUP BY band) SELECT s.id FROM sky.stars AS s JOIN q ON s.band = q.band WHERE s.mag > q.a + 4.5",
     "SELECT id FROM sky.stars WHERE id < 5 UNION SELECT n AS id FROM TAP_UPLOAD.objects WHERE n < 7",
-    "SELECT id FROM sky.stars WHERE id < 9 EXCEPT SELECT n AS id FROM TAP_UPLOAD.objects",
+    "SELECT id FROM sky.stars WHERE id < 200 EXCEPT SELECT n AS id FROM TAP_UPLOAD.objects",
     "SELECT id FROM sky.stars INTERSECT SELECT n AS id FROM TAP_UPLOAD.objects",
     "SELECT id, RANK() OVER (PARTITION BY band ORDER BY mag) AS r FROM sky.stars WHERE id < 50",
     "SELECT id, SUM(mag) OVER (PARTITION BY band) AS s FROM sky.stars WHERE id < 50",
@@ -335,6 +335,8 @@ def test_hidden_rows_tell_nothing(far, files):
         )
 
     def own(node):
+        if isinstance(node, Literal):
+            return replace(node, slot=-1)  # of the filter, and not of the query
         return replace(node, source=0) if getattr(node, "source", None) == 1 else node
 
     bound = bound_of(

@@ -124,7 +124,7 @@ class Session:
     def _headed(self, kind: str) -> Any:
         request = getattr(self.messages, kind)(session_id=self._id, client_type="hven")
         request.user_context.user_id = USER
-        if self._server:
+        if self._server and kind != "ReleaseSessionRequest":
             request.client_observed_server_side_session_id = self._server
         return request
 

@@ -11,7 +11,7 @@ from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import Cast, Function, Literal
 from hven.engines._dialect import FUNCTIONS, SPACE
-from hven.engines.hats.matches import CELL, CELLS, SPREAD
+from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD
 from hven.engines.hats.spheres import Elsewhere, Spheres
 from hven.model.types import FLOAT64, Type
 
@@ -154,11 +154,8 @@ class Spark(Spheres):
         if "SELECT" in condition:
             raise Elsewhere("a row filter that looks into another table")
         stored = table.removesuffix(SPREAD)
-        listed = [
-            *([CELL] if stored in self.celled else []),
-            *([CELLS] if stored != table else []),
-            *self._columns[stored],
-        ]
+        own = [CELL] * (stored in self.celled) + [PLACE] * (stored in self.placed) + [CELLS] * (stored != table)
+        listed = [*own, *self._columns[stored]]
         columns = ", ".join(
             f"CASE WHEN {condition} THEN t0.{self.quote(name)} END AS {self.quote(name)}" for name in listed
         )

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hven.adql.sql import Writer
 from hven.adql.tree import Join
-from hven.engines import Execution, Memory
+from hven.engines import Execution, Memory, Relay
 from hven.engines._clock import weakly
-from hven.engines._rows import position_keys
+from hven.engines._rows import LAST, position_keys
 from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
 from hven.engines.hats.dialect import Elsewhere, Spark, name_of
-from hven.engines.hats.matches import CELL, CELLS, SPREAD, Match, cells
+from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, cells
 from hven.engines.hats.spark_functions import named
 from hven.model.errors import BindError, Cancelled, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Bound, FromItem
+    from hven.adql.tree import Bound, ColumnRef, FromItem
     from hven.engines import Limits, Relation
     from hven.engines.hats.cluster import Cluster
     from hven.engines.hats.connect import Session
@@ -87,9 +88,15 @@ class FarPlan:
             if match.spread.table is not None
         }
         self._celled = frozenset(dialect.celled)
+        self._placed = dialect.placed
 
     def execute(
-        self, values: Values, relations: Mapping[str, Relation], limits: Limits, files: Mapping[str, Sequence[str]]
+        self,
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: Limits,
+        files: Mapping[str, Sequence[str]],
+        otherwise: Callable[[str], Execution] | None = None,
     ) -> Execution:
         """Run with these literals.
 
@@ -103,13 +110,16 @@ class FarPlan:
             Rows, time and batches.
         files
             Qualified table name -> its Parquet files, as the cluster sees them.
+        otherwise
+            Computes in another way what only Spark itself knows not to compute, given the reason.
 
         Returns
         -------
         execution
-            Nothing is asked before somebody iterates; then it may raise `Elsewhere`, before the first batch, for what only Spark itself knows not to compute.
+            Nothing is asked before somebody iterates; without `otherwise` it may then raise `Elsewhere`, before the first batch.
         """
-        return FarExecution(self._cluster, self.schema, partial(self._relation, values, relations, files), limits)
+        asked = FarExecution(self._cluster, self.schema, partial(self._relation, values, relations, files), limits)
+        return asked if otherwise is None else Otherwise(asked, otherwise)
 
     def explain(self, files: Mapping[str, Sequence[str]]) -> str:
         """Describe what the cluster is asked.
@@ -140,13 +150,21 @@ class FarPlan:
             if match is not None:
                 arguments[f"m{match.spread.number}"] = order
             if table.qualified in files:
+                if name in self._celled and not _celled(files[table.qualified]):
+                    raise Elsewhere(f"{table.qualified} has no column {CELL}: a match or a cell of its positions")
                 columns = {CELL: "BIGINT"} if name in self._celled else {}
                 columns |= {column.name: name_of(column.type.arrow) for column in table.columns}
                 plain = session.files(columns, files[table.qualified])
+                if name in self._placed:
+                    lon, lat = _doubles(self._placed[name].probe)
+                    session.define(["hven_healpix"])
+                    plain = session.sql(
+                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PLACE}` FROM s", {}, {"s": plain}
+                    )
                 if match is not None:
                     views[name + SPREAD] = _spread(session, plain, match, order, radius)
             else:
-                rows = _rows(table, relations, celled=name in self._celled)
+                rows = _rows(table, relations, celled=name in self._celled, placed=self._placed.get(name))
                 if match is not None:
                     views[name + SPREAD] = session.rows(_exploded(rows, match, order, radius))
                 plain = session.rows(rows)
@@ -154,11 +172,14 @@ class FarPlan:
         return session.sql(self.sql, arguments, views)
 
 
+def _celled(paths: Sequence[str]) -> bool:
+    """Check whether the files of a catalogue have cells: those of others need not, and Spark would take all of them for null."""
+    return not paths or CELL in pq.read_schema(paths[0]).names
+
+
 def _spread(session: Session, plain: Any, match: Match, order: int, radius: float) -> Any:
     """Spread stored rows over cells, on the workers."""
-    lon, lat = (
-        f"CAST(s.`{item.column.name.replace('`', '``')}` AS DOUBLE)" for item in match.centre if item.column is not None
-    )
+    lon, lat = _doubles(match.centre)
     session.define(["hven_cells"])
     text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s"
     return session.sql(text, {"k": order, "r": radius}, {"s": plain})
@@ -172,16 +193,24 @@ def _exploded(rows: pa.Table, match: Match, order: int, radius: float) -> pa.Tab
     return taken.append_column(CELLS, pc.list_flatten(listed))
 
 
-def _rows(table: Table, relations: Mapping[str, Relation], *, celled: bool) -> pa.Table:
+def _doubles(pair: tuple[ColumnRef, ColumnRef]) -> list[str]:
+    """Write a position of a view ``s``."""
+    names = [item.column.name.replace("`", "``") for item in pair if item.column is not None]
+    return [f"CAST(s.`{name}` AS DOUBLE)" for name in names]
+
+
+def _rows(table: Table, relations: Mapping[str, Relation], *, celled: bool, placed: Match | None) -> pa.Table:
     """Return rows in memory as Spark takes them: its types, and the cell of each if it is read."""
     relation = relations.get(table.qualified)
     if not isinstance(relation, Memory):
         message = f"nobody said where the rows of {table.qualified} are"
         raise StorageError(message)
     chosen = relation.rows.select([column.name for column in table.columns])
-    if celled and table.position is not None:
-        keys = position_keys(*(chosen.column(name) for name in table.position))
-        chosen = chosen.append_column(CELL, pa.array(keys, mask=keys == np.iinfo(np.int64).max))
+    wanted = {CELL: table.position if celled else None, PLACE: None if placed is None else placed.columns}
+    for own, position in wanted.items():
+        if position is not None:
+            keys = position_keys(*(relation.rows.column(name) for name in position))
+            chosen = chosen.append_column(own, pa.array(keys, mask=keys == LAST))
     columns = [_sendable(column) for column in chosen.columns]
     return pa.table(dict(zip(chosen.schema.names, columns, strict=True))) if columns else relation.rows.select([])
 
@@ -321,6 +350,24 @@ class FarExecution(Execution):
             session.interrupt(self._tag, self._cluster.watch)
 
 
+class Otherwise(Relay):
+    """A query that is asked of the cluster, and computed in another way if Spark knows no such query: it says so before any row."""
+
+    def __init__(self, asked: FarExecution, otherwise: Callable[[str], Execution]) -> None:
+        super().__init__(asked.schema, asked)
+        self._asked = asked
+        self._otherwise = otherwise
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            try:
+                yield from self._asked
+            except Elsewhere as reason:
+                yield from self._begin(self._otherwise(str(reason)))
+        finally:
+            self.close()
+
+
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Convert the columns of an answer to the promised names and types."""
     columns = [_fitting(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
@@ -351,4 +398,4 @@ def _fitting(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(filled, type=kind, mask=pa.array(null))
 
 
-__all__ = ["FarExecution", "FarPlan", "fit"]
+__all__ = ["FarExecution", "FarPlan", "Otherwise", "fit"]

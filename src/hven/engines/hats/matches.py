@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
 
 CELL = "_healpix_29"  # HEALPix index of order 29: the first column of every file of a table with a position
+PLACE = "hven place"  # the same of another position than the table's own
 CELLS = "hven cell"  # the cell of a row that is spread
 SPREAD = "_spread"  # behind the name of a table
 WIDEST = 9.7  # degrees: the circle of which the widest cells are four times as wide
@@ -59,6 +60,8 @@ class Match:
         The table reference whose rows are spread, by `centre`.
     indexed
         True if the probe is the position of its table, whose cells are stored.
+    table
+        Qualified name of the probe's table.
     """
 
     probe: Pair
@@ -66,6 +69,12 @@ class Match:
     centre: Pair
     radius: Constant
     indexed: bool
+    table: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the probe's columns."""
+        return tuple(item.column.name for item in self.probe if item.column is not None)
 
     def order(self, values: Values) -> tuple[int, float]:
         """Return the order of the cells, and the radius in degrees."""
@@ -84,12 +93,17 @@ def found(bound: Bound) -> dict[int, Match]:
     """Find the matches of a query: id of the comparison or of the call -> match. Each table reference is spread once."""
     made: dict[int, Match] = {}
     taken: set[int] = set()
+    places: dict[str, tuple[str, ...]] = {}
     for select in selects(bound.query):
         narrowable = narrowable_of(select)
         for condition, leaves in narrowable.conditions:
             for key, one, two, radius in _near(condition, bound.free):
                 match = _match(one, two, radius, narrowable, leaves, bound)
-                if match is not None and match.spread.number not in taken:
+                if (
+                    match is not None
+                    and match.spread.number not in taken
+                    and (match.indexed or places.setdefault(match.table, match.columns) == match.columns)
+                ):
                     taken.add(match.spread.number)
                     made[key] = match
                     break
@@ -141,7 +155,7 @@ def _match(
         # rows in memory are few, and cells are stored of the others
         worth = 2 * indexed + (spread.table.schema.upper() == "TAP_UPLOAD")
         if best is None or worth > best[0]:
-            best = worth, Match(at, spread, centre, radius, indexed)
+            best = worth, Match(at, spread, centre, radius, indexed, probe.table.qualified)
     return None if best is None else best[1]
 
 
@@ -197,4 +211,4 @@ def cells(
     return listed
 
 
-__all__ = ["CELL", "CELLS", "SPREAD", "Match", "cells", "found", "order_of"]
+__all__ = ["CELL", "CELLS", "PLACE", "SPREAD", "Match", "cells", "found", "order_of"]

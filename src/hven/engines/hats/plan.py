@@ -120,7 +120,8 @@ class HatsPlan(Plan):
             return far.execute(values, relations, limits)
         files = {name: [place for place, _ in one.manifest.files(one.chosen)] for name, one in wanted.items()}
         memory = {name: relation for name, relation in relations.items() if name not in wanted}
-        found: Execution = far.execute(values, memory, limits, files)
+        otherwise = None if self._reading else lambda why: self._detour(why).execute(values, relations, limits)
+        found: Execution = far.execute(values, memory, limits, files, otherwise)
         return found
 
     @cached_property
@@ -133,18 +134,23 @@ class HatsPlan(Plan):
         except far.Elsewhere as reason:
             if self._reading:
                 raise
-            return Detour(
-                self._engine.embedded,
-                self._bound,
-                str(reason),
-                lambda bound: self._read(bound, far.Elsewhere),
-                giver="the cluster",
-                bytes=self._engine.near_bytes,
-            )
+            return self._detour(str(reason))
 
-    def _read(self, bound: Bound, elsewhere: type[Exception]) -> Plan | None:
+    def _detour(self, reason: str) -> Detour:
+        """Plan the query over rows that the cluster gives."""
+        return Detour(
+            self._engine.embedded,
+            self._bound,
+            reason,
+            self._read,
+            giver="the cluster",
+            bytes=self._engine.near_bytes,
+        )
+
+    def _read(self, bound: Bound) -> Plan | None:
         """Plan what a detour reads of one table: near, if that is little, else by the cluster."""
         plan = HatsPlan(self._engine, bound, reading=True)
+        elsewhere = plugins.imported("hven.engines.hats.far", "the far road").Elsewhere
         try:
             _ = plan._far  # what the cluster cannot compute is left to the rest
         except elsewhere:

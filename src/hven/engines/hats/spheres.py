@@ -8,7 +8,8 @@ from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import ColumnRef, Compare, Function, TableRef, walk
 from hven.engines._dialect import TOLERANCE, EngineDialect
-from hven.engines.hats.matches import CELL, CELLS, SPREAD, Match, found
+from hven.engines._rows import LAST
+from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, found
 
 if TYPE_CHECKING:
     from hven.adql.sql import Writer
@@ -32,6 +33,8 @@ class Spheres(EngineDialect):
         Those of them whose cells of order 29 are read.
     spreads
         Number of a table reference -> the match for which its rows are spread.
+    placed
+        Name that stands for rows -> the match for which the cells of another position are computed.
     """
 
     def __init__(self, bound: Bound) -> None:
@@ -43,9 +46,12 @@ class Spheres(EngineDialect):
         }
         self._matches = found(bound)
         self.spreads: dict[int, Match] = {match.spread.number: match for match in self._matches.values()}
+        self.placed: dict[str, Match] = {}
         for match in self.spreads.values():
             if match.indexed:
                 self._cell(match.probe[0])
+            else:
+                self.placed[self.names[match.table]] = match
 
     def scattered(self, name: str) -> str:
         """Name the rows of a table that are spread over cells."""
@@ -58,23 +64,20 @@ class Spheres(EngineDialect):
             self.celled.add(self.names[table.qualified])
         return f"t{column.source}.{self.quote(CELL)}"
 
-    def _beside(self, writer: Writer, node: Expr) -> str:
+    def _beside(self, node: Expr) -> str:
         """Write the equality of cells that stands beside an exact test; empty if there is none."""
         match = self._matches.get(id(node))
         if match is None:
             return ""
         number, lon = match.spread.number, match.probe[0]
         order = f"CAST(:m{number} AS INT)"
-        if match.indexed:
-            here = f"shiftright({self._cell(lon)}, 58 - 2 * {order})"
-        else:
-            here = f"hven_healpix({order}, {', '.join(self.doubles(writer, match.probe))})"
-        return f"{here} = t{number}.{self.quote(CELLS)} AND "
+        here = self._cell(lon) if match.indexed else f"t{lon.source}.{self.quote(PLACE)}"
+        return f"shiftright({here}, 58 - 2 * {order}) = t{number}.{self.quote(CELLS)} AND "
 
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
         plain = super().comparison(writer, node)
-        beside = self._beside(writer, node)
+        beside = self._beside(node)
         near, limit = (node.left, node.right) if node.op in {"<", "<="} else (node.right, node.left)
         called = isinstance(near, Function) and near.name == "DISTANCE" and len(near.args) == 4
         if called and node.op in {"<", "<=", ">", ">="} and isinstance(near, Function) and meta(limit).constant:
@@ -117,9 +120,7 @@ class Spheres(EngineDialect):
             names = tuple(item.column.name for item in inner if isinstance(item, ColumnRef) and item.column is not None)
             if leaf is not None and leaf.table is not None and leaf.table.position == names:
                 order = f"CAST({writer.expr(node.args[0])} AS INT)"
-                return (
-                    f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright({self._cell(inner[0])}, 58 - 2 * {order}) END"
-                )
+                return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright(nullif({self._cell(inner[0])}, {LAST}L), 58 - 2 * {order}) END"
         return super().healpix(writer, node).replace("AS INTEGER", "AS INT")
 
     def moved(self, writer: Writer, node: Function) -> str:
@@ -186,7 +187,7 @@ class Spheres(EngineDialect):
             one, two, first, second = two, one, second, first
         if first == "point" and second == "circle":
             test = _in_circle(*self.coordinates(writer, one), *self.circle(writer, two))
-            return f"({self._beside(writer, node)}{test})"
+            return f"({self._beside(node)}{test})"
         if first == "point" and second == "polygon":
             lon, lat = self.coordinates(writer, one)
             return f"hven_in_polygon({lon}, {lat}, {self.numbers(writer, two)})"
