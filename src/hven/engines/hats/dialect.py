@@ -182,7 +182,7 @@ class Spark(Spheres):
 
     def subscript(self, array: str, place: str) -> str:
         """Write an element, from 1; NULL behind the last."""
-        return f"CASE WHEN {place} BETWEEN 1 AND {_LARGEST} THEN get({array}, CAST({place} AS INT) - 1) END"
+        return f"CASE WHEN {place} BETWEEN 1 AND {_LARGEST} THEN get({array}, TRY_CAST({place} AS INT) - 1) END"
 
     # --- conversions
 

@@ -25,16 +25,21 @@ _LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INV
 
 def said(error: BaseException) -> tuple[str, str, str]:
     """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
-    details = getattr(error, "details", None)
-    text = str((details() if callable(details) else "") or error)
+    text = str(_told(error, "details") or error)
     found = _SAID.search(text)
     return ("", text, "") if found is None else (found["kind"], found["text"].strip(), found["state"] or "")
 
 
 def status(error: BaseException) -> str:
     """Return the status of a call, empty if it is none."""
-    code = getattr(error, "code", None)
-    return str(getattr(code() if callable(code) else None, "name", ""))
+    code = _told(error, "code")
+    return "" if code is None else str(code.name)
+
+
+def _told(error: BaseException, what: str) -> Any:
+    """Return what an error of gRPC tells of itself; None if it is another one."""
+    call = getattr(error, what, None)
+    return call() if callable(call) else None
 
 
 def lost(error: BaseException) -> bool:

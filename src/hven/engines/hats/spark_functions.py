@@ -64,13 +64,12 @@ def call_of(name: str, version: str = hven.__version__) -> Callable[..., pa.Arra
     """Make what is sent to the workers: a function that is pickled by value, for Hven may not be there."""
 
     def call(*columns: Any) -> Any:
-        import hven  # noqa: PLC0415  (that of the worker)
+        import importlib  # noqa: PLC0415  (that of the worker)
 
-        if hven.__version__ != version:
-            raise RuntimeError(f"hven {hven.__version__} is on the workers, and here is {version}")
-        from hven.engines.hats.spark_functions import called as compute  # noqa: PLC0415  (that of the worker)
-
-        return compute(name, *columns)
+        there = importlib.import_module("hven").__version__
+        if there != version:
+            raise RuntimeError(f"hven {there} is on the workers, and here is {version}")
+        return importlib.import_module("hven.engines.hats.spark_functions").called(name, *columns)
 
     return call
 
@@ -79,6 +78,7 @@ def facts_of(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
     """Make a function that tells of a worker: host, Python, Hven (empty: none), then which of the roots it does not see. Sent by value, as above."""
 
     def tell(column: Any) -> Any:
+        import importlib  # noqa: PLC0415  (that of the worker)
         import os  # noqa: PLC0415  (that of the worker)
         import platform  # noqa: PLC0415  (that of the worker)
         import sys  # noqa: PLC0415  (that of the worker)
@@ -86,9 +86,7 @@ def facts_of(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
         import pyarrow as pa  # noqa: PLC0415  (that of the worker)
 
         try:
-            import hven  # noqa: PLC0415  (that of the worker)
-
-            version = hven.__version__
+            version = importlib.import_module("hven").__version__
         except ImportError:
             version = ""
         away = [root for root in roots if not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK))]  # noqa: PTH112  (nothing else is imported there)
