@@ -38,6 +38,7 @@ ROWS = 4_000_000
 GROUPS = "SELECT band, COUNT(DISTINCT id) AS n, SUM(mag) AS m FROM sky.points GROUP BY band"
 HUNG = {
     "spark.network.timeout": "20s",
+    "spark.network.timeoutInterval": "10s",
     "spark.executor.heartbeatInterval": "4s",
     "spark.speculation": "true",
     "spark.speculation.minTaskRuntime": "2s",

@@ -210,7 +210,7 @@ class Spark(Spheres):
         if size is None:
             return self.cast(numbers, type_)
         said = f"raise_error(concat('the text has ', size(w), ' numbers, and such a shape {size}'))"
-        sized = f"transform(array({numbers}), w -> CASE WHEN size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END)[0]"
+        sized = f"transform(array({numbers}), w -> CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END)[0]"
         return self.cast(sized, type_)
 
     def once(self, text: str, written: Callable[[str], str], type_: str = "STRING") -> str:
@@ -278,18 +278,20 @@ class Spark(Spheres):
     def extracted(self, writer: Writer, node: Function) -> str:
         """REGEXP_EXTRACT: NULL if nothing matches."""
         text, pattern, *group = (writer.expr(arg) for arg in node.args)
-        return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern}, {group[0] if group else 0}) END"
+        if not group:
+            return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern}, 0) END"
+        # a group that the pattern does not have is empty, and no error: nine that never match stand behind it
+        return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || '(?:(?!)()()()()()()()()())?', {group[0]}) END"
 
     def sexagesimal(self, writer: Writer, node: Function) -> str:
         """IVO_HMS_TO_DEGREES and IVO_DMS_TO_DEGREES."""
         text = self.once(writer.expr(node.args[0]), _sexagesimal)
         return f"(15 * {text})" if node.name == "IVO_HMS_TO_DEGREES" else text
 
-    def together(self, writer: Writer, node: Function, order: str = "") -> str:
-        """IVO_STRING_AGG."""
+    def together(self, writer: Writer, node: Function, order: str = "") -> str:  # noqa: ARG002  (one signature for all)
+        """IVO_STRING_AGG; always in the order of the texts, for rows come in any."""
         text, delimiter = (writer.expr(arg) for arg in node.args)
-        ordered = f" WITHIN GROUP (ORDER BY {text})" if order else ""
-        return f"listagg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}){ordered}"
+        return f"listagg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}) WITHIN GROUP (ORDER BY {text})"
 
     # --- numbers
 

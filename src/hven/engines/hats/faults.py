@@ -15,10 +15,19 @@ _VALUES = (
     (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
     (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value (?P<v>.*) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
     (re.compile(r"CAST_OVERFLOW"), re.compile(r"The value (?P<v>\S+) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
-    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)(?P<t>)"), "a whole number is out of the range of its type"),
+    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)\b(?P<t>long|integer|short) overflow|\d(?P<u>L)\b|$"), "a number is out of the range of {t}"),
     (re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"), re.compile(r"(?P<v>)(?P<t>)"), "a subquery that stands for one value gave several rows"),
     (re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"), re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL), "the pattern cannot be read: {v}"),
 )  # fmt: skip
+_TYPES = {
+    "long": "BIGINT",
+    "L": "BIGINT",
+    "LONG": "BIGINT",
+    "integer": "INTEGER",
+    "INT": "INTEGER",
+    "short": "SMALLINT",
+    "STRING": "VARCHAR",
+}
 _WIDE = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
 _LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INVALID_HANDLE.SESSION_NOT_FOUND", "INVALID_HANDLE.OPERATION_ABANDONED"}  # fmt: skip
 
@@ -139,12 +148,20 @@ def _of_size(kind: str, text: str) -> HvenError | None:
     return None
 
 
+def _type(found: re.Match[str]) -> str:
+    name = found["t"] or found.groupdict().get("u") or ""
+    return _TYPES.get(name, name or "its type")
+
+
 def _of_values(kind: str, text: str, state: str) -> HvenError | Elsewhere:
     for known, pattern, words in _VALUES:
         found = pattern.search(text) if known.match(kind) else None
         if found is not None:
-            plain = words.format(v=found["v"], t=found["t"])
+            plain = words.format(v=found["v"] or "", t=_type(found))
             return EvaluationError(f"a value cannot be computed: {plain}", remedy=_WIDE if "range of" in plain else "")
+    python = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
+    if python is not None:
+        return EvaluationError(f"a value cannot be computed: {python[1]}")
     line = text.split("\n", 1)[0]
     if kind in {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"} or state[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
