@@ -265,7 +265,7 @@ def serving(world: PageWorld, path: str = "") -> Iterator[str]:
             if reply.cut is not None:
                 self.close_connection = True
 
-        do_POST = do_DELETE = do_GET  # noqa: N815  (names of the standard library)
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  (names of the standard library)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hven.descriptor._citation_keys import Contributor, Grant, Person, RelatedWork
 from hven.descriptor._endpoint_keys import Endpoint
 from hven.descriptor._file_keys import File
 from hven.descriptor._flags import HIGHEST
@@ -683,21 +684,6 @@ class Example(Keys, hints={"name": "title", "adql": "query"}):
     "what to look at, how to go on"
 
 
-class Person(Keys, short="name"):
-    """A person or an institute."""
-
-    name: Needed[Text]
-    "as it should be cited: Brahe, T."
-    email: Text
-    "address for questions"
-    orcid: Text
-    "0000-0002-1825-0097"
-    affiliation: Text
-    "institute"
-    url: Text
-    "home page"
-
-
 class Collection(
     Keys,
     hints={
@@ -759,8 +745,14 @@ class Collection(
     "who made the data, in the order of citation"
     contact: Person
     "who answers questions"
+    contributors: Many[Contributor]
+    "who helped, and is no creator"
+    funding: Many[Grant]
+    "who gave money"
     publisher: Text
     "institute that publishes"
+    publisher_ror: Text
+    "its identifier in the Research Organization Registry: https://ror.org/02feahw73"
     licence: Text
     "name: CC-BY-4.0"
     licence_url: Text
@@ -771,6 +763,10 @@ class Collection(
     "ADS bibcode of the paper"
     doi: Text
     "10.xxxx/..."
+    related: Many[RelatedWork]
+    "papers, catalogues and programs that belong to it, by DOI, bibcode, arXiv number or address"
+    acknowledgement: Text
+    "what whoever uses the data shall say in a paper: shown on its page, in results and in archives of files"
     utype: Text
     "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
     reference_url: Text

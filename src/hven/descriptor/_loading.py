@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hven import adql
 from hven.adql.tree import TableRef, walk
 from hven.descriptor._bound_endpoints import unanswered
+from hven.descriptor._citation_keys import cited, person
 from hven.descriptor._columns import check_name
 from hven.descriptor._derived import QUERY, Derived, is_file, opened
 from hven.descriptor._expression_names import written
@@ -413,7 +414,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     _check_collection(name, path, settings, faults, standard=standard)
     constants = _constants(fields, faults)
     python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
-    contact = _person(fields["contact"]) if "contact" in fields else _site_contact(settings)
+    contact = person(fields["contact"], "contact", faults) if "contact" in fields else _site_contact(settings)
     around = Inherited(
         schema=str(name),
         access=_access(fields, name, settings),
@@ -516,7 +517,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         access="private" if around.access is not None and around.access.get("rows") == "private" else "public",
         project=around.project,
         tables=specs,
-        creators=tuple(_person(item) for item in fields.get("creators", ())),
+        creators=tuple(person(item, "creators", faults) for item in fields.get("creators", ())),
         contact=contact,
         let=constants,
         tests=tuple(_test(item) for item in fields.get("tests", ()) if "query" in item and "expect" in item),
@@ -528,6 +529,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         engine=engine,
         schedule=schedule(fields, faults),
         registration=registration(fields, specs, settings, faults),
+        **cited(fields, faults),
         **{key: str(fields[key]) for key in TEXTS if key in fields},  # type: ignore[arg-type]
         **{key: tuple(str(item) for item in fields[key]) for key in LISTS if key in fields},  # type: ignore[arg-type]
     )
@@ -607,10 +609,6 @@ def _constants(fields: Fields, faults: Faults) -> dict[str, str | int | float | 
             faults.error(f"let.{key}: YAML reads {value} as {found}", value.place, f'write "{value}" in quotes')
         made[str(key)] = plain(value)
     return made
-
-
-def _person(fields: Fields) -> Person:
-    return Person(**{"name": "", **{key: str(value) for key, value in fields.items()}})
 
 
 def _access(fields: Fields, name: Written, settings: Settings) -> Fields | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from hven.descriptor import _described
+from hven.descriptor import _described, _papers
 from hven.descriptor._carried import Carried
 from hven.descriptor._chains import chain_of
 from hven.descriptor._choosing import chosen, gathered
@@ -119,6 +120,50 @@ def create(
     except BaseException:
         if made and not any(directory.iterdir()):
             directory.rmdir()
+        raise
+    return path
+
+
+def create_of_paper(
+    settings: Settings, name: str, source: str, papers: Sequence[str], *, licence: str | None = None, **more: Any
+) -> Path:
+    """Write ``collections/<name>/<name>.yaml`` of what belongs to a paper, whose files are copied beside it.
+
+    Parameters
+    ----------
+    settings, name
+        As of `create`.
+    source
+        The table, or the folder that has it: its other files become the collection's, a ReadMe of CDS or BibTeX says what it is.
+    papers
+        Their DOIs and bibcodes.
+    licence
+        Name of the licence, as its authors say.
+    more
+        As of `create`.
+
+    Returns
+    -------
+    path
+        Of the descriptor.
+
+    Raises
+    ------
+    UserError
+        As of `create`; an identifier that is none; no table, or several.
+    """
+    directory = settings.collections / name
+    _papers.identifiers(papers)
+    if (directory / f"{name}.yaml").exists():
+        raise Conflict(f"{directory / name}.yaml exists", remedy="edit it, or remove it first")
+    made = not directory.exists()
+    try:
+        table, files = _papers.prepare(directory, source)
+        path = create(settings, name, str(table), **more)
+        path.write_text(_papers.written(path.read_text("utf-8"), papers, files, table, licence), encoding="utf-8")
+    except BaseException:
+        if made:
+            shutil.rmtree(directory, ignore_errors=True)
         raise
     return path
 

@@ -5,6 +5,7 @@ A format module has `FORMAT`, a :class:`Format`. Writers are generators that nev
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,10 @@ class End:
     rows: int = 0
 
 
+# what the request that is being answered was: set where requests are read, told by each head that is made meanwhile
+ASKED: ContextVar[Sequence[Info]] = ContextVar("asked", default=())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """Everything about the table but its rows.
@@ -89,6 +94,8 @@ class Head:
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
     enums
         `Table.enums` of the columns' tables: name -> {code: label}.
+    asked
+        Which request it answers, for formats that say it (VOTable); default: the one that is being answered.
     """
 
     columns: Sequence[Column]
@@ -103,6 +110,7 @@ class Head:
     descriptors: Sequence[str] = ()
     status: bool = True
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    asked: Sequence[Info] = field(default_factory=ASKED.get)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hven import formats, query
@@ -11,7 +12,7 @@ from hven.jobs._types import Type
 from hven.model.errors import ParamError, ServiceError
 from hven.model.params import Param
 from hven.model.types import INT32
-from hven.query import uploads
+from hven.query import cited_results, uploads
 from hven.site.auth import offered
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ PARAMS = (
     Param(
         name="ASOF",
         description="a time (ISO 8601, UTC), a release or a snapshot's id (Hven's own): ask what was published then",
+    ),
+    Param(
+        name="CITE",
+        description="true (Hven's own): give the rows a persistent address, which the answer tells as its INFO `result`",
     ),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
@@ -90,27 +95,58 @@ def query_of(params: Params) -> str:
 
 
 def explain_of(params: Params) -> bool:
-    """Read EXPLAIN, our own extension.
+    """Read EXPLAIN, our own extension: whether the plan is wanted instead of the answer.
 
     Parameters
     ----------
     params
         Of the request.
 
-    Returns
-    -------
-    explain
-        Whether the plan is wanted instead of the answer.
-
     Raises
     ------
     ParamError
         It is no boolean (DALI 1.1 section 3.3.2).
     """
-    said = params.one("EXPLAIN", "false")
+    return _truth(params, "EXPLAIN")
+
+
+def cite_of(params: Params) -> bool:
+    """Read CITE, our own extension: whether the rows shall have a persistent address.
+
+    Parameters
+    ----------
+    params
+        Of the request.
+
+    Raises
+    ------
+    ParamError
+        It is no boolean; or the rows are not those of what is published now.
+    """
+    wanted = _truth(params, "CITE")
+    if wanted and (params.one("ASOF") or params.values.get("UPLOAD")):
+        raise ParamError("CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away")  # fmt: skip
+    return wanted
+
+
+def _truth(params: Params, name: str) -> bool:
+    said = params.one(name, "false")
     if said not in {"true", "false", "1", "0"}:
-        raise ParamError(f"EXPLAIN={said!r:.60} is not known", name="EXPLAIN", remedy="true or false")
+        raise ParamError(f"{name}={said!r:.60} is not known", name=name, remedy="true or false")
     return said in {"true", "1"}
+
+
+def _address(work: Work, text: str, maxrec: int | None) -> str:
+    """Give the rows a persistent address."""
+    made = cited_results.make(
+        text,
+        work.who,
+        site=work.site,
+        policies=offered(tuple(work.policies), "tap"),
+        maker=work.who.name or "jobs",
+        maxrec=maxrec,
+    )
+    return f"{work.site.settings.url}/results/{made.id}"
 
 
 def run(work: Work) -> None:
@@ -138,6 +174,7 @@ def run(work: Work) -> None:
         with work.writing("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
+    cited = [Info(name="result", value=_address(work, text, maxrec))] if cite_of(params) else []
     with query.run(
         text,
         work.who,
@@ -155,6 +192,9 @@ def run(work: Work) -> None:
             infos=[
                 Info(name="QUERY", value=text),
                 Info(name="standardID", value=STANDARD),
+                *cited,
+                Info(name="service_protocol", value=STANDARD),
+                Info(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
                 *uploads.renamed(uploaded),
                 *query.unused(params, PARAMS, *READ),
             ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from hven.model._registration import Entry, Registered, Registration, Related
+from hven.model._works import Citation, CitedResult, Funding, Work, doi, identified, orcid, ror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,10 @@ class Person:
         Family name first or last, as it is to be shown.
     email, orcid, affiliation, url
         What else is known.
+    ror
+        Identifier of the affiliation, or of the institute itself.
+    role
+        Of a contributor, in DataCite's words.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Person:
     orcid: str | None = None
     affiliation: str | None = None
     url: str | None = None
+    ror: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -489,6 +496,12 @@ class Resource:
         Name and address of the licence.
     citation, bibcode, doi, reference_url
         How it is to be cited.
+    contributors, funding, works
+        Who helped, who gave money, which papers belong to it.
+    acknowledgement
+        What whoever uses the data shall say in a paper.
+    publisher_ror
+        Identifier of the publisher.
     utype
         Data model that the schema represents.
     created
@@ -535,6 +548,11 @@ class Resource:
     citation: str | None = None
     bibcode: str | None = None
     doi: str | None = None
+    contributors: tuple[Person, ...] = ()
+    funding: tuple[Funding, ...] = ()
+    works: tuple[Work, ...] = ()
+    acknowledgement: str | None = None
+    publisher_ror: str | None = None
     utype: str | None = None
     reference_url: str | None = None
     facility: tuple[str, ...] = ()
@@ -710,5 +728,5 @@ def span(seconds: float) -> str:
 
 
 __all__ = [
-    "DATA_SOURCE", "FIELDS", "SPDX", "VOCABULARY", "Embargo", "Entry", "Example", "Flags", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "span", "tells_source",
+    "DATA_SOURCE", "FIELDS", "SPDX", "VOCABULARY", "Citation", "CitedResult", "Embargo", "Entry", "Example", "Flags", "Funding", "Granule", "Person", "PythonFunction", "Registered", "Registration", "Related", "Resource", "Rule", "Schedule", "Setting", "SourceSpec", "Sync", "TableSpec", "Term", "Test", "Timing", "Work", "doi", "identified", "orcid", "ror", "span", "tells_source",
 ]  # fmt: skip

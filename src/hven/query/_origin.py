@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from hven.formats import Info
 from hven.model.resource import DATA_SOURCE, tells_source
+from hven.model.resource import doi as bare_doi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Table
@@ -51,12 +52,14 @@ def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[In
     people = [items[0].resource.contact for items in by_name.values() if items[0].resource]
     contacts = dict.fromkeys(one.email if one is not None and one.email else settings.contact_email for one in people)
     found += [_info("contact", one) for one in contacts if one]
-    for name, items in list(by_name.items())[:MOST]:
+    released = any(item.release is not None for items in by_name.values() for item in items)
+    dois = site.store.citations.dois() if released else {}
+    for items in list(by_name.values())[:MOST]:
         resource = items[0].resource
         if resource is not None:
             found += [
                 _info(key, value)
-                for key, value in _of(resource, items, f"ivo://{settings.authority_of(name)}/{name}")
+                for key, value in _of(resource, items, _ivoid(resource, site), _doi(items, dois))
                 if value
             ]
     if len(by_name) > MOST:
@@ -64,13 +67,21 @@ def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[In
     return tuple(found)
 
 
-def _of(resource: Resource, items: Iterable[Published], ivoid: str) -> Iterator[tuple[str, str | None]]:
+def _of(
+    resource: Resource, items: Sequence[Published], ivoid: str, doi: str | None
+) -> Iterator[tuple[str, str | None]]:
     yield "data_ivoid", ivoid
     yield "title", resource.title
     for person in resource.creators:
         yield "creator", person.name
-    yield "citation", f"https://doi.org/{resource.doi}" if resource.doi else resource.citation or resource.bibcode
-    yield "article", resource.bibcode if resource.doi or resource.citation else None
+    known = doi or resource.doi
+    yield "citation", f"https://doi.org/{bare_doi(known) or known}" if known else resource.citation or resource.bibcode
+    yield "article", resource.bibcode if known or resource.citation else None
+    for work in resource.works:
+        name = {"IsSupplementTo": "article", "Cites": "cites", "IsDerivedFrom": "is_derived_from"}.get(work.relation)
+        if name is not None:
+            yield name, f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id
+    yield "acknowledgement", resource.acknowledgement
     yield "reference_url", resource.reference_url
     yield "rights", resource.licence
     yield "rights_uri", resource.licence_url
@@ -84,7 +95,21 @@ def _of(resource: Resource, items: Iterable[Published], ivoid: str) -> Iterator[
                 "data_warning",
                 f"{item.table.qualified}: newer rows ({item.instead}) are damaged; these are the last good ones",
             )
+    yield "publication_date", resource.created
     yield "last_update_date", max(item.updated for item in items) or None
+
+
+def _ivoid(resource: Resource, site: Site) -> str:
+    """Return the identifier under which registries know a collection."""
+    own = resource.registration.id if resource.registration is not None else None
+    return own or f"ivo://{site.settings.authority_of(resource.name)}/{resource.name}"
+
+
+def _doi(items: Sequence[Published], dois: Mapping[tuple[str, str], str]) -> str | None:
+    """Return the DOI of the one release that is read; None: none is, or it has none."""
+    releases = {(one.release.collection, one.release.label) if one.release is not None else None for one in items}
+    (only,) = releases if len(releases) == 1 else (None,)
+    return dois.get(only) if only is not None else None
 
 
 def _info(name: str, value: str) -> Info:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import re
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.query import Result
 
+_MOMENT = re.compile(
+    rb'<INFO name="request(_date)?" value="[^"]*"/>'
+)  # which is another in each answer that says the same
 ONE_WRITE = 256 * 1024  # answers up to this size leave as one body with a Content-Length
 CHUNK = 512 * 1024  # bytes gathered before they are sent
 COMPANY = 64 * 1024  # a first chunk of this size leaves alone
@@ -52,7 +56,7 @@ LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 
 
 def etag(*parts: object) -> str:
-    """Make the tag of an answer from its bytes, or from all that it is made of: equal tags mean equal bytes. Weak, because compression changes the bytes.
+    """Make the tag of an answer from its bytes, or from all that it is made of: equal tags mean equal bytes, but for the address and the moment of a request. Weak, because compression changes the bytes.
 
     Parameters
     ----------
@@ -65,7 +69,7 @@ def etag(*parts: object) -> str:
         As the header ETag has it (RFC 9110, 8.8.3).
     """
     made = (
-        parts[0]
+        _MOMENT.sub(b"", parts[0])
         if len(parts) == 1 and isinstance(parts[0], bytes)
         else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
@@ -117,6 +117,47 @@ def _times(item: Published) -> tuple[float, float] | None:
     return None if ends[0] is None or ends[1] is None or ends[0] > ends[1] else (ends[0], ends[1])
 
 
+def days(item: Published) -> tuple[str, str] | None:
+    """Return on which days the first row of a table begins and the last one ends.
+
+    Parameters
+    ----------
+    item
+        As it is published.
+    """
+    found = _times(item)
+    if found is None or not all(-600_000 < one < 2_000_000 for one in found):  # years that calendars of computers have
+        return None
+    first, last = ((datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=one)).date().isoformat() for one in found)
+    return first, last
+
+
+def on_earth(items: Sequence[Published]) -> list[dict[str, dict[str, float]]]:
+    """Return the boxes of positions on the Earth, as DataCite has them: positions on the sky and on other bodies are no places there.
+
+    Parameters
+    ----------
+    items
+        As published.
+    """
+    found = []
+    for item in items:
+        if item.table.position is None or _frame(item) != "IAU_EARTH":
+            continue
+        (west, east), (south, north) = (
+            [item.statistics.get(name, {}).get(end) for end in ("minimum", "maximum")]
+            for name in item.table.position[:2]
+        )
+        if not all(isinstance(one, int | float) and np.isfinite(one) for one in (west, east, south, north)):
+            continue
+        if east > 180:  # type: ignore[operator]  # DataCite counts from -180 to 180
+            west, east = (-180.0, 180.0) if west < 180 else (west - 360, east - 360)  # type: ignore[operator]
+        if -180 <= west <= east <= 180 and -90 <= south <= north <= 90:  # type: ignore[operator]
+            names = ("westBoundLongitude", "eastBoundLongitude", "southBoundLatitude", "northBoundLatitude")
+            found.append({"geoLocationBox": dict(zip(names, map(float, (west, east, south, north)), strict=True))})  # type: ignore[arg-type]
+    return found
+
+
 def _mjd(value: object, epoch: float | None) -> float | None:
     if epoch is not None:
         return float(value) + epoch - MJD if isinstance(value, int | float) and np.isfinite(value) else None
@@ -148,4 +189,4 @@ def _energies(item: Published) -> Iterator[tuple[float, float]]:
             yield min(ends), max(ends)
 
 
-__all__ = ["coverage", "place"]
+__all__ = ["coverage", "days", "on_earth", "place"]

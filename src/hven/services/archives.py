@@ -415,7 +415,13 @@ def _readme(plan: Plan, title: str, about: Sequence[tuple[str, str]]) -> str:
         "",
     ]
     for one in plan.collections:
-        facts = [("Cite", one.citation), ("Bibcode", one.bibcode), ("DOI", one.doi), ("See", one.reference_url)]
+        facts = [
+            ("Cite", one.citation),
+            ("Bibcode", one.bibcode),
+            ("DOI", one.doi),
+            ("See", one.reference_url),
+            ("Acknowledge", one.acknowledgement),
+        ]
         licence = " ".join(text for text in (one.licence, one.licence_url) if text)
         facts.append(("Licence", licence))
         lines += [one.title, *(f"  {name}: {' '.join(text.split())}" for name, text in facts if text), ""]

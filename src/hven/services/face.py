@@ -21,7 +21,7 @@ from hven.services._answer import answer, whole
 from hven.services._vosi import Capability
 from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
-from hven.services.params import read, value
+from hven.services.params import PROTOCOLS, read, remember, value
 from hven.site.auth import DEFAULT, alike, alone, signed
 
 if TYPE_CHECKING:
@@ -358,7 +358,10 @@ class Face:
         routes
             For Starlette.
         """
-        return [*self._own(around), *self.routes(around)]
+        found = [*self._own(around), *self.routes(around)]
+        if self.standard_ids:
+            PROTOCOLS.update((one.endpoint, self.standard_ids[0]) for one in found if isinstance(one, Route))
+        return found
 
     def shown(self, published: Published, base: str) -> Sequence[Way]:
         """List how one asks it for a table, to be shown on pages.
@@ -514,6 +517,7 @@ def careful(
     """
 
     async def told(request: Request) -> Response:
+        remember(request)
         try:
             return await (endpoint(request, await read(request, limit)) if limit else endpoint(request))
         except Exception as error:  # noqa: BLE001  (one table of errors)

@@ -9,14 +9,18 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from hven.formats import ASKED, Info
+from hven.formats.votable import legal
 from hven.model.errors import ParamError, TooLarge
 from hven.model.params import LARGEST, Params, Upload, collect
 from hven.services.bodies import chunks, too_large, whole_body
+from hven.site.auth import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +36,26 @@ _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _ZONE = re.compile(r"(:\d\d(?:\.\d+)?) (?=\d\d:?\d\d$)")
 _PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
 PARAMETERS = 10_000
+PROTOCOLS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # endpoint -> the standard that it answers
+LONGEST = 2_000  # characters of an address that answers repeat
 LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
+
+
+def remember(request: Request) -> None:
+    """Keep which request is answered, for the heads of its answers (IVOA note Data Origin in the VO 1.1).
+
+    Parameters
+    ----------
+    request
+        Any; what signs its address is left out.
+    """
+    url, scope = request.url, request.scope
+    query = signed.without(url.query.encode())[0].decode("utf-8", "replace")
+    shown = str(url.replace(query=query, username=None, password=None))[:LONGEST]
+    endpoint = scope.get("endpoint")
+    protocol = PROTOCOLS.get(endpoint, "") if endpoint is not None else ""
+    said = {"service_protocol": protocol, "request": shown, "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}  # fmt: skip
+    ASKED.set(tuple(Info(name=name, value=legal(text)) for name, text in said.items() if text))
 
 
 async def read(request: Request, limit: int) -> Params:

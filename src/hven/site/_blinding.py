@@ -30,8 +30,9 @@ def blind(holdings: Holdings, who: Reader) -> Holdings:
 
     def masked(one: Resource) -> Resource:
         return replace(
-            one, creators=(), contact=None, publisher=None, citation=None, bibcode=None, doi=None, reference_url=None
-        )
+            one, creators=(), contact=None, publisher=None, citation=None, bibcode=None, doi=None, reference_url=None, contributors=(),
+            funding=(), works=(), acknowledgement=None, publisher_ror=None,
+        )  # fmt: skip
 
     return replace(
         holdings,

@@ -44,9 +44,31 @@ def new(
     standard: Annotated[
         str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")
     ] = None,
+    paper: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--paper",
+            metavar="DOI|BIBCODE",
+            help="What belongs to a paper: its table and files are copied; several times for several identifiers.",
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="With --paper: its name, as the authors say.")
+    ] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
     found = settings(context)
+    if paper:
+        made = draft.create_of_paper(
+            found, name, source, paper, licence=licence, kind=kind, table=table, standard=standard
+        )
+        print(f"wrote {made}")
+        print(
+            f"Look it over, then: {spelled(context, 'check', name)} && {spelled(context, 'ingest', name)}; a DOI of its own: {spelled(context, 'doi', name)}"
+        )
+        return
+    if licence:
+        raise UsageError("--licence belongs to --paper", remedy="write licence: into the descriptor")
     source, notes = draft.moved(found.directory, name, source)
     for note in notes:
         print(note)

@@ -31,6 +31,7 @@ VERBS = {
     "lint": "judge",
     "register": "register",
     "report": "usage_counts",
+    "doi": "doi",
     "status": "operating",
     "verify": "verify",
     "history": "publish",

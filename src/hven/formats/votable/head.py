@@ -299,7 +299,7 @@ def before(
     first = OPEN if version == VERSION else OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{version}"')
     first = first if namespace is None else first.replace(NAMESPACE, NAMESPACES + namespace)
     return "".join((
-        first, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
+        first, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in (*head.infos, *head.asked)), systems, table,
     ))  # fmt: skip
 
 

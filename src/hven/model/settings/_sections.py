@@ -577,6 +577,12 @@ class RegistrySettings:
     organisation_url: str | None = setting(
         None, "its home page; default: public_url", pattern=URL, example="an address such as 'https://www.example.org'"
     )
+    organisation_ror: str | None = setting(
+        None,
+        "its identifier in the Research Organization Registry: https://ror.org/02feahw73",
+        pattern=r"^https://ror\.org/0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$",
+        example="an address such as 'https://ror.org/02feahw73'",
+    )
     address: str | None = setting(None, "its postal address, for the contact of all records")
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY)], ...] = setting(
         (),
@@ -590,6 +596,49 @@ class RegistrySettings:
         dict,
         'such a record = further addresses at which it answers, mirrors and old ones: tap = ["http://old.example.org/tap"]',
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoiSettings:
+    """Where this site has its DOIs registered: DataCite's REST interface. ``[doi]``."""
+
+    prefix: str | None = setting(
+        None, "the prefix that DataCite gave the repository: 10.5072", pattern=r"^10\.[0-9]{4,9}$", example="10.xxxx"
+    )
+    repository: str | None = setting(
+        None, "the repository's id there: IDOC.PSUP", pattern=r"^[A-Za-z0-9]+\.[A-Za-z0-9]+$", example="PROVIDER.NAME"
+    )
+    password: str | None = setting(
+        None,
+        "$NAME of the secret that holds its password; never sent without TLS, but to this machine",
+        pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
+        example="'$NAME' of a secret",
+    )
+    endpoint: str = setting(
+        "https://api.datacite.org",
+        "the interface; to try it: https://api.test.datacite.org",
+        pattern=URL,
+        example="an address such as 'https://api.test.datacite.org'",
+    )
+    seconds: float = setting(30.0, "seconds that an answer may take", gt=0, le=600)
+    suffix: str = setting(
+        "",
+        "how suffixes begin: psup/; what follows is made of the collection's name and release",
+        pattern=r"^[A-Za-z0-9._/-]*$",
+        example="letters, digits and . _ - /",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitedResults:
+    """Results that readers give a persistent address: ``[results]``."""
+
+    keep: int = setting(100_000, "addresses that are kept; 0: none can be made", ge=0)
+    own: int = setting(
+        200, "addresses that one reader may make in a day; all who have not logged in count as one host each", ge=1
+    )
+    rows: int = setting(2_000_000, "rows of a result that can have one", ge=1)
+    seconds: float = setting(60.0, "seconds that its counting may take", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from hven.model.settings._sections import (
     URL,
     AlertSettings,
     Alias,
+    CitedResults,
+    DoiSettings,
     EverywhereSettings,
     FarFiles,
     HealthSettings,
@@ -226,6 +228,8 @@ class Settings:
     registry: RegistrySettings = setting(
         RegistrySettings, "what registries of the Virtual Observatory are told of the site (/oai)"
     )
+    doi: DoiSettings = setting(DoiSettings, "where DOIs are registered (`hven doi`)")
+    results: CitedResults = setting(CitedResults, "persistent addresses of results")
     portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
     projects: tuple[Project, ...] = setting((), "people who share collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)

@@ -24,9 +24,10 @@ from hven.portal._explore.baskets import Basket
 from hven.portal._views import downloads
 from hven.portal._views.basket_rows import QUIET, Given, Held, given, held
 from hven.portal._views.downloads import AS, FORMATS, OF, SECONDS
-from hven.portal._views.facts import bibtex, cited
 from hven.portal._views.page_formats import Asked, asked, refused
 from hven.services import archives, scripts
+from hven.services.citing import bibtex
+from hven.services.citing import sentence as cited
 from hven.services.face import careful
 
 if TYPE_CHECKING:

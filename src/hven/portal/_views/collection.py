@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -15,7 +15,7 @@ from hven import site as holdings
 from hven.descriptor.mirroring import origins
 from hven.engines import Live
 from hven.jobs.planning import timing_of
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, NotFound
 from hven.portal import panes
 from hven.portal._explore import Search, coverage, observation_lines
 from hven.portal._explore import rows as pages
@@ -29,8 +29,9 @@ from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._pages import grounds
 from hven.portal._pages.editors import edits_collection
+from hven.portal._views.citation import citing_of, signposts, tombstone
 from hven.portal._views.counts import Counts
-from hven.portal._views.facts import bibtex, cited, dataset, publications, ranges, released
+from hven.portal._views.facts import dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
@@ -56,11 +57,23 @@ def routes(around: Surroundings) -> Sequence[Route]:
     counts = Counts(around)
 
     async def stamp(state: Asked) -> object:
+        known = await anyio.to_thread.run_sync(around.site.store.citations.find, _name(state))
+        try:
+            return known, help_of(state)
+        except NotFound:
+            if known is None:
+                raise
+            return known
+
+    def help_of(state: Asked) -> object:
         resource = state.holdings.resources[state.collection().name]
         return SHELF.state(resource.path.parent / around.site.settings.help)
 
     async def collection(state: Asked) -> Page:
-        schema = state.collection()
+        try:
+            schema = state.collection()
+        except NotFound:
+            return await anyio.to_thread.run_sync(tombstone, state, _name(state), "")
         shown = [t for t in schema.tables if t.qualified in state.holdings.published]
         rows = await counts.of(state.holdings, shown, state.who)
         found = described(schema, state, rows, await counts.lines(state.holdings, shown, state.who))
@@ -72,7 +85,19 @@ def routes(around: Surroundings) -> Sequence[Route]:
         }
         return Page(template="collection.html", content={"collection": found, **more}, twin=twin)
 
-    return [Route("/collections/{name}", page(collection, around, documents=dali.Documents(), state_of=stamp))]
+    def headers(state: Asked) -> Mapping[str, str]:
+        return signposts(state, _name(state))
+
+    return [
+        Route(
+            "/collections/{name}",
+            page(collection, around, documents=dali.Documents(), state_of=stamp, headers_of=headers),
+        )
+    ]
+
+
+def _name(state: Asked) -> str:
+    return str(state.request.path_params["name"]).removesuffix(".json")
 
 
 def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
@@ -96,9 +121,8 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
         "help": of_collection(resource, state),
         "edit": edits_collection(state.who, state.around, resource),
         "panes": panes.known(),
-        "cited": cited(resource),
-        "bibtex": bibtex(resource, f"{state.brand.root}/collections/{quote(found['name'])}"),
-        "dataset": dataset(found, state, when),
+        **(told := citing_of(state, found["name"])),
+        "dataset": dataset(found, state, when, told["one"]),
     }
 
 

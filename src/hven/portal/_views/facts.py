@@ -1,65 +1,27 @@
-"""What is told of a collection beside its tables: how to cite it (BibTeX), schema.org's Dataset, what was published when, ranges of columns."""
+"""What is told of a collection beside its tables: how to cite what stands at an address, schema.org's Dataset, what was published when, ranges of columns."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven.portal._explore.cell_text import day_of
 from hven.portal._views.page_addresses import address
+from hven.services.citing import bibtex, rights_url
+from hven.services.citing import sentence as cited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import Funding, Resource
     from hven.model.table import Column, Table
     from hven.portal._views.page_formats import Asked
+    from hven.services.citing import Cited
     from hven.site import Published
 
 MOST = 8  # publications that are shown
 VARIABLES = 200  # columns that a Dataset names
-_TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$", "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}"}  # fmt: skip
-
-
-def year_of(resource: Resource) -> str | None:
-    """Return the year by which a collection is cited, from what its descriptor says."""
-    texts = (resource.created, resource.bibcode, resource.citation)
-    return next((found[0] for text in texts if text and (found := re.search(r"(?:1[89]|20)\d\d", text))), None)
-
-
-def cited(resource: Resource) -> str:
-    """Write how to cite a collection as a sentence: as its descriptor says it, else creators, year, title, publisher; with its DOI."""
-    people = ", ".join(one.name for one in resource.creators)
-    year = year_of(resource)
-    own = [
-        f"{people}{f' ({year})' if year else ''}" if people else year,
-        resource.title or resource.name,
-        resource.publisher,
-    ]
-    text = resource.citation or ". ".join(one for one in own if one)
-    doi = f". https://doi.org/{resource.doi}" if resource.doi and resource.doi not in text else ""
-    return text.rstrip(".") + doi
-
-
-def bibtex(resource: Resource, address: str) -> str:
-    """Write how to cite a collection as an entry of BibTeX, from what its descriptor says."""
-    year = year_of(resource)
-    fields = {
-        "title": f"{{{_tex(resource.title or resource.name)}}}",
-        "author": " and ".join(f"{{{_tex(one.name)}}}" for one in resource.creators),
-        "year": year,
-        "publisher": _tex(resource.publisher) if resource.publisher else None,
-        "doi": _bare(resource.doi) if resource.doi else None,
-        "url": _bare(address),
-        "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(resource.bibcode)}" if resource.bibcode else None,
-        "note": _tex(resource.citation) if resource.citation else None,
-    }  # fmt: skip
-    key = re.sub(r"[^A-Za-z0-9:._-]", "", resource.bibcode or resource.name)
-    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
-    return f"@misc{{{key},\n{lines}\n}}"
 
 
 def cited_at(resource: Resource, here: str) -> dict[str, str]:
@@ -68,33 +30,36 @@ def cited_at(resource: Resource, here: str) -> dict[str, str]:
     return {"text": f"{cited(resource)}. {here} ({day})", "bibtex": bibtex(resource, here)}
 
 
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in " ".join(text.split()))
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[{}\\\s]", "", text)
-
-
-def dataset(found: Mapping[str, Any], state: Asked, time: Sequence[str] | None) -> dict[str, Any]:
-    """Describe a collection as schema.org's Dataset (what search engines for data read)."""
+def dataset(
+    found: Mapping[str, Any], state: Asked, time: Sequence[str] | None, one: Cited | None = None
+) -> dict[str, Any]:
+    """Describe a collection, or a release of it, as schema.org's Dataset (what search engines for data read)."""
     resource: Resource = found["resource"]
     settings = state.around.site.settings
     columns = [one["column"] for table in found["tables"] for one in table["columns"]][:VARIABLES]
+    here = f"{state.brand.root}/collections/{quote(found['name'])}" if one is None else one.address
+    doi = resource.doi if one is None else one.doi
+    publisher = resource.publisher if one is None else one.publisher
+    version = one.label if one is not None and one.label else None
     made: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",
-        "@id": f"{state.brand.root}/collections/{quote(found['name'])}",
-        "name": resource.title or found["name"],
-        "description": resource.description or resource.title or found["name"],
-        "url": f"{state.brand.root}/collections/{quote(found['name'])}",
-        "identifier": [one for one in (resource.doi and f"https://doi.org/{resource.doi}", f"ivo://{settings.authority_of(found['name'])}/{found['name']}") if one],
-        "license": resource.licence_url or resource.licence,
+        "@id": f"https://doi.org/{doi}" if one is not None and doi else here,
+        "name": (one and one.title) or resource.title or found["name"],
+        "description": (one and one.description) or resource.description or resource.title or found["name"],
+        "url": here,
+        "identifier": [one for one in (doi and f"https://doi.org/{doi}", None if version else f"ivo://{settings.authority_of(found['name'])}/{found['name']}") if one],
+        "license": rights_url(resource) or resource.licence,
         "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
         "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators],
-        "publisher": {"@type": "Organization", "name": resource.publisher} if resource.publisher else None,
-        "citation": resource.citation,
+        "contributor": [_person(one.name, one.orcid, one.affiliation) for one in resource.contributors],
+        "publisher": {"@type": "Organization", "name": publisher, **({"@id": one.publisher_ror} if one is not None and one.publisher_ror else {})} if publisher else None,
+        "funding": [_grant(one) for one in resource.funding],
+        "citation": [text for text in (resource.citation, *(f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id for work in resource.works)) if text],
+        "creditText": resource.acknowledgement,
+        "version": version,
         "dateCreated": resource.created,
+        "datePublished": one.issued[:10] if one is not None and one.issued else None,
         "dateModified": found["updated"],
         "temporalCoverage": f"{time[0]}/{time[1]}" if time else None,
         "isAccessibleForFree": True if resource.access == "public" else None,
@@ -108,13 +73,24 @@ def dataset(found: Mapping[str, Any], state: Asked, time: Sequence[str] | None) 
                 "@type": "DataDownload",
                 "name": table["table"].title or table["name"],
                 "encodingFormat": kind,
-                "contentUrl": f"{state.brand.root}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={short}&QUERY={quote('SELECT * FROM ' + table['name'])}",
+                "contentUrl": rows_at(state.brand.root, table["name"], short),
             }
             for table in found["tables"]
             for short, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
         ],
     }  # fmt: skip
     return {name: value for name, value in made.items() if value not in (None, [], "")}
+
+
+def rows_at(root: str, name: str, form: str) -> str:
+    """Return where all rows of a table are to be had."""
+    return f"{root}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={form}&QUERY={quote('SELECT * FROM ' + name)}"
+
+
+def _grant(one: Funding) -> dict[str, Any]:
+    funder = {"@type": "Organization", "name": one.funder, "@id": one.ror}
+    made = {"@type": "Grant", "identifier": one.award, "name": one.title, "url": one.url, "funder": {key: value for key, value in funder.items() if value}}  # fmt: skip
+    return {key: value for key, value in made.items() if value}
 
 
 def catalogue(state: Asked, collections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -207,6 +183,7 @@ def released(state: Asked, of: Callable[[Published], bool]) -> list[dict[str, An
         newest = state.holdings.releases[f"{release.collection}.{table.name}"][0].release
         one = found.setdefault(release.label, {"label": release.label, "at": release.created, "tables": []})
         one |= {"day": release.created[:10], "description": release.description, "superseded": newest != release}
+        one["url"] = f"{state.base}/collections/{quote(release.collection)}/releases/{quote(release.label)}"
         one["tables"].append({"name": table.qualified, "url": address(state.base, table)})
     return sorted(found.values(), key=lambda one: str(one["at"]), reverse=True)
 

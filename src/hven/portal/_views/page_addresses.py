@@ -11,7 +11,20 @@ if TYPE_CHECKING:
 
 # what stands below a collection beside its tables
 TAKEN = frozenset(
-    {"as", "files", "cube", "descriptor", "headers", "hips", "preview", "changes.atom", "columns", "downloads"}
+    {
+        "as",
+        "files",
+        "cube",
+        "descriptor",
+        "headers",
+        "hips",
+        "preview",
+        "changes.atom",
+        "cite",
+        "columns",
+        "downloads",
+        "releases",
+    }
 )
 _WRITTEN = re.compile(r"~([~-])")
 

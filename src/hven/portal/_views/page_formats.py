@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
@@ -191,6 +192,7 @@ def page(
     guards: Mapping[str, Any] | None = None,
     varies: Sequence[str] = (),
     state_of: Callable[[Asked], Awaitable[object]] | None = None,
+    headers_of: Callable[[Asked], Mapping[str, str]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a page.
 
@@ -206,6 +208,8 @@ def page(
         Names of parameters that change such a page.
     state_of
         What else it is made from: its `repr` goes into the tag.
+    headers_of
+        Makes further headers.
     """
     policy = guarded(**{"origins": around.site.settings.origins, **(guards or {})})
 
@@ -229,7 +233,11 @@ def page(
         known = documents.find(tag)
         if known is None:
             found = await make(state)
+            if found.status != 200:
+                headers.pop("etag")
+                return _answer(request, found, _body(found, facts, scripted=scripted), headers, scripted=scripted)
             known = documents.get(tag, lambda: _body(found, facts, scripted=scripted))
+        headers |= {} if headers_of is None else await anyio.to_thread.run_sync(headers_of, state)
         return _answer(request, None, known, headers, scripted=scripted)
 
     return careful(endpoint, refused(around, page=True, switch=documents is None))

@@ -9,9 +9,10 @@ from urllib.parse import quote, urlencode
 from hven.portal._explore import Search, observation_lines
 from hven.portal._explore.first_columns import title
 from hven.portal._pages.texts import texts
-from hven.portal._views.facts import bibtex, cited
 from hven.portal._views.page_addresses import address
 from hven.portal._views.row_lines import told
+from hven.services.citing import bibtex
+from hven.services.citing import sentence as cited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

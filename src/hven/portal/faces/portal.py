@@ -13,6 +13,7 @@ from hven.portal._pages.basket_shelf import BASKETS, Shelf
 from hven.portal._views import (
     assets,
     basket_page,
+    citation,
     collection,
     collection_parts,
     data,
@@ -26,6 +27,7 @@ from hven.portal._views import (
     meanwhile,
     news,
     pane,
+    result_page,
     row_surroundings,
     service_form,
     sitemap,
@@ -60,6 +62,7 @@ PAGES = (
     news,
     guides,
     statistics,
+    citation,
     collection,
     data,
     strip_data,
@@ -75,6 +78,7 @@ PAGES = (
     edit_pages,
     usage_page,
     basket_page,
+    result_page,
     assets,
 )
 

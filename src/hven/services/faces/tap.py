@@ -13,8 +13,9 @@ from hven import __version__, adql, formats, query
 from hven import services as dali
 from hven import site as holdings
 from hven.formats import Info
-from hven.jobs.tap import PARAMS, READ, STANDARD, explain_of, query_of
+from hven.jobs.tap import PARAMS, READ, STANDARD, cite_of, explain_of, query_of
 from hven.model.errors import ParamError
+from hven.query import cited_results
 from hven.query.turns import Turns
 from hven.query.uploads import renamed
 from hven.services import _examples as dali_examples
@@ -140,6 +141,7 @@ async def _sync(
 
     as_of = params.one("ASOF")
     warnings = dali.unused(params, PARAMS, *READ)
+    cited = await _cited(around, request, params, text, planning) if cite_of(params) else ()
 
     def ask() -> Result:
         return query.run(
@@ -157,11 +159,22 @@ async def _sync(
         request,
         result,
         form,
-        tag=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings),
+        tag=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings, cited),
         headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
-        infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded), *warnings],
+        infos=[Info(name="QUERY", value=text), _STANDARD_ID, *cited, *renamed(uploaded), *warnings],
         base=dali.base(request, around.site.settings),
     )
+
+
+async def _cited(
+    around: Surroundings, request: Request, params: dali.Params, text: str, turns: Turns
+) -> tuple[Info, ...]:
+    """Give the rows a persistent address."""
+    who, maxrec = around.reader(request), params.whole("MAXREC")
+    host = who.name or (request.client.host if request.client is not None else "")
+    async with in_turn(turns):
+        found = await anyio.to_thread.run_sync(lambda: cited_results.make(text, who, site=around.site, policies=around.policies, maker=host, maxrec=maxrec))  # fmt: skip
+    return (Info(name="result", value=f"{dali.base(request, around.site.settings)}/results/{found.id}"),)
 
 
 async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:

@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 12
+FORMAT = 13
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -365,6 +365,29 @@ registered = _table(  # records of the publishing registry: see `_registered`
     """,
     sa.Index("ix_registered_number", "number"),
 )
+citations = _table(  # DOIs, and what is said of what was withdrawn: see `_citations`
+    "citations",
+    """
+    id         text key       -- collection, @ and label of the release in small letters
+    collection text index
+    label      text           -- empty: the collection as a whole
+    doi        text null unique
+    state      text           -- reserved, draft, findable, withdrawn
+    url        text           -- to which it leads
+    told       text           -- its metadata as they were told last
+    changed    text
+    reason     text null      -- why it was withdrawn
+    """,
+)
+results = _table(  # persistent addresses of results
+    "results",
+    """
+    id     text key       -- digest of what it is
+    made   text index
+    maker  text           -- digest of who asked for it, and the day
+    body   text           -- query, snapshots, count, checksum
+    """,
+)
 parts = _table(  # what the records of a collection were made of
     "registered_parts",
     """
@@ -459,6 +482,12 @@ def _add_uses(connection: sa.Connection) -> None:
     uses.create(connection, checkfirst=True)
 
 
+def _add_citations(connection: sa.Connection) -> None:
+    """Upgrade to format 13: DOIs, and persistent addresses of results."""
+    citations.create(connection, checkfirst=True)
+    results.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -492,6 +521,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     9: _add_drafts,
     10: _add_registered,
     11: _add_uses,
+    12: _add_citations,
 }  # format n -> the step that makes it n + 1
 
 

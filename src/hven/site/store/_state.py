@@ -13,6 +13,7 @@ from hven.site.store import _leases as leasing
 from hven.site.store import _moves as moves
 from hven.site.store import _pushes as pushing
 from hven.site.store import _state_copies as copies
+from hven.site.store._citations import Citations, Results
 from hven.site.store._database import (
     Database,
     address,
@@ -105,6 +106,8 @@ class Store:
         self.pushes = pushing.Pushes(self._database)
         self.registry = Registry(self._database)
         self.uses = Uses(self._database)
+        self.citations = Citations(self._database)
+        self.results = Results(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
     @property

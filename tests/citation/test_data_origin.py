@@ -1,0 +1,75 @@
+"""Data origin (IVOA note Data Origin in the VO 1.1): every VOTable of every face says which request it answers, by which protocol, and when."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from astropy.io.votable import parse
+
+from citation_world import PSZ2, make
+from hven.app._server import create
+from hven.model.settings import load
+from hven.site import Site
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+from asking import Client
+
+LINKS = """\
+    links: [{semantics: "#this", text: "https://example.org/{target.name}.fits", type: application/fits}]
+"""
+QUERY = "SELECT * FROM psz2.main"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with Site(load(make(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch=False) as site:
+        yield Client(create(site))
+
+
+def infos(body: bytes) -> dict[str, str]:
+    """As astropy reads them."""
+    (found,) = [one for one in parse(io.BytesIO(body)).resources if one.type == "results"]
+    return {one.name: one.value for one in found.infos}
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "protocol"),
+    [
+        ("/tap/sync", {"LANG": "ADQL", "QUERY": QUERY}, "ivo://ivoa.net/std/TAP"),
+        ("/cone/psz2.main", {"RA": 36, "DEC": -4, "SR": 1}, "ivo://ivoa.net/std/ConeSearch"),
+        ("/datalink/psz2.main", {"ID": "c1"}, "ivo://ivoa.net/std/DataLink"),
+        ("/collections/psz2/main/download", {"_as": "votable"}, ""),
+    ],
+)  # fmt: skip
+def test_every_face_says_what_was_asked(client: Client, path: str, given: dict[str, object], protocol: str) -> None:
+    answer = client.get(path, **given)
+    assert answer.status == 200, answer.text
+    found = infos(answer.body)
+    assert found.get("service_protocol", "").startswith(protocol)
+    assert found["request"].endswith(f"{path}?{urlencode(given)}")
+    moment = datetime.fromisoformat(found["request_date"])
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 120
+    if "datalink" not in path:
+        assert (found["data_ivoid"], found["citation"]) == ("ivo://uraniborg.example/psz2", "2016A&A...594A..27P")
+        assert found["acknowledgement"] == "Based on observations made at Uraniborg."
+        assert (found["publication_date"], found["is_derived_from"]) == ("2015-02-05", "arXiv:1502.01598")
+
+
+def test_the_tag_is_of_what_is_said_and_not_of_when(client: Client) -> None:
+    """Who has the answer need not be sent it again, whatever the clock says."""
+    path, given = "/datalink/psz2.main", {"ID": "c1"}
+    first = client.get(path, **given)
+    again = client.ask("GET", f"{path}?{urlencode(given)}", headers={"if-none-match": first.headers["etag"]})
+    assert again.status == 304
+
+
+def test_other_formats_are_as_they_were(client: Client) -> None:
+    text = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, RESPONSEFORMAT="csv").text
+    assert text.startswith("name,ra,dec")
+    assert "request_date" not in text

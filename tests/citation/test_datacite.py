@@ -1,0 +1,192 @@
+"""DataCite's metadata of collections and releases: against DataCite's own schemas, another program's XML, and what descriptors say."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import bibtexparser
+import jsonschema
+import pytest
+from datacite import schema45
+from lxml import etree
+
+from citation_world import PSZ2, make
+from hven import descriptor
+from hven.model import settings
+from hven.model.resource import doi, identified, orcid, ror
+from hven.services import citing
+from hven.services.face import Surroundings
+from hven.site import Site
+from hven.site.auth import ANONYMOUS
+
+XSD = os.environ.get("HVEN_DATACITE_SCHEMA")  # directory with metadata.xsd of kernel 4.6
+NS = {"d": citing.KERNEL}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Site(settings.load(make(tmp_path_factory.mktemp("cited"))), watch=False) as site:
+        site.store.releases.add("R4", ["psz2"], "The fourth list")
+        site.store.releases.add("R6", ["psz2"])
+        site.refresh()
+        yield site
+
+
+def cited(site: Site, label: str = "") -> citing.Cited:
+    around = Surroundings.of(site, ANONYMOUS)
+    now = site.current()
+    return citing.cited(around, now, now.catalogue(ANONYMOUS, around.policies), "psz2", label)
+
+
+def judge(made: dict[str, Any]) -> None:
+    """By DataCite's JSON Schema, as the package datacite has it (4.5), with its formats."""
+    schema = json.loads((importlib.resources.files("datacite") / "schemas/datacite-v4.5.json").read_text())
+    jsonschema.validate(made, schema)
+    assert schema45.validate(made)
+
+
+def test_a_collection_as_datacite_has_it(site: Site) -> None:
+    made = citing.datacite(cited(site))
+    judge({**made, "doi": "10.5072/psz2"})
+    assert made["titles"] == [{"title": "Clusters of galaxies & their masses"}]
+    assert (made["publicationYear"], made["publisher"]["name"], made["types"]["resourceTypeGeneral"]) == ("2015", "Uraniborg", "Dataset")  # fmt: skip
+    tycho, sophie, team = made["creators"]
+    assert (tycho["givenName"], tycho["familyName"], tycho["nameType"]) == ("Tycho", "Brahe", "Personal")
+    assert tycho["nameIdentifiers"] == [{"nameIdentifier": "https://orcid.org/0000-0002-1825-0097", "nameIdentifierScheme": "ORCID", "schemeUri": "https://orcid.org"}]  # fmt: skip
+    assert tycho["affiliation"][0]["affiliationIdentifier"] == "https://ror.org/02feahw73"
+    assert "nameIdentifiers" not in sophie
+    assert team == {"name": "The Uraniborg <team>"}
+    assert {one["contributorType"] for one in made["contributors"]} == {"DataCurator", "ContactPerson"}
+    assert "desk@" not in json.dumps(made), "addresses of people are not spread"
+    dates = {one["dateType"]: one["date"] for one in made["dates"]}
+    assert dates["Created"] == "2015-02-05"
+    assert dates["Collected"] == "2010-01-01/2010-02-10"
+    assert set(dates) == {"Created", "Issued", "Updated", "Collected"}
+    related = {(one["relationType"], one["relatedIdentifierType"], one["relatedIdentifier"]) for one in made["relatedIdentifiers"]}  # fmt: skip
+    assert related == {
+        ("IsSupplementTo", "DOI", "10.1051/0004-6361/201525830"), ("IsDerivedFrom", "arXiv", "arXiv:1502.01598"),
+        ("Cites", "URL", "https://example.org/x?a=1&b=2"), ("IsDocumentedBy", "bibcode", "2016A&A...594A..27P"),
+        ("HasVersion", "URL", "http://vo.example/collections/psz2/releases/R4"), ("HasVersion", "URL", "http://vo.example/collections/psz2/releases/R6"),
+    }  # fmt: skip
+    assert made["rightsList"] == [{"rights": "CC-BY-4.0", "rightsUri": "https://spdx.org/licenses/CC-BY-4.0", "rightsIdentifier": "CC-BY-4.0", "rightsIdentifierScheme": "SPDX", "schemeUri": "https://spdx.org/licenses/"}]  # fmt: skip
+    assert made["fundingReferences"] == [{"funderName": "Crown of Denmark", "funderIdentifier": "https://ror.org/02feahw73", "funderIdentifierType": "ROR", "awardNumber": "DK-1576", "awardUri": "https://example.org/dk", "awardTitle": "An island"}]  # fmt: skip
+    assert made["sizes"][0] == "main: 10 rows"
+    assert {"subject": "galaxy clusters", **citing.UAT} in made["subjects"]
+    assert made["alternateIdentifiers"] == [{"alternateIdentifier": "ivo://uraniborg.example/psz2", "alternateIdentifierType": "IVOID"}]  # fmt: skip
+    assert "geoLocations" not in made, "the sky is no place on the Earth"
+    assert {"description": "Based on observations made at Uraniborg.", "descriptionType": "Other"} in made["descriptions"]  # fmt: skip
+
+
+def test_releases_know_each_other(site: Site) -> None:
+    first, second = cited(site, "r4"), cited(site, "R6")
+    judge({**citing.datacite(first), "doi": "10.5072/psz2.r4"})
+    related = {one.label: dict(one.relations) for one in (first, second)}
+    assert related == {
+        "R4": {"IsVersionOf": "http://vo.example/collections/psz2", "IsPreviousVersionOf": "http://vo.example/collections/psz2/releases/R6"},
+        "R6": {"IsVersionOf": "http://vo.example/collections/psz2", "IsNewVersionOf": "http://vo.example/collections/psz2/releases/R4"},
+    }  # fmt: skip
+    made = citing.datacite(first)
+    assert (made["version"], made["titles"][0]["title"]) == ("R4", "Clusters of galaxies & their masses, R4")
+    assert made["descriptions"][0]["description"].startswith("The fourth list\n\nThe list")
+    assert made["publicationYear"] == first.issued[:4]
+
+
+@pytest.mark.parametrize("label", ["", "R4"])
+def test_the_xml_is_what_another_program_makes_of_the_json(site: Site, label: str) -> None:
+    made = {**citing.datacite(cited(site, label)), "doi": "10.5072/psz2"}
+    own = etree.fromstring(citing.datacite_xml(made).encode())
+    other = schema45.dump_etree(made)
+    assert _plain(own) == _plain(other)
+    if XSD:
+        etree.XMLSchema(etree.parse(str(Path(XSD) / "metadata.xsd"))).assertValid(own)
+
+
+def _plain(root: etree._Element) -> list[tuple[object, ...]]:
+    """What an XML says, without order of lists and of attributes."""
+    told = []
+    for one in root.iter():
+        path = "/".join([etree.QName(each).localname for each in reversed(list(one.iterancestors()))] + [etree.QName(one).localname])  # fmt: skip
+        attributes = tuple(sorted((key, value) for key, value in one.attrib.items() if "schemaLocation" not in key))
+        told.append((path, attributes, (one.text or "").strip()))
+    return sorted(told)
+
+
+@pytest.mark.skipif(XSD is None, reason="HVEN_DATACITE_SCHEMA names no directory with DataCite's metadata.xsd")
+def test_the_words_are_those_of_datacites_schema() -> None:
+    from hven.descriptor._citation_keys import RELATIONS, Role
+
+    def words(name: str) -> set[str]:
+        tree = etree.parse(str(Path(str(XSD)) / f"include/datacite-{name}-v4.xsd"))
+        return {str(one) for one in tree.xpath("//*[local-name()='enumeration']/@value")}
+
+    assert set(RELATIONS) == words("relationType")
+    assert set(get_args(Role)) <= words("contributorType")
+
+
+def test_identifiers_have_checksums() -> None:
+    # of https://support.orcid.org and https://ror.readme.io: known good ones; every digit that is changed is found
+    for good in ("0000-0002-1825-0097", "0000-0001-5109-3700", "0000-0002-1694-233X"):
+        assert orcid(f"https://orcid.org/{good}") == good
+        for at, sign in enumerate(good):
+            if sign.isdigit():
+                assert orcid(good[:at] + str((int(sign) + 1) % 10) + good[at + 1 :]) is None, (good, at)
+    for good in ("02feahw73", "03yrm5c26", "05dxps055", "02nr0ka47"):
+        assert ror(good) == f"https://ror.org/{good}"
+        assert ror(good[:-1] + str((int(good[-1]) + 1) % 10)) is None
+    assert doi("https://doi.org/10.5072/A") == doi("doi:10.5072/A") == "10.5072/A"
+    assert identified("2016A&A...594A..27P") == ("bibcode", "2016A&A...594A..27P")
+    assert identified("hep-th/9901001") is None
+    assert identified("arXiv:astro-ph/9901001v2") == ("arXiv", "arXiv:astro-ph/9901001v2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, for '0000-0002-1825-0098' is none"),
+        ('ror: "https://ror.org/02feahw73"}\n  - {', 'ror: "https://ror.org/02feahw74"}\n  - {', "warning psz2.yaml:6: creators: ror is left out"),
+        ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is no relation of DataCite"),
+        ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is no identifier of a work"),
+        ("role: DataCurator", "role: Curator", "error psz2.yaml:9: contributors.role must be one of"),
+        ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is no DOI"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in PSZ2
+    folder = tmp_path / "collections/psz2"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text("")
+    (folder / "psz2.yaml").write_text(PSZ2.replace(old, new, 1))
+    resource, faults = descriptor.checked(folder / "psz2.yaml", settings.load(tmp_path), sources=False)
+    severity, place, message = told.split(" ", 2)
+    lines = [f"{one.severity} {Path(str(one.place.file)).name}:{one.place.line}: {one.message}" for one in faults]
+    assert any(line.startswith(f"{severity} {place} {message}") for line in lines), lines
+    if "orcid" in message:
+        assert resource is not None
+        assert resource.creators[0].orcid is None, "nobody else is named"
+
+
+def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
+    bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
+    with Site(settings.load(make(tmp_path, bare + "\n")), watch=False) as site:
+        told = list(citing.lacking(cited(site)))
+    assert [message.partition(":")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
+    assert {"it has no licence", "it has no description"} <= {message.partition(":")[0] for _, message in told}
+
+
+def test_bibtex_is_read_by_another_program(site: Site) -> None:
+    one = cited(site, "R4")
+    text = citing.bibtex(one.resource, one.address, label=one.label, doi="10.5072/psz2.r4", year=one.year)
+    library = bibtexparser.parse_string(text)
+    assert not library.failed_blocks
+    (entry,) = library.entries
+    fields = {key: value.value for key, value in entry.fields_dict.items()}
+    assert entry.entry_type == "misc"
+    assert (fields["doi"], fields["version"], fields["year"]) == ("10.5072/psz2.r4", "R4", one.issued[:4])
+    assert fields["author"].count(" and ") == 2
+    assert r"\&" in fields["title"]
+    assert citing.sentence(one.resource, label="R4", doi="10.5072/psz2.r4", year="2026") == "Brahe, Tycho, Brahe, Sophie, The Uraniborg <team> (2026). Clusters of galaxies & their masses, R4. Uraniborg. https://doi.org/10.5072/psz2.r4"  # fmt: skip

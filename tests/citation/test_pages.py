@@ -1,0 +1,157 @@
+"""Landing pages, documents, signposts and tombstones: as readers and programs get them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import bibtexparser
+import pytest
+from datacite import schema45
+from lxml import etree, html
+
+from citation_world import make
+from hven.app._server import create
+from hven.model.settings import load
+from hven.services import minting
+from hven.site import Site
+from running import hven
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+from asking import Client
+
+ACCEPT = {"accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = make(tmp_path_factory.mktemp("cited"))
+    for label in ("R4", "R6"):
+        hven("release", label, "psz2", "--site", str(directory))
+    hven("doi", "psz2", "--is", "10.5072/psz2", "--site", str(directory))
+    hven("doi", "psz2", "--release", "R4", "--is", "10.5072/psz2.r4", "--site", str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def reader(here: Path) -> Iterator[Client]:
+    with Site(load(here), watch=False) as site:
+        yield Client(create(site))
+
+
+def links(header: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for url, rel in re.findall(r'<([^>]*)>; rel="([^"]*)"', header):
+        found.setdefault(rel, []).append(url)
+    return found
+
+
+def test_the_page_of_a_collection(reader: Client) -> None:
+    answer = reader.get("/collections/psz2")
+    assert answer.status == 200
+    page = html.fromstring(answer.text)
+    for wanted in ("10.5072/psz2", "Based on observations made at Uraniborg.", "IsDerivedFrom", "Crown of Denmark", "The Uraniborg &lt;team&gt;"):  # fmt: skip
+        assert wanted in answer.text, wanted
+    (data,) = (json.loads(one.text) for one in page.xpath("//script[@type='application/ld+json']"))
+    assert (data["@id"], data["url"]) == ("https://doi.org/10.5072/psz2", "http://vo.example/collections/psz2")
+    assert data["creator"][0]["identifier"] == "https://orcid.org/0000-0002-1825-0097"
+    assert data["funding"][0]["identifier"] == "DK-1576"
+    assert data["license"] == "https://spdx.org/licenses/CC-BY-4.0"
+    assert data["creditText"] == "Based on observations made at Uraniborg."
+    assert len(data["contributor"]) == 1
+
+
+def test_signposts(reader: Client) -> None:
+    """As https://signposting.org/FAIR/ asks of a landing page at level 1, and each leads somewhere."""
+    found = links(reader.get("/collections/psz2").headers["link"])
+    assert found["cite-as"] == ["https://doi.org/10.5072/psz2"]
+    assert found["author"] == ["https://orcid.org/0000-0002-1825-0097"]
+    assert found["license"] == ["https://spdx.org/licenses/CC-BY-4.0"]
+    assert found["type"] == ["https://schema.org/Dataset", "https://schema.org/AboutPage"]
+    for url in (*found["describedby"], *found["item"]):
+        path = url.removeprefix("http://vo.example")
+        assert path != url
+        assert reader.get(path).status == 200, path
+    assert links(reader.get("/collections/psz2/releases/R4").headers["link"])["cite-as"] == ["https://doi.org/10.5072/psz2.r4"]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["psz2", "psz2/releases/R4"])
+def test_documents(reader: Client, where: str) -> None:
+    doi = "10.5072/" + where.replace("/releases/R", ".r")
+    asked = reader.get(f"/collections/{where}/cite/datacite.json")
+    assert asked.headers["content-type"] == "application/vnd.datacite.datacite+json"
+    made = json.loads(asked.body)
+    assert made["url"] == f"http://vo.example/collections/{where}"
+    assert schema45.validate(made)
+    assert made["doi"] == doi
+    xml = etree.fromstring(reader.get(f"/collections/{where}/cite/datacite.xml").body)
+    assert xml.findtext("{*}identifier") == doi
+    (entry,) = bibtexparser.parse_string(reader.get(f"/collections/{where}/cite/bib").text).entries
+    assert entry.fields_dict["doi"].value == doi
+
+
+def test_what_is_not_there(reader: Client) -> None:
+    for path in ("psz2/cite/ris", "psz2/releases/R9", "psz2/releases/R9/cite/bib", "lost/cite/bib", "lost"):
+        assert reader.get(f"/collections/{path}").status == 404, path
+    assert "datacite.json" in reader.get("/collections/psz2/cite/ris").text
+
+
+def test_the_page_of_a_release(reader: Client) -> None:
+    page = reader.get("/collections/psz2/releases/r4").text
+    for wanted in ("masses, R4", "10.5072/psz2.r4", "psz2_r4.main", "superseded", "/collections/psz2/releases/R6"):
+        assert wanted in page, wanted
+    assert "superseded" not in reader.get("/collections/psz2/releases/R6").text
+    twin = json.loads(reader.get("/collections/psz2/releases/R4.json").body)
+    assert (twin["doi"], twin["tables"][0]["rows"]) == ("10.5072/psz2.r4", 10)
+    assert "/collections/psz2/releases/R4" in reader.get("/collections/psz2").text
+
+
+def test_a_doi_shows_at_once(tmp_path: Path) -> None:
+    with Site(load(make(tmp_path)), watch=False) as site:
+        reader = Client(create(site))
+        before = reader.get("/collections/psz2")
+        assert "doi.org/10.5072" not in before.text
+        from hven.services.citing import cited
+        from hven.services.face import Surroundings
+        from hven.site.auth import ANONYMOUS
+
+        around, now = Surroundings.of(site, ANONYMOUS), site.current()
+        minting.recorded(site.store, cited(around, now, now.catalogue(ANONYMOUS, around.policies), "psz2"), "10.5072/x")
+        after = reader.get("/collections/psz2")
+        assert "doi.org/10.5072/x" in after.text
+        assert after.headers["etag"] != before.headers["etag"]
+
+
+def test_a_tombstone_stays(tmp_path: Path) -> None:
+    here = make(tmp_path)
+    hven("release", "R4", "psz2", "--site", str(here))
+    for more in ([], ["--release", "R4"]):
+        hven("doi", "psz2", *more, "--is", f"10.5072/a{len(more)}", "--site", str(here))
+    hven("doi", "psz2", "--withdraw", "the masses <are> wrong", "--site", str(here))
+    with Site(load(here), watch=False) as site:
+        page = Client(create(site)).get("/collections/psz2")
+        assert page.status == 200
+        assert "the masses &lt;are&gt; wrong" in page.text, "its data are still there, and marked"
+    hven("release", "remove", "R4", "--site", str(here))
+    hven("remove", "psz2", "--site", str(here))
+    with Site(load(here), watch=False) as site:
+        reader = Client(create(site))
+        for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "not here any more")):  # fmt: skip
+            page = reader.get(f"/collections/{path}")
+            assert page.status == 410, path
+            for wanted in (why, "Brahe, Tycho, Brahe, Sophie", "Clusters of galaxies &amp; their masses", "Uraniborg", f"https://doi.org/{doi}", "The list, release by release."):  # fmt: skip
+                assert wanted in page.text, wanted
+            assert page.headers.get("etag") is None
+            assert json.loads(reader.get(f"/collections/{path}/cite/datacite.json").body)["doi"] == doi
+        assert json.loads(reader.get("/collections/psz2.json").body)["reason"] == "the masses <are> wrong"
+        assert reader.get("/collections/psz2/main").status == 404
+
+
+def test_a_collection_that_nobody_cited_leaves_nothing(tmp_path: Path) -> None:
+    here = make(tmp_path)
+    hven("remove", "psz2", "--site", str(here))
+    with Site(load(here), watch=False) as site:
+        assert Client(create(site)).get("/collections/psz2").status == 404

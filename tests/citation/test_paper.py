@@ -1,0 +1,126 @@
+"""What belongs to a paper as a collection, in one command: from a ReadMe of CDS, from BibTeX; and what goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hven import descriptor
+from hven.model import settings
+from hven.services.citing import datacite
+from hven.site import Site
+from running import hven
+
+README = """\
+J/A+A/622/A60        Diameters of made-up stars                    (Brahe+, 2019)
+================================================================================
+Diameters of made-up stars, measured with an astrolabe.
+    Brahe T., Kepler J., Brahe S.
+    <Astron. Astrophys. 622, A60 (2019)>
+    =2019A&A...622A..60B
+================================================================================
+ADC_Keywords: Stars, diameters
+Keywords: catalogs - stars: fundamental parameters -
+          techniques: interferometric
+
+Abstract:
+    Diameters of nine stars.
+
+File Summary:
+--------------------------------------------------------------------------------
+ FileName      Lrecl  Records   Explanations
+--------------------------------------------------------------------------------
+ReadMe            80        .   This file
+table1.dat        16        9   Diameters
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: table1.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label     Explanations
+--------------------------------------------------------------------------------
+   1-  6 A6     ---     Name      Name of the star
+   8- 15 F8.4   mas     Diam      Diameter
+--------------------------------------------------------------------------------
+"""
+SITE = 'title = "Uraniborg"\nauthority = "ura.example"\npublic_url = "http://vo.example"\ncontact_email = "a@b.example"\n'  # fmt: skip
+
+
+def run(tmp_path: Path, *words: str, code: int = 0) -> str:
+    (tmp_path / "site").mkdir(exist_ok=True)
+    (tmp_path / "site/hven.toml").write_text(SITE)
+    done = hven("new", "diam", *words, "--site", str(tmp_path / "site"), code=code)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    (folder / "ReadMe").write_text(README)
+    (folder / "table1.dat").write_text("".join(f"star{n}   {n + 0.25:8.4f}\n" for n in range(9)))
+    (folder / "fig1.fits").write_bytes(b"SIMPLE  =                    T".ljust(2880))
+    return folder
+
+
+def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
+    run(tmp_path, "--from", str(paper / "table1.dat"), "--paper", "10.1051/0004-6361/201834520", "--licence", "CC-BY-4.0")  # fmt: skip
+    site = tmp_path / "site"
+    resource, faults = descriptor.checked(site / "collections/diam/diam.yaml", settings.load(site))
+    assert resource is not None
+    assert [str(one) for one in faults] == [], "it passes check, what registries want included"
+    assert [one.name for one in resource.creators] == ["Brahe T.", "Kepler J.", "Brahe S."]
+    assert (resource.title, resource.bibcode, resource.licence) == ("Diameters of made-up stars, measured with an astrolabe.", "2019A&A...622A..60B", "CC-BY-4.0")  # fmt: skip
+    assert resource.description == "Diameters of nine stars."
+    assert "stars: fundamental parameters" in resource.subjects
+    assert [(one.relation, one.scheme, one.id) for one in resource.works] == [("IsSupplementTo", "DOI", "10.1051/0004-6361/201834520")]  # fmt: skip
+    hven("check", "diam", "--site", str(site))
+    hven("ingest", "diam", "--site", str(site))
+    rows = hven("query", "SELECT COUNT(*) AS n, MAX(diam) AS d FROM diam.main", "--format", "csv", "--site", str(site)).stdout  # fmt: skip
+    assert rows.split() == ["n,d", "9,8.25"]
+    files = hven("query", "SELECT path FROM diam.files", "--format", "csv", "--site", str(site)).stdout
+    assert "fig1.fits" in files
+    with Site(settings.load(site), watch=False) as opened:
+        from hven.services.citing import cited
+        from hven.services.face import Surroundings
+        from hven.site.auth import ANONYMOUS
+
+        around, now = Surroundings.of(opened, ANONYMOUS), opened.current()
+        made = datacite(cited(around, now, now.catalogue(ANONYMOUS, around.policies), "diam"))
+    assert {one["relatedIdentifier"] for one in made["relatedIdentifiers"]} == {"10.1051/0004-6361/201834520", "2019A&A...622A..60B"}  # fmt: skip
+
+
+def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    (folder / "t.csv").write_text("name,mag\na,1.5\nb,2.5\n")
+    (folder / "cite.bib").write_text("@article{x,\n  title = {{Two {S}tars}},\n  author = {Brahe, Tycho and Kepler, Johannes},\n  year = 2019,\n}\n")  # fmt: skip
+    run(tmp_path, "--from", str(folder), "--paper", "2019A&A...622A..60B")
+    text = (tmp_path / "site/collections/diam/diam.yaml").read_text()
+    resource, faults = descriptor.checked(tmp_path / "site/collections/diam/diam.yaml", settings.load(tmp_path / "site"))  # fmt: skip
+    assert resource is not None
+    assert not [one for one in faults if one.severity == "error"]
+    assert (resource.title, [one.name for one in resource.creators]) == ("Two Stars", ["Brahe, Tycho", "Kepler, Johannes"])  # fmt: skip
+    assert "# licence: CC-BY-4.0  # to fill" in text
+    assert any("licence" in one.message for one in faults), "nobody is made to give what they did not say"
+
+
+@pytest.mark.parametrize(
+    ("files", "paper", "told", "code"),
+    [
+        ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, "2019A&A...622A..60B", "several files that may be the table: a.csv, b.csv", 2),
+        ({"note.txt": "x"}, "2019A&A...622A..60B", "has no table", 1),
+        ({"a.csv": "x\n1\n"}, "Brahe 2019", "'Brahe 2019' is neither a DOI nor a bibcode", 2),
+        ({"a.csv": ""}, "10.5072/x", "", 1),
+        ({}, "10.5072/x", "has no table", 1),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_leaves_nothing(
+    tmp_path: Path, files: dict[str, str], paper: str, told: str, code: int
+) -> None:
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    assert told in run(tmp_path, "--from", str(folder), "--paper", paper, code=code)
+    assert not (tmp_path / "site/collections/diam").exists()

@@ -1,0 +1,133 @@
+"""A site whose collection is cited, and a DataCite of this machine, as its REST interface is described, to plant faults in."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hven.ingest import ingest
+from hven.model.settings import load
+from hven.site import Site
+from page_world import Asked, PageWorld, Reply
+
+PASSWORD = "correct horse"
+LOGIN = "Basic " + base64.b64encode(f"URA.BORG:{PASSWORD}".encode()).decode()
+KIND = "application/vnd.api+json"
+PSZ2 = """\
+collection: psz2
+title: Clusters of galaxies & their masses
+description: The list, release by release.
+subjects: [galaxy clusters, Sunyaev-Zeldovich effect]
+creators:
+  - {name: "Brahe, Tycho", orcid: 0000-0002-1825-0097, affiliation: Uraniborg, ror: "https://ror.org/02feahw73"}
+  - {name: "Brahe, Sophie"}
+  - The Uraniborg <team>
+contributors: [{name: "Kepler, Johannes", role: DataCurator, orcid: 0000-0001-5109-3700}]
+contact: {name: The desk, email: desk@uraniborg.example}
+funding: [{funder: Crown of Denmark, ror: "https://ror.org/02feahw73", award: DK-1576, title: An island, url: "https://example.org/dk"}]
+related: ["10.1051/0004-6361/201525830", {relation: IsDerivedFrom, id: "arXiv:1502.01598"}, {relation: Cites, id: "https://example.org/x?a=1&b=2"}]
+acknowledgement: Based on observations made at Uraniborg.
+publisher: Uraniborg
+bibcode: 2016A&A...594A..27P
+licence: CC-BY-4.0
+created: 2015-02-05
+facility: [Planck]
+waveband: [Millimeter]
+type: [Catalog]
+tables:
+  main:
+    title: Clusters
+    description: One row per cluster
+    primary: name
+    source: {kind: csv, files: a.csv}
+    columns:
+      name: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+      begin: {type: timestamp, ucd: time.start;obs, description: Begin}
+      end: {type: timestamp, ucd: time.end;obs, description: End}
+"""
+ROWS = "name,ra,dec,begin,end\n" + "".join(f"c{n},{n * 36},{n - 5},2010-01-{n + 1:02}T00:00:00,2010-02-{n + 1:02}T12:00:00\n" for n in range(10))  # fmt: skip
+SETTINGS = """\
+title = "Uraniborg"
+authority = "uraniborg.example"
+public_url = "http://vo.example"
+contact_email = "vo@uraniborg.example"
+"""
+
+
+def make(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoint: str = "", rows: str = ROWS) -> Path:
+    """Write a site with the one collection, and publish it."""
+    folder = directory / "collections/psz2"
+    folder.mkdir(parents=True, exist_ok=True)
+    doi = f'\n[doi]\nprefix = "10.5072"\nrepository = "URA.BORG"\npassword = "$DATACITE"\nendpoint = "{endpoint}"\nseconds = 2\n' if endpoint else ""  # fmt: skip
+    (directory / "hven.toml").write_text(SETTINGS + settings + doi)
+    (directory / "secrets.toml").write_text(f'DATACITE = "{PASSWORD}"\n')
+    (directory / "secrets.toml").chmod(0o600)
+    (folder / "psz2.yaml").write_text(descriptor)
+    (folder / "a.csv").write_text(rows)
+    with Site(load(directory), watch=False) as site:
+        ingest(site, "psz2")
+    return directory
+
+
+@dataclass
+class DataCiteWorld(PageWorld):
+    """The part of DataCite's interface by which DOIs are kept: states draft, registered, findable; one repository and prefix."""
+
+    dois: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)  # of other repositories
+
+    def answer(self, asked: Asked) -> Reply:
+        reply = super().answer(asked)
+        reply.kind = KIND if reply.kind == "application/json" else reply.kind
+        return reply
+
+    def wrote(self) -> list[str]:
+        return [one.method for one in self.asked if one.method != "GET"]
+
+    def reply(self, asked: Asked) -> Reply:
+        if asked.headers.get("authorization") != LOGIN:
+            return _wrong(401, "Bad credentials.")
+        name = asked.path.removeprefix("/dois").strip("/").lower()
+        if asked.method == "GET":
+            if name in self.others:
+                return _wrong(403, "You are not authorized to access this resource.")
+            return self._is(name) if name in self.dois else _wrong(404, "The resource you are looking for doesn't exist.")  # fmt: skip
+        assert asked.headers["content-type"].startswith(KIND)
+        assert asked.body["data"].get("type", "dois") == "dois"
+        said = asked.body["data"]["attributes"]
+        name = name or said["doi"].lower()
+        if not name.startswith("10.5072/"):
+            return _wrong(422, "Prefix is not in this repository", source="doi")
+        if asked.method == "POST":
+            if name in self.dois or name in self.others:
+                return _wrong(422, "This DOI has already been taken", source="doi")
+        elif name in self.others:
+            return _wrong(403, "You are not authorized to access this resource.")
+        known = self.dois.get(name, {"doi": name, "state": "draft"})
+        event = said.get("event")
+        made = {**known, **{key: value for key, value in said.items() if key not in {"event", "doi"}}}
+        if event in {"publish", "register"}:
+            lacks = [key for key in ("url", "creators", "titles", "publisher", "publicationYear", "types") if not made.get(key)]  # fmt: skip
+            if lacks:
+                return _wrong(422, f"can't be blank: {', '.join(lacks)}", source="metadata")
+            made["state"] = {"publish": "findable", "register": "registered"}[event]
+        self.dois[name] = made
+        return self._is(name, 201 if asked.method == "POST" else 200)
+
+    def _is(self, name: str, status: int = 200) -> Reply:
+        return Reply.of({"data": {"id": name, "type": "dois", "attributes": self.dois[name]}}, status)
+
+
+def _wrong(status: int, title: str, **more: str) -> Reply:
+    return Reply.of({"errors": [{"status": str(status), "title": title, **more}]}, status)
+
+
+def told(world: DataCiteWorld, doi: str = "10.5072/psz2") -> dict[str, Any]:
+    """Return what it has of a DOI, as JSON has it."""
+    found: dict[str, Any] = json.loads(json.dumps(world.dois[doi]))
+    return found
