@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +20,11 @@ class Answer:
     @property
     def text(self) -> str:
         return self.body.decode()
+
+    @property
+    def said(self) -> bytes:
+        """The body, without which request it answers and when (data origin): another in each answer that says the same."""
+        return re.sub(rb'<INFO name="request(_date)?" value="[^"]*"/>\n?', b"", self.body)
 
 
 class Client:

@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 from hven.formats.votable import legal
 from hven.model.errors import NotFound, say
+from hven.model.resource import SPDX, orcid
 from hven.model.resource import doi as bare_doi
-from hven.model.resource import orcid
 from hven.services import _covered as covered
-from hven.model.resource import SPDX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
