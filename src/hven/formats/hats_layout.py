@@ -45,7 +45,7 @@ WRITING: Final[Mapping[str, Any]] = {
 }
 """Of `pyarrow.parquet.ParquetWriter`, for partitions."""
 
-_PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d+)/Npix=(\d+)(\.[\w.]+|/.*)?$")
+_PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
 _ESCAPE = re.compile(r"\\(.)")
 ANEW: Final = "get the catalogue anew, or write it anew with hats-import"
 """What helps where one is damaged."""

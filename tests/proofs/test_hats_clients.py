@@ -1,0 +1,163 @@
+"""LSDB, in an environment of its own, opens what ``/hats/`` gives: strict validation, cones, a match, keys; LSDB, DuckDB and TAP find the same rows of 1,000 cones."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from fsspec import filesystem
+
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from running import Server, serving
+from shared import MORE
+
+PYTHON = os.environ.get("HVEN_LSDB", "")  # of an environment with lsdb and aiohttp
+ROWS, CONES = (2_500_000, 1_000) if MORE > 1 else (150_000, 12)
+STARS = """
+collection: stars
+title: Stars
+description: Made up
+licence_url: https://licence.example
+tables:
+  main:
+    primary: id
+    source: {kind: parquet, files: stars.parquet}
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      g: {type: float32, unit: mag}
+      name: string
+"""
+LSDB = """
+import json, logging, sys, warnings
+import dask, lsdb
+from hats.io.validation import is_valid_catalog
+warnings.simplefilter("ignore")
+dask.config.set(scheduler="threads", num_workers=2)
+url, cones = sys.argv[1], json.loads(sys.stdin.read())
+said = {"valid": bool(is_valid_catalog(url, strict=True)), "cones": []}
+for ra, dec, radius in cones:
+    try:
+        found = lsdb.open_catalog(url, search_filter=lsdb.ConeSearch(ra, dec, radius_arcsec=radius * 3600), columns=["id"]).compute()
+        said["cones"].append(sorted(int(one) for one in found["id"]))
+    except ValueError as error:
+        assert "no coverage" in str(error), error
+        said["cones"].append([])
+whole = lsdb.open_catalog(url)
+said["rows"] = len(whole)
+said["key"] = [int(one) for one in whole.id_search(values={"id": [7, 4711]}).compute()["id"]]
+cone = lsdb.ConeSearch(cones[0][0], cones[0][1], radius_arcsec=cones[0][2] * 3600)
+one, two = (lsdb.open_catalog(url, search_filter=cone, columns=["id", "ra", "dec"]) for _ in range(2))
+pairs = one.crossmatch(two, radius_arcsec=1, n_neighbors=1, suffixes=("_a", "_b")).compute()
+said["pairs"] = sorted(int(a) for a, b in zip(pairs["id_a"], pairs["id_b"]) if a == b)
+print(json.dumps(said))
+"""
+
+
+def places(rows: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Positions: all over the sky, and a dense field over a corner of four partitions, 0 h and the equator."""
+    some = np.random.default_rng(8)
+    lon, lat = some.uniform(0, 360, rows), np.degrees(np.arcsin(some.uniform(-1, 1, rows)))
+    dense = rows // 3
+    lon[:dense], lat[:dense] = some.normal(0, 2, dense) % 360, some.normal(0, 2, dense)
+    return lon, lat
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("site")
+    folder = directory / "collections" / "stars"
+    folder.mkdir(parents=True)
+    (directory / "hven.toml").write_text("")
+    (folder / "stars.yaml").write_text(STARS)
+    lon, lat = places(ROWS)
+    magnitudes = np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")
+    pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "g": magnitudes, "name": [f"S{at}" for at in range(ROWS)]}), folder / "stars.parquet")  # fmt: skip
+    with Site(settings.load(directory)) as site:
+        ingest(site, "stars")
+    with serving(directory) as found:
+        yield found
+
+
+def cones() -> list[tuple[float, float, float]]:
+    some = np.random.default_rng(10)
+    found = []
+    for at in range(CONES):
+        if at % 2:
+            place = some.normal(0, 2) % 360, some.normal(0, 2)
+        else:
+            place = some.uniform(0, 360), np.degrees(np.arcsin(some.uniform(-1, 1)))
+        found.append((float(place[0]), float(place[1]), float(10 ** some.uniform(-2, 0.3))))
+    return found
+
+
+def files(server: Server) -> list[str]:
+    base = f"{server.url}/hats/stars.main"
+    said = urllib.request.urlopen(f"{base}/collection.properties", timeout=120).read().decode()
+    state = next(line.split("=")[1] for line in said.splitlines() if line.startswith("hats_primary_table_url"))
+    parts = pd.read_csv(f"{base}/{state}/partition_info.csv")
+    return [f"{base}/{state}/dataset/Norder={order}/Dir={pixel // 10000 * 10000}/Npix={pixel}.parquet" for order, pixel in zip(parts["Norder"], parts["Npix"], strict=True)]  # fmt: skip
+
+
+def test_lsdb_duckdb_and_tap_find_the_same(server: Server, tmp_path: Path) -> None:
+    wanted = cones()
+    if PYTHON:
+        done = subprocess.run([PYTHON, "-c", LSDB, f"{server.url}/hats/stars.main"], input=json.dumps(wanted), capture_output=True, text=True, check=False, timeout=7200)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert (said["valid"], said["rows"], sorted(said["key"])) == (True, ROWS, [7, 4711])
+    names = []
+    for at, url in enumerate(files(server)):
+        place = tmp_path / f"{at}.parquet"
+        place.write_bytes(urllib.request.urlopen(url, timeout=120).read())
+        names.append(str(place))
+    engine = duckdb.connect()
+    engine.execute(
+        "CREATE TABLE stars AS SELECT id, radians(ra) AS a, radians(dec) AS d FROM read_parquet($1)", [names]
+    )
+    rows = 0
+    for at, (ra, dec, radius) in enumerate(wanted):
+        query = f"SELECT id FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra!r}, {dec!r}, {radius!r}))"
+        asked = urlencode({"QUERY": query, "LANG": "ADQL", "MAXREC": ROWS, "RESPONSEFORMAT": "csv"})
+        answer = urllib.request.urlopen(f"{server.url}/tap/sync?{asked}", timeout=120).read()
+        told = sorted(pd.read_csv(io.BytesIO(answer))["id"])
+        found = engine.execute(
+            "SELECT id FROM stars WHERE 2 * asin(sqrt(sin((d - radians($2)) / 2) ** 2 + cos(d) * cos(radians($2)) * sin((a - radians($1)) / 2) ** 2)) <= radians($3)",
+            [ra, dec, radius],
+        ).fetchall()  # fmt: skip
+        assert told == sorted(one for (one,) in found), (ra, dec, radius)
+        if PYTHON:
+            assert said["cones"][at] == told, (ra, dec, radius)
+            assert at or said["pairs"] == told
+        rows += len(told)
+    print(f"{CONES:,} cones of {ROWS:,} stars: {rows:,} rows, the same by DuckDB, TAP{' and LSDB' * bool(PYTHON)}")
+    assert rows > CONES
+
+
+def test_pyarrow_and_pandas_read_it_over_http(server: Server) -> None:
+    urls = files(server)
+    data = ds.dataset(urls, filesystem=filesystem("http", block_size=65536), format="parquet")
+    assert data.count_rows() == ROWS
+    low, high = 2**57, 2**57 + 2**53
+    some = data.to_table(filter=(ds.field("_healpix_29") >= low) & (ds.field("_healpix_29") < high))
+    first = pd.read_parquet(urls[0])
+    assert first["_healpix_29"].is_monotonic_increasing
+    assert 0 < len(some) < ROWS / 10
+    assert some["_healpix_29"].to_numpy().min() >= low
