@@ -32,6 +32,7 @@ GROUPS = (
     "rights",
     "registry",
     "regtap",
+    "bulk",
     "clusters",
 )
 
