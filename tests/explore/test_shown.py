@@ -21,6 +21,7 @@ def shown(
     *,
     more: dict[str, tuple[Column, list[Any]]] | None = None,
     wanted: tuple[tuple[str, str], ...] = (),
+    whole: bool = False,
     **table: Any,
 ) -> list[Any]:
     every = {column.name: (column, values), **(more or {})}
@@ -28,7 +29,7 @@ def shown(
     rows = pa.table({name: pa.array(given, one.type.arrow) for name, (one, given) in every.items()})
     page = Page(columns=described.columns, rows=rows, keys=("",) * len(values), offset=0, more=False)
     assert len(headings(page, described, wanted)) == len(every)
-    return [row[0] for row in cells(page, described, wanted)]
+    return [row[0] for row in cells(page, described, wanted, whole=whole)]
 
 
 def texts(*args: Any, **more: Any) -> list[str | None]:
@@ -167,3 +168,17 @@ def test_of_a_long_address_one_reads_the_file_or_whose_service_it_is() -> None:
     assert [cell.text for cell in found] == ["name.fits", "simbad.example.org/…", addresses[2]]
     assert [cell.href for cell in found] == addresses
     assert [cell.title for cell in found] == [*addresses[:2], ""], "all of it is told when one points at it"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_services_that_people_know_have_their_names(whole: bool) -> None:
+    addresses = [
+        "https://simbad.cds.unistra.fr/simbad/sim-id?Ident=PSZ2%20G004.45-19.55",
+        "https://ned.ipac.caltech.edu/byname?objname=M31",
+        "https://simbad.cds.unistra.fr/guide.pdf",
+        "https://simbad.cds.unistra.fr.example.org/x?y",
+    ]
+    found = shown(Column(name="page", type=STRING, ucd="meta.ref.url"), addresses, whole=whole)
+    assert [cell.text for cell in found] == ["SIMBAD", "NED", *addresses[2:]]
+    assert [cell.href for cell in found] == addresses
+    assert [cell.title for cell in found] == [*addresses[:2], "", ""]

@@ -39,6 +39,14 @@ def test_the_page_says_what_a_reader_needs(reader: Client) -> None:
     assert page.count("<tr><td") >= 5, "first rows"
 
 
+@pytest.mark.parametrize("name", ["images", "stars"])
+def test_of_one_table_it_is_not_said_that_it_is_one(reader: Client, name: str) -> None:
+    page = reader.get(f"/collections/{name}").text
+    facts = page[page.index('<ul class="facts">') :]
+    told = re.sub(r"<[^>]+>|\s+", " ", facts[: facts.index("</li>")])
+    assert re.fullmatch(r" *[\d,]+ +rows? *", told), told
+
+
 def test_ways_to_ask_stand_beside_the_map_if_there_is_one(reader: Client) -> None:
     for path in ("/collections/images", "/collections/stars"):
         page = reader.get(path).text

@@ -97,8 +97,11 @@ export function shades(values, { time }, language) {
   const numbers = values.filter((value) => typeof value === "number");
   if (numbers.length < values.length / 2) return kinds(values.map((value) => String(value ?? "")));
   const [low, high] = extent(numbers);
+  const most = Math.max(Math.abs(low), Math.abs(high));
+  // the ends tell a hundredth of the scale, and no more
+  const digits = high > low ? Math.min(Math.max(Math.ceil(Math.log10(most / (high - low))) + 2, 3), 15) : 5;
   const said = (/** @type {number} */ value) =>
-    time ? iso(value).slice(0, 16).replace("T", " ") : value.toLocaleString(language, { maximumSignificantDigits: 5 });
+    time ? iso(value).slice(0, 16).replace("T", " ") : value.toLocaleString(language, { maximumSignificantDigits: digits });
   const colour = (/** @type {Values[number]} */ value) =>
     typeof value === "number" ? viridis((value - low) / (high - low || 1)) : NONE;
   return { colours: values.map(colour), low: said(low), high: said(high) };

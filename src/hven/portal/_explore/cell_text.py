@@ -28,6 +28,10 @@ DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of the
 LONG = 400  # characters of a cell; the row's own page has the rest
 WHOLE = 10_000  # characters of a cell of the row's own page
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
+SERVICES = {  # hosts of services that people know by their names
+    "simbad.cds.unistra.fr": "SIMBAD", "simbad.u-strasbg.fr": "SIMBAD", "vizier.cds.unistra.fr": "VizieR", "ned.ipac.caltech.edu": "NED",
+    "aladin.cds.unistra.fr": "Aladin", "ssd.jpl.nasa.gov": "JPL", "ssp.imcce.fr": "IMCCE", "irsa.ipac.caltech.edu": "IRSA",
+}  # fmt: skip
 DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
 JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
 
@@ -202,7 +206,7 @@ def _region(text: str, *, whole: bool) -> Cell:
 def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
     address = ADDRESS.fullmatch(text.strip())
     if address is not None:
-        short = text if whole or len(text) <= 60 else _short(text)
+        short = _service(text) or (text if whole or len(text) <= 60 else _short(text))
         return Cell(
             text=short,
             href=address[0],
@@ -213,6 +217,13 @@ def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
     if len(text) > most:
         return Cell(text=f"{text[:most]}…", title=f"{len(text):,}")
     return Cell(text=text)
+
+
+def _service(address: str) -> str:
+    """Return the name of a service that everybody knows, which is asked about something: its address tells a reader less."""
+    whole, asked, _ = address.partition("?")
+    host = whole.partition("//")[2].partition("/")[0].lower()
+    return SERVICES.get(host, "") if asked else ""
 
 
 def _short(address: str) -> str:
