@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
 LONG = 400  # characters of a cell; the row's own page has the rest
 WHOLE = 10_000  # characters of a cell of the row's own page
+READ = 40  # characters of an address that one reads whole in a cell; of a longer one its file
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
 SERVICES = {  # hosts of services that people know by their names
     "simbad.cds.unistra.fr": "SIMBAD", "simbad.u-strasbg.fr": "SIMBAD", "vizier.cds.unistra.fr": "VizieR", "ned.ipac.caltech.edu": "NED",
@@ -206,7 +207,7 @@ def _region(text: str, *, whole: bool) -> Cell:
 def _text(text: str, kind: str, *, whole: bool = False) -> Cell:
     address = ADDRESS.fullmatch(text.strip())
     if address is not None:
-        short = _service(text) or (text if whole or len(text) <= 60 else _short(text))
+        short = _service(text) or (text if whole or len(text) <= READ else _short(text))
         return Cell(
             text=short,
             href=address[0],
