@@ -21,6 +21,10 @@ HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=4 -Djava.net.preferIPv4Stack=true"
 
 
+# whoever kills the tests kills them, too; executors end with their worker
+DYING = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+
+
 def home() -> Path:
     """Find Spark itself: the package `pyspark` in a folder of its own, for ours has the client under the same name (scripts/judges fetches it)."""
     found = Path(os.environ.get("HVEN_SPARK") or HOME)
@@ -58,14 +62,14 @@ class Spark:
         self._environment = {
             "PATH": os.environ["PATH"], "HOME": str(directory), "SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": "127.0.0.1", "LANG": "C.UTF-8",
             "SPARK_CONF_DIR": str(directory), "SPARK_LOCAL_DIRS": str(directory / "local"), "SPARK_WORKER_DIR": str(directory / "work"),
-            "SPARK_DAEMON_JAVA_OPTS": JVM, "PYSPARK_PYTHON": python, "OMP_NUM_THREADS": "1",
+            "SPARK_DAEMON_JAVA_OPTS": f"{JVM} -Djava.io.tmpdir={directory}", "PYSPARK_PYTHON": python, "OMP_NUM_THREADS": "1",
             "HVEN_SPARK_CLUSTER": str(directory),
         }  # fmt: skip
         self._conf = {
             "spark.master": f"spark://127.0.0.1:{self._master}", "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": str(self._port), "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": "1g", "spark.executor.memory": "700m", "spark.executor.cores": "1", "spark.cores.max": "2", "spark.ui.enabled": "false",
-            "spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": JVM, "spark.executor.extraJavaOptions": JVM,
+            "spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": f"{JVM} -Djava.io.tmpdir={directory}", "spark.executor.extraJavaOptions": f"{JVM} -Djava.io.tmpdir={directory}",
             "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000", "spark.sql.warehouse.dir": str(directory / "warehouse"), "spark.python.worker.reuse": "true",
             "spark.pyspark.python": python, "spark.sql.artifact.isolation.enabled": "false",
             "spark.executor.processTreeMetrics.enabled": "false", "spark.eventLog.enabled": "false",
@@ -86,7 +90,7 @@ class Spark:
     def _run(self, name: str, *words: object) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                [str(self._home / "bin" / "spark-class"), *map(str, words)],
+                [*DYING, str(self._home / "bin" / "spark-class"), *map(str, words)],
                 # of the Connect server this is the driver's memory, too
                 env=self._environment | {"SPARK_DAEMON_MEMORY": "1g" if name == "connect" else "256m"},
                 cwd=self.directory,
