@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from running import until
+
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=4 -Djava.net.preferIPv4Stack=true"
 
@@ -128,13 +130,16 @@ class Spark:
             try:
                 words = (path / "cmdline").read_bytes().split(b"\0")
                 here = str(self.directory).encode() in (path / "environ").read_bytes()
-            except OSError:
+                if here and b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in words:
+                    found += [int(path.name)] * (f"work-{worker}" in str((path / "cwd").readlink()))
+            except OSError:  # it is gone, or somebody else's
                 continue
-            if b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in words and here:
-                home_of = str((path / "cwd").readlink())
-                if f"work-{worker}" in home_of:
-                    found.append(int(path.name))
         return found
+
+    def executor(self, worker: str = "") -> int:
+        """Return one of them, as soon as there is one."""
+        until(lambda: self.executors(worker))
+        return self.executors(worker)[0]
 
     def kill(self, name: str) -> None:
         """Kill one of the programs and what it started, as a crash of its machine does."""

@@ -29,7 +29,6 @@ from hven.model.sky import distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.testing.engine import STARS, EngineContract, stars
-from running import until
 from spark import cluster
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("spark")]
@@ -423,7 +422,7 @@ def test_an_executor_that_dies_does_not_change_the_answer(spark, far, files):
     """One dies while rows are given, too."""
     long = "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * b.mag > 3 GROUP BY a.band"
     wanted = comparable(asked(far, long, files), ordered=False)
-    died = threading.Thread(target=lambda: os.kill(until(spark.executors)[0], signal.SIGKILL))
+    died = threading.Thread(target=lambda: os.kill(spark.executor(), signal.SIGKILL))
     died.start()
     assert comparable(asked(far, long, files), ordered=False) == wanted
     died.join()
@@ -432,7 +431,7 @@ def test_an_executor_that_dies_does_not_change_the_answer(spark, far, files):
     )
     batches = iter(FarPlan(far, bound).execute(bound.slots, {}, Limits(), files))
     rows = [next(batches)]
-    os.kill(until(spark.executors)[-1], signal.SIGKILL)
+    os.kill(spark.executor(), signal.SIGKILL)
     rows.extend(batches)
     found = pa.Table.from_batches(rows)
     assert found.num_rows == 200 * 1000

@@ -106,7 +106,7 @@ def test_executor_worker_and_machine(spark, files, capsys):
     running, far = spark
     groups(far, files)
     wanted, plain = timed(lambda: groups(far, files))
-    after(plain / 2, lambda: os.kill(until(running.executors)[0], signal.SIGKILL))
+    after(plain / 2, lambda: os.kill(running.executor(), signal.SIGKILL))
     found, took = timed(lambda: groups(far, files))
     assert found == wanted
     told(capsys, f"executor killed: {took:.1f} s, undisturbed {plain:.1f} s")
@@ -114,7 +114,7 @@ def test_executor_worker_and_machine(spark, files, capsys):
     whole = execution(far, "SELECT id, mag FROM sky.points WHERE mag >= 0", files)
     batches = iter(whole)
     rows = [next(batches)]
-    os.kill(until(running.executors)[0], signal.SIGKILL)
+    os.kill(running.executor(), signal.SIGKILL)
     rows.extend(batches)
     ids = pa.Table.from_batches(rows).column("id").to_numpy()
     assert len(ids) == ROWS
@@ -122,7 +122,7 @@ def test_executor_worker_and_machine(spark, files, capsys):
     told(capsys, f"executor killed after {rows[0].num_rows:,} rows were given: all {ROWS:,} came, once each")
 
     until(lambda: len(running.executors()) == 2)
-    victim = until(lambda: running.executors("two"))[0]
+    victim = running.executor("two")
     after(plain / 2, lambda: os.kill(victim, signal.SIGSTOP))
     found, took = timed(lambda: groups(far, files))
     assert found == wanted
