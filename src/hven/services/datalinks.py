@@ -65,6 +65,7 @@ PORTION = 200_000  # characters of identifiers in a query
 _NOTHING, _ONE = pa.scalar(None, pa.string()), pa.scalar(1, pa.int32())
 _TRUE, _FALSE = (pa.scalar(one, pa.bool_()) for one in (True, False))
 _NO_SIZE = pa.scalar(None, pa.int64())
+_ELSEWHERE = (None, None, None)
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -450,10 +451,8 @@ def _given(
     matches = [None if one is None else match(one) for one in made["access_url"].to_pylist()]
     if not any(matches) and made["_path"].null_count == every.num_rows:
         return every, {}
-    of, what, path = (
-        pa.array([None if one is None else unquote(one[name]) for one in matches], pa.string())
-        for name in ("collection", "what", "path")
-    )
+    parts = zip(*(_ELSEWHERE if one is None else one.groups() for one in matches), strict=True)
+    of, what, path = (pa.array(map(_unquoted, one), pa.string()) for one in parts)
     paths = pc.coalesce(path, made["_path"])
     of = pc.if_else(pc.is_valid(paths), pc.coalesce(of, _said(table.schema)), _NOTHING)
     states = [
@@ -492,6 +491,10 @@ def _given(
         none = pc.invert(pc.is_in(made["_at"], value_set=_with_own(made, may, links)))
         kept = pc.and_(kept, pc.invert(pc.and_(none, pc.is_in(made["_link"], value_set=pa.array(packed, pa.int32())))))
     return batch if kept.true_count == len(kept) else batch.filter(kept), own
+
+
+def _unquoted(text: str | None) -> str | None:
+    return text if text is None or "%" not in text else unquote(text)
 
 
 def _with_own(made: Mapping[str, Value], may: pa.Array, links: Sequence[Link]) -> pa.Array:

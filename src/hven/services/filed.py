@@ -68,7 +68,7 @@ PIECE = 256 * 1024  # bytes of what is made, or comes from elsewhere, that are g
 STEP = 160 * 1024
 LOOKED = 4 << 20  # bytes after which it is looked whether a file is still what was published
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
-FEW = 1000  # paths that are asked for one by one
+FEW = 4000  # paths that are asked for one by one: a look-up of each costs less than a join up to some thousands
 _TOLD = 20  # locked files of which each is asked why
 _NO_ROWS = pa.table({name: pa.nulls(0) for name in COLUMNS})
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))

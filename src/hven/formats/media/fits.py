@@ -198,8 +198,11 @@ def _parts(hdus: Any, size: int, stream: BinaryIO) -> Iterator[Part]:
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
             yield _array(hdu, index, hdus, stream)
         told = hdu.fileinfo()
-        if 0 < size <= told["datLoc"] + told["datSpan"] - BLOCK:  # padding may be missing
+        end = told["datLoc"] + told["datSpan"]
+        if 0 < size <= end - BLOCK:  # padding may be missing
             raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
+        if end == size:  # no further header need be looked for
+            return
         index += 1
 
 
