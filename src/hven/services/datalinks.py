@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, product
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -27,7 +27,7 @@ from hven.services.face import Surroundings
 from hven.site.auth import ANONYMOUS, alike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.model.table import Input, Service, Table, Template
     from hven.site import Holdings, Site
@@ -64,8 +64,7 @@ PORTION = 200_000  # characters of identifiers in a query
 # with their types: for a literal without one Arrow looks for pandas, each time anew, for a tenth of a millisecond
 _NOTHING, _ONE = pa.scalar(None, pa.string()), pa.scalar(1, pa.int32())
 _TRUE, _FALSE = (pa.scalar(one, pa.bool_()) for one in (True, False))
-_NO_SIZE = pa.scalar(None, pa.int64())
-_ELSEWHERE = (None, None, None)
+_TOLD = ("access_url", "error_message", "content_type", "content_length", "link_auth", "link_authorized")
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -448,90 +447,88 @@ def _given(
     """
     made = dict(zip(every.schema.names, every.columns, strict=True))
     match = _ours(holdings.written | {base, around.site.settings.url})
-    matches = [None if one is None else match(one) for one in made["access_url"].to_pylist()]
+    addresses, hints = made["access_url"].to_pylist(), made["_path"].to_pylist()
+    matches = [None if one is None else match(one) for one in addresses]
     if not any(matches) and made["_path"].null_count == every.num_rows:
         return every, {}
-    parts = zip(*(_ELSEWHERE if one is None else one.groups() for one in matches), strict=True)
-    of, what, path = (pa.array(map(_unquoted, one), pa.string()) for one in parts)
-    paths = pc.coalesce(path, made["_path"])
-    of = pc.if_else(pc.is_valid(paths), pc.coalesce(of, _said(table.schema)), _NOTHING)
-    states = [
-        _states(around, who, name, paths.filter(pc.equal(of, name)).unique(), holdings)
-        for name in of.drop_null().unique().to_pylist()
+    # the file of each row: its collection and path
+    files = [
+        (table.schema, hint) if one is None else (_unquoted(one["collection"]), _unquoted(one["path"]))
+        for one, hint in zip(matches, hints, strict=True)
     ]
-    known = states[0] if len(states) == 1 else pa.concat_tables(states).combine_chunks().to_batches()[0]
-    keys = (paths, known["path"])
-    if len(states) > 1:
-        keys = tuple(pc.binary_join_element_wise(*one, "/") for one in ((of, paths), (known["of"], known["path"])))
-    at = pc.index_in(keys[0], value_set=keys[1])
-    kind, size, direct, may, free, shut, unseen = (known[name].take(at) for name in known.schema.names[2:])
-    ours, whole, told = pc.is_valid(path), pc.equal(what, "files"), pc.fill_null(pc.or_(may, shut), _FALSE)
-    gone = pc.and_(ours, pc.invert(told))
-    address = pc.if_else(pc.fill_null(whole, _FALSE), pc.coalesce(direct, made["access_url"]), made["access_url"])
-    made |= {
-        "access_url": pc.if_else(gone, _NOTHING, address),
-        "error_message": pc.if_else(gone, _said(_GONE), made["error_message"]),
-        "content_type": pc.coalesce(made["content_type"], pc.if_else(whole, kind, _NOTHING)),
-        "content_length": pc.coalesce(made["content_length"], pc.if_else(whole, size, _NO_SIZE)),
-        "link_auth": pc.if_else(told, pc.if_else(free, _said("false"), _said("true")), made["link_auth"]),
-        "link_authorized": pc.if_else(told, may, made["link_authorized"]),
+    wanted: dict[str, dict[str, None]] = {}
+    for name, path in files:
+        if path is not None:
+            wanted.setdefault(name, {})[path] = None
+    known = {
+        (name, path): state
+        for name, some in wanted.items()
+        for path, state in _states(around, who, name, [*some], holdings)
     }
-    # of what is made of a file that is lost this is not told once more
-    faces = pc.greater_equal(made["_link"], pa.scalar(len(table.leads), pa.int32()))
-    kept = pc.invert(pc.and_(gone, pc.or_(pc.fill_null(unseen, _FALSE), faces)))
-    this = {number for number, link in enumerate(links) if link.file and link.semantics == THIS}
-    own: dict[int, tuple[str, str]] = {}
-    theirs = (made["_at"], made["_link"], may, paths, made["link_auth"])
-    for place, number, taken, one, auth in zip(*(values.to_pylist() for values in theirs), strict=True):
-        if taken and number in this:
-            own.setdefault(place, (one, auth))
+    states = [known.get(one) for one in files]
+    columns = {name: made[name].to_pylist() for name in _TOLD}
+    kept, own, faces, filed_at = [True] * len(files), dict[int, tuple[str, str]](), len(table.leads), set[int]()
+    numbers, places = made["_link"].to_pylist(), made["_at"].to_pylist()
+    for row, (one, state) in enumerate(zip(matches, states, strict=True)):
+        if state is None:
+            continue
+        if one is not None and state.auth is None:
+            # of what is made of a file that is lost this is not told once more
+            kept[row] = not state.hidden and numbers[row] < faces
+            columns["access_url"][row], columns["error_message"][row] = None, _GONE
+            continue
+        if state.auth is not None:
+            columns["link_auth"][row], columns["link_authorized"][row] = state.auth, state.may
+        if one is not None and one["what"] == "files":
+            columns["content_type"][row] = columns["content_type"][row] or state.kind
+            if columns["content_length"][row] is None:
+                columns["content_length"][row] = state.size
+            columns["access_url"][row] = state.direct or columns["access_url"][row]
+        link = links[numbers[row]]
+        if link.file and state.may:
+            filed_at.add(places[row])
+            if link.semantics == THIS:
+                own.setdefault(places[row], (files[row][1], str(state.auth)))
+    for row in (row for row, number in enumerate(numbers) if links[number].packed):
+        kept[row] = kept[row] and places[row] in filed_at
+    made |= {name: pa.array(columns[name], _WHOLE[name]) for name in _TOLD}
     batch = pa.RecordBatch.from_arrays([made[name] for name in _WHOLE], names=list(_WHOLE))
-    packed = [number for number, link in enumerate(links) if link.packed]
-    if packed:  # of nothing
-        none = pc.invert(pc.is_in(made["_at"], value_set=_with_own(made, may, links)))
-        kept = pc.and_(kept, pc.invert(pc.and_(none, pc.is_in(made["_link"], value_set=pa.array(packed, pa.int32())))))
-    return batch if kept.true_count == len(kept) else batch.filter(kept), own
+    return batch if all(kept) else batch.filter(pa.array(kept)), own
 
 
-def _unquoted(text: str | None) -> str | None:
-    return text if text is None or "%" not in text else unquote(text)
+class _State(NamedTuple):
+    """What there is of a file for a reader: ``auth`` None: nothing, or it is hidden from them."""
+
+    auth: str | None
+    may: bool
+    hidden: bool
+    kind: str | None = None
+    size: int | None = None
+    direct: str | None = None
 
 
-def _with_own(made: Mapping[str, Value], may: pa.Array, links: Sequence[Link]) -> pa.Array:
-    """List the places of identifiers whose rows have a file that the reader may take."""
-    files = pa.array([number for number, link in enumerate(links) if link.file], pa.int32())
-    return made["_at"].filter(pc.fill_null(pc.and_(may, pc.is_in(made["_link"], value_set=files)), _FALSE)).unique()
-
-
-def _states(around: Surroundings, who: Reader, name: str, wanted: pa.Array, holdings: Holdings) -> pa.RecordBatch:
-    """Tell of files of a collection what they are, where they are if another server gives them, who may take them, and know of them."""
-    paths = wanted.to_pylist()
+def _states(
+    around: Surroundings, who: Reader, name: str, paths: Sequence[str], holdings: Holdings
+) -> Iterator[tuple[str, _State]]:
+    """Yield of files of a collection what they are, where they are if another server gives them, who may take them, and know of them."""
     known = everybodys = filed.told(around, who, name, paths, holdings)
     if not who.anonymous and (known.named or not known.listed or not alike(known.listed[0][0], who, around.policies)):
         everybodys = filed.told(around, ANONYMOUS, name, paths, holdings)
-    facts: dict[str, tuple[str | None, int | None, str | None]] = {}
-    for files, rows_of in known.listed:
-        facts_of = (rows_of[column].to_pylist() for column in ("path", "media_type", "bytes", "url"))
-        elsewhere = any(root.direct for root in files.roots)
-        for path, kind, size, url in zip(*facts_of, strict=True):
-            facts[path] = kind, size, url if elsewhere and rooted(path, files.roots)[0].direct else None
     free = {path for _, rows_of in everybodys.listed for path in rows_of["path"].to_pylist()}
-    each = [facts.get(path, (None, None, None)) for path in paths]
-    columns = {
-        "of": pa.array([name] * len(paths), pa.string()),
-        "path": wanted,
-        **{
-            column: pa.array([one[at] for one in each], kind)
-            for at, (column, kind) in enumerate(
-                (("media_type", pa.string()), ("bytes", pa.int64()), ("direct", pa.string()))
-            )
-        },
-        **{
-            column: pa.array([path in some for path in paths], pa.bool_())
-            for column, some in (("may", facts), ("free", free), ("shut", known.shut), ("unseen", known.unseen))
-        },
-    }
-    return pa.RecordBatch.from_pydict(columns)
+    for files, rows_of in known.listed:
+        facts = (rows_of[column].to_pylist() for column in ("path", "media_type", "bytes", "url"))
+        elsewhere = any(root.direct for root in files.roots)
+        for path, kind, size, url in zip(*facts, strict=True):
+            direct = url if elsewhere and rooted(path, files.roots)[0].direct else None
+            yield path, _State("false" if path in free else "true", True, False, kind, size, direct)
+    there = {path for _, rows_of in known.listed for path in rows_of["path"].to_pylist()}
+    for path in paths:
+        if path not in there:
+            yield path, _State("true" if path in known.shut else None, False, path in known.unseen)
+
+
+def _unquoted(text: str) -> str:
+    return text if "%" not in text else unquote(text)
 
 
 def _query(
