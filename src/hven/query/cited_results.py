@@ -52,6 +52,11 @@ def summed(result: Result) -> Sums:
     result
         As it was begun.
 
+    Returns
+    -------
+    sums
+        Of all rows.
+
     Raises
     ------
     TooLarge
@@ -189,6 +194,11 @@ def state(cited: CitedResult, site: Site) -> Found:
         The result.
     site
         Where.
+
+    Returns
+    -------
+    found
+        Whether all are kept.
     """
     there: set[str] = set()
     for name in cited.body["collections"]:
@@ -210,6 +220,11 @@ def ask(cited: CitedResult, who: Reader, *, site: Site, policies: Sequence[Polic
         As of `hven.query.run`.
     now
         Ask what is published now instead.
+
+    Returns
+    -------
+    result
+        To be closed.
 
     Raises
     ------

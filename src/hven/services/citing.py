@@ -53,6 +53,8 @@ class Cited:
         Its own; None: it has none.
     label
         Of the release; empty: the collection as a whole.
+    description
+        For people, that of the release first.
     issued
         When it was published first, ISO; empty: that is not known.
     updated
@@ -376,6 +378,11 @@ def datacite_xml(made: Mapping[str, Any]) -> str:
     ----------
     made
         As `datacite` gives them; without a DOI the identifier is ``(:tba)``, to be assigned (DataCite 4.6, appendix 3).
+
+    Returns
+    -------
+    xml
+        A whole document.
     """
     publisher = made["publisher"]
     parts = [
@@ -479,6 +486,11 @@ def sentence(resource: Resource, *, label: str = "", doi: str | None = None, yea
         Of a release.
     doi, year
         Where they are not those of the descriptor.
+
+    Returns
+    -------
+    text
+        Without a full stop.
     """
     people = ", ".join(one.name for one in resource.creators)
     year = year or year_of(resource)
@@ -508,6 +520,11 @@ def bibtex(
         Of a release.
     doi, year
         Where they are not those of the descriptor.
+
+    Returns
+    -------
+    entry
+        ``@misc{..}``.
     """
     doi = doi or (None if label else resource.doi)
     title = resource.title or resource.name

@@ -104,6 +104,11 @@ class DataCite:
         ----------
         doi, attributes
             As of `make`.
+
+        Returns
+        -------
+        attributes
+            As DataCite has them now.
         """
         status, body = self._ask("PUT", f"/dois/{quote(doi, safe='/')}", attributes)
         return self._attributes(status, body, "does not change the DOI")
@@ -299,6 +304,11 @@ def recorded(store: Store, one: Cited, text: str) -> Citation:
     text
         The DOI.
 
+    Returns
+    -------
+    citation
+        As it is kept.
+
     Raises
     ------
     UserError
@@ -326,6 +336,11 @@ def withdraw(store: Store, one: Cited, reason: str) -> Citation:
         What.
     reason
         For people.
+
+    Returns
+    -------
+    citation
+        As it is kept.
     """
     name, label = one.resource.name, one.label
     before = store.citations.find(name, label) or Citation(collection=name, label=label, url=one.address, doi=one.doi)
