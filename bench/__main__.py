@@ -20,6 +20,7 @@ GROUPS = (
     "tap",
     "jobs",
     "postgres",
+    "hats",
     "epn",
     "sources",
     "sync",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FOLDER = "index"
 FILE = f"{FOLDER}/dataset/index/part.0.parquet"
 LOWS = f"{FOLDER}/lows.arrow"
-STEP = 65_536  # values of a row group of the index
+STEP = 16_384  # values of a row group of the index
 GROUP = "hven_group"
 
 
@@ -170,18 +170,17 @@ class KeyIndex:
     def __init__(self, directory: Path, column: str, read: Any) -> None:
         self._directory, self._column, self._read = directory, column, read
         self._lows = pa.ipc.open_file(pa.memory_map(str(directory / LOWS))).read_all().column("low").combine_chunks()
+        text = pa.types.is_string(self._lows.type)
+        self._sorted = np.asarray(self._lows.to_pylist(), object) if text else np.asarray(self._lows)
 
     def groups(self, values: pa.Array, most: int = 64) -> npt.NDArray[np.int64] | None:
         """Return the row groups of the manifest that have these values; None: more than `most` row groups of the index would be read."""
         lows = self._lows
-        if pa.types.is_string(lows.type):
-            sorted_ = np.asarray(lows.to_pylist(), object)
-            wanted = np.asarray(values.to_pylist(), object)
-        else:
-            sorted_, wanted = np.asarray(lows), np.asarray(values.cast(lows.type))
-        if not len(wanted) or not len(sorted_):
+        text = pa.types.is_string(lows.type)
+        wanted = np.asarray(values.to_pylist(), object) if text else np.asarray(values.cast(lows.type))
+        if not len(wanted) or not len(lows):
             return np.empty(0, np.int64)
-        at = np.unique(np.searchsorted(sorted_, wanted, side="right") - 1)
+        at = np.unique(np.searchsorted(self._sorted, wanted, side="right") - 1)
         at = at[at >= 0]
         if len(at) > most:
             return None

@@ -169,8 +169,11 @@ def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
         found = engine.reader.read(path, groups, asked, manifest.written[path])
         if sliced:
             found = within(found, wanted.cells)
-        pieces += [conform(batch, schema) for batch in found.select(names).to_batches()]
-    return pa.Table.from_batches(pieces, schema)
+        found = found.select(names)
+        if manifest.head.foreign or not found.schema.equals(schema):
+            found = pa.Table.from_batches([conform(batch, schema) for batch in found.to_batches()], schema)
+        pieces.append(found)
+    return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
 
 def within(rows: pa.Table, ranges: Any) -> pa.Table:
