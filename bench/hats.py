@@ -224,7 +224,7 @@ def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     small = pa.Table.from_batches([next(batches(100))])
     for pixel in range(count):
         low, high = layout.cells_of(5, pixel)
-        cells = pa.array(np.linspace(low, high - 1, 100).astype(np.int64))
+        cells = pa.array(low + np.arange(100) * ((high - low) // 100))
         path = where / layout.partition_path(5, pixel)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(small.add_column(0, layout.CELL, cells), path)
