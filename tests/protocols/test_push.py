@@ -248,6 +248,10 @@ tables:
     primary: id
     columns: {id: string, granule: {type: int64, required: true}, text: string}
     map: {granule: '"granule-id"'}
+  links:
+    source: {kind: push, columns: {id: string, granule: int64, access_url: string, description: string}, ids: id, writers: [anna]}
+    primary: id
+    columns: {id: string, granule: {type: int64, required: true}, access_url: string, description: string}
 """
 GRANULES = b"""<?xml version="1.0"?>
 <granules>
@@ -300,7 +304,13 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
         assert found.text.splitlines()[1:] == ["2,Which star?"]
         links = anna.client.get("/oidb/datalink", id="2")
         assert (links.status, "#this" in links.text) == (200, True), links.text
-        assert anna("POST", "/oidb/datalink/2", b"<datalink/>", **xml).status == 404
+        link = b"<datalink><access_url>https://oidb.example/2.png</access_url><description>UV plane</description></datalink>"
+        assert anna("POST", "/oidb/datalink/2", link, **xml).status == 201
+        assert anna("POST", "/push/oidb.links?granule=3", {"access_url": "u", "granule": 3}).status == 201
+        for wrong in ("granule=two", "granul=2", "granule=9"):
+            assert anna("POST", f"/push/oidb.links?{wrong}", {"access_url": "u", "granule": 3}).status == 400, wrong
+        linked = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT granule, description FROM oidb.links ORDER BY granule", RESPONSEFORMAT="csv")  # fmt: skip
+        assert linked.text.splitlines()[1:] == ["2,UV plane", "3,"]
         assert [line.replace(" ", "") for line in anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT target_name FROM ivoa.obscore", RESPONSEFORMAT="csv").text.splitlines()[1:]] == ["HD3"]  # fmt: skip
 
 

@@ -169,6 +169,40 @@ def _records(path: Path, kind: str, columns: Mapping[str, Any], *, alike: bool) 
     return target
 
 
+def completed(rows: pa.Table, given: Mapping[str, str], columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """Add the values that the address gives to all rows.
+
+    Parameters
+    ----------
+    rows
+        As they were sent.
+    given
+        Values, as texts, by the names of columns.
+    columns
+        That may be named, with their types.
+
+    Raises
+    ------
+    ParamError
+        No value of the column's type; a row says another one.
+    SourceError
+        No such column, or one that is named twice.
+    """
+    for said, name in _named(list(given), columns).items():
+        text = given[said]
+        value, wrong = _fitted(pa.chunked_array([[text]], pa.string()), columns[name], name)
+        if wrong:
+            raise ParamError(say("{text!r:.120}, as the address says {name}, is no {kind}", text, name, columns[name]))
+        if name in rows.column_names:
+            if pc.any(pc.not_equal(rows.column(name), value[0])).as_py():
+                raise ParamError(
+                    say("a row says another {name} than the address", name), remedy="leave one of them out"
+                )
+            rows = rows.drop_columns([name])
+        rows = rows.append_column(name, pa.repeat(value[0], rows.num_rows))
+    return rows
+
+
 def _named(names: Sequence[str], columns: Mapping[str, Any]) -> dict[str, str]:
     """Find the columns that are meant, in whatever case they are written."""
     lower = {name.lower(): name for name in columns}

@@ -19,7 +19,7 @@ from hven.model.errors import DataError, DescriptorError, SourceError, Unavailab
 from hven.site.store import now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hven.ingest._filling import Filled
@@ -52,6 +52,8 @@ class Write:
         Idempotency-Key; empty: none.
     dry_run
         Do everything but write.
+    given
+        Values, as texts, that all rows have in some columns: those that the address says.
     """
 
     action: str
@@ -61,6 +63,7 @@ class Write:
     match: str | None = None
     token: str = ""
     dry_run: bool = False
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +215,8 @@ def matches(match: str, state: str) -> bool:
 
 def digest_of_write(write: Write, by: str) -> str:
     """Sum up what is asked, and by whom."""
-    digest = hashlib.sha256(orjson.dumps([write.action, write.key, by]))
+    said = [write.action, write.key, by]
+    digest = hashlib.sha256(orjson.dumps([*said, sorted(write.given.items())] if write.given else said))
     if write.body is not None:
         with write.body.open("rb") as file:
             while part := file.read(1 << 20):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hven.descriptor.tables import PUSH
 from hven.ingest._kept_rows import Kept, Taken, row_state, shown
 from hven.ingest._sent_files import FILES, Sending, entry_of, path_of, place_of
-from hven.ingest._sent_rows import Unfit, read
+from hven.ingest._sent_rows import Unfit, completed, read
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
 from hven.ingest._writing import DELETE, POST, PUT, Refused, Write, Writing, Written, matches, replayed
@@ -163,6 +163,7 @@ class _Pushing(Writing):
         columns = {item.name: item.type for item in schema if item.name != GONE}
         most, size = limits.upload_rows, limits.upload * UNFOLDED
         self.sent = read(write.body, write.media, columns, most=most, size=size, alike=write.action == PUT)
+        self.sent = completed(self.sent, write.given, columns)
         if not self.sent.num_rows:
             raise ParamError("there are no rows in what was sent", remedy="send at least one")
         if write.key is not None and self.sent.num_rows != 1:

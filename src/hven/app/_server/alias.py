@@ -99,7 +99,9 @@ class Aliases:
             old, to = self._found(path)
         if old is None:
             return scope
+        to, _, asked = to.partition("?")
         query = old.query(scope["query_string"], post=scope["method"] == "POST")
+        query = b"&".join(part for part in (asked.encode(), query) if part)
         return {**scope, "path": to, "raw_path": quote(to).encode(), "query_string": query, "hven.alias": old}
 
     def _found(self, path: str) -> tuple[Old | None, str]:
@@ -108,7 +110,8 @@ class Aliases:
             path = f"ftp://{path[6:].lstrip('/')}"
         for begin, old in self._below:
             if path.startswith(begin):
-                return old, old.to.removesuffix("*") + path[len(begin) :]
+                rest = path[len(begin) :]
+                return old, old.to.removesuffix("*") + (quote(rest, safe="") if "?" in old.to else rest)
         return None, ""
 
 

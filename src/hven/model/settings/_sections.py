@@ -116,7 +116,7 @@ class Alias:
     )
     to: str = field(
         metadata=said(
-            "the path that answers it: /cone/stars.main, /collections/stars/files/*",
+            "the path that answers it: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
             pattern="^/",
             example="a path that begins with '/'",
         )

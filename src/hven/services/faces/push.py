@@ -79,6 +79,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             wanted = pushing.Write(
                 action=request.method, body=body, media=_media(request), key=key_of(request), token=_token(request),
                 match=request.headers.get("if-match"), dry_run=_said(request, "dry_run"),
+                given={name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}},
             )  # fmt: skip
             done = await anyio.to_thread.run_sync(pushing.push, site, name, wanted, who, limiter=working)
         here = f"{dali.base(request, site.settings)}/push/{quote(name)}"
