@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hven.engines import Kind
+from hven.engines.hats.settings import Hats
 from hven.engines.postgres.settings import Postgres
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
@@ -42,7 +43,9 @@ def faults(tmp_path, text, environment=None):
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path):
-    assert load(site(tmp_path, ""), {}) == Settings(directory=tmp_path, brought={"postgres": Postgres(), "foreign": ()})
+    assert load(site(tmp_path, ""), {}) == Settings(
+        directory=tmp_path, brought={"hats": Hats(), "postgres": Postgres(), "foreign": ()}
+    )
 
 
 def test_everything(tmp_path):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines import Kind
 from hven.engines.hats.settings import NEAR, SECTIONS, of
+from hven.model import plugins
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def open(  # noqa: A001  (the contract's name)
     site
         Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody looks.
     """
-    from hven.engines.hats.engine import HatsEngine  # noqa: PLC0415  (what an engine brings is asked without it)
-
-    return HatsEngine(
+    made: Engine = plugins.imported(f"{__name__}.engine", "the engine hats").HatsEngine(
         directory,
         memory=memory,
         roots=tuple(Path(root) for root in roots),
@@ -63,6 +62,7 @@ def open(  # noqa: A001  (the contract's name)
         site=site,
         threads=threads,
     )
+    return made
 
 
 def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:

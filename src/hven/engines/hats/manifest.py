@@ -6,6 +6,7 @@ the least to the greatest value; those of groups without a value are empty.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -202,7 +203,7 @@ def _range(item: pa.Field, found: list[tuple[Any, Any]], empty: list[bool]) -> d
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "timestamp"):
+    if isinstance(value, dt.datetime):
         return pa.scalar(value.replace(tzinfo=None), pa.timestamp("us")).cast(pa.int64()).as_py()
     return value
 

@@ -32,9 +32,7 @@ class Hats:
     at_once: int = setting(4, "statements of one process in the cluster", ge=1, le=1000)
 
 
-SECTIONS = (
-    Section(name="hats", kind=Hats, doc="the engine hats, for tables that outgrow one machine", after="postgres"),
-)
+SECTIONS = (Section(name="hats", kind=Hats, doc="the engine hats, for tables that outgrow one machine", after="data"),)
 
 
 def of(settings: Settings) -> Hats:

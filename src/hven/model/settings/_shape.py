@@ -100,7 +100,7 @@ class Settings:
         le=256,
     )
     engine: str = setting(
-        "duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded) or postgres"
+        "duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded), postgres or hats"
     )
     store: str | None = setting(
         None,
