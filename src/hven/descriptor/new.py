@@ -151,6 +151,8 @@ def create_of_paper(
     ------
     UserError
         As of `create`; an identifier that is none; no table, or several.
+    Conflict
+        There is such a descriptor.
     """
     directory = settings.collections / name
     _papers.identifiers(papers)

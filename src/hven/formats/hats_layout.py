@@ -74,7 +74,18 @@ def partition_path(order: int, pixel: int) -> str:
 
 
 def partition_of(path: str) -> tuple[int, int] | None:
-    """Return the order and the pixel that the name of a file says, None if it is that of no partition."""
+    """Return the order and the pixel that the name of a file says.
+
+    Parameters
+    ----------
+    path
+        Of a file, from wherever.
+
+    Returns
+    -------
+    pixel
+        None: it is the name of no partition.
+    """
     found = _PIXEL.match(path)
     if found is None:
         return None
@@ -83,7 +94,18 @@ def partition_of(path: str) -> tuple[int, int] | None:
 
 
 def cells_of(order: int, pixel: int) -> tuple[int, int]:
-    """Return the cells of order 29 within a pixel: the first, and the one past the last."""
+    """Return the cells of order 29 within a pixel.
+
+    Parameters
+    ----------
+    order, pixel
+        HEALPix order, 0 to 29, and nested index.
+
+    Returns
+    -------
+    cells
+        The first, and the one past the last.
+    """
     shift = 2 * (healpix.ORDER - order)
     return pixel << shift, (pixel + 1) << shift
 
@@ -104,7 +126,7 @@ def divided(
     Parameters
     ----------
     count
-        Counts rows: of cells of order 29, ascending, how many rows lie in cells before each.
+        Counts rows: of cells of order 29, ascending, shape (c,), how many rows lie in cells before each, shape (c,).
     most
         Rows of a pixel, unless it is of the finest order.
     finest
@@ -136,7 +158,18 @@ def divided(
 
 
 def counting(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np.int64]]:
-    """Return what counts rows for `divided`, from arrays that are sorted, each by itself."""
+    """Make what counts rows for `divided`.
+
+    Parameters
+    ----------
+    cells
+        Of order 29, of all rows: one array or several, each of its own shape (n,), each sorted by itself.
+
+    Returns
+    -------
+    count
+        Of cells, shape (c,), how many rows lie before each, shape (c,).
+    """
 
     def count(before: Pixels) -> npt.NDArray[np.int64]:
         found = np.zeros(len(before), np.int64)
@@ -148,7 +181,18 @@ def counting(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np
 
 
 def write_partitions(pixels: Iterable[tuple[int, int]]) -> bytes:
-    """Write ``partition_info.csv``: orders and pixels."""
+    """Write ``partition_info.csv``.
+
+    Parameters
+    ----------
+    pixels
+        Order and nested index of each partition.
+
+    Returns
+    -------
+    text
+        A line for each, below their names.
+    """
     return ("Norder,Npix\n" + "".join(f"{order},{pixel}\n" for order, pixel in pixels)).encode()
 
 
@@ -241,7 +285,7 @@ def write_properties(
     columns
         Those that are read where nothing is said; none: all.
     sky
-        Fraction of the sky that the partitions take.
+        Share of the sky that the partitions take, 0 to 1.
     size
         Of all files, bytes.
     made
@@ -389,7 +433,18 @@ def opened(directory: Path) -> tuple[dict[str, str], list[tuple[int, int, Path]]
 
 
 def stored(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of partitions of rows with these columns: the cells come first."""
+    """Return the schema of partitions: the cells come first.
+
+    Parameters
+    ----------
+    schema
+        Of the rows.
+
+    Returns
+    -------
+    schema
+        With `CELL`, whatever it was before.
+    """
     return pa.schema([pa.field(CELL, pa.int64()), *(item for item in schema if item.name != CELL)])
 
 
@@ -402,6 +457,11 @@ def common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
         Of the partitions.
     votable
         The columns' metadata as a VOTable without rows (VOParquet 1.0).
+
+    Returns
+    -------
+    file
+        Its bytes.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
@@ -420,7 +480,12 @@ def skymap(counts: npt.NDArray[np.int64]) -> bytes:
     Parameters
     ----------
     counts
-        Of all pixels of `SKYMAP_ORDER`.
+        Of all pixels of `SKYMAP_ORDER`, shape (12 * 4 ** order,).
+
+    Returns
+    -------
+    file
+        Its bytes.
     """
     side = round((len(counts) / 12) ** 0.5)
     head = [
@@ -455,9 +520,14 @@ def sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     Parameters
     ----------
     cells
-        Pixels of this order that have rows, ascending.
+        Pixels of this order that have rows, ascending, shape (c,).
     order
         HEALPix order.
+
+    Returns
+    -------
+    file
+        Its bytes.
     """
     head = [
         ("XTENSION", "'BINTABLE'"),

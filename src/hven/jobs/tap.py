@@ -102,6 +102,11 @@ def explain_of(params: Params) -> bool:
     params
         Of the request.
 
+    Returns
+    -------
+    wanted
+        False where it is not given.
+
     Raises
     ------
     ParamError
@@ -117,6 +122,11 @@ def cite_of(params: Params) -> bool:
     ----------
     params
         Of the request.
+
+    Returns
+    -------
+    wanted
+        False where it is not given.
 
     Raises
     ------

@@ -34,6 +34,8 @@ class Work:
     ----------
     id
         DOI in lower case, else bibcode or key.
+    title, year
+        As the file has them, or empty.
     cites
         DOIs in lower case and bibcodes that it names.
     """

@@ -115,6 +115,11 @@ def read(
     today
         The day; None: today (UTC).
 
+    Returns
+    -------
+    report
+        By month.
+
     Raises
     ------
     ParamError

@@ -128,6 +128,10 @@ class Noted(NamedTuple):
 
     Attributes
     ----------
+    use
+        What it was about.
+    method, target, status, sent
+        Of the request, with its query; of the answer, with the bytes of its body.
     at, now
         Seconds since 1970; and of a clock that never goes back.
     user
