@@ -47,6 +47,20 @@ _SETTINGS = {
 }
 
 
+@contextlib.contextmanager
+def _begun() -> Iterator[None]:
+    """Give the main module a file for as long as the client is loaded: without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process."""
+    main = sys.modules["__main__"]
+    bare = not hasattr(main, "__file__")
+    if bare:
+        main.__file__ = "-c"
+    try:
+        yield
+    finally:
+        if bare:
+            del main.__file__
+
+
 def load() -> Any:
     """Load the protocol.
 
@@ -56,7 +70,7 @@ def load() -> Any:
         The package is not installed.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _begun():
             warnings.simplefilter("ignore")  # it is not sure of pandas 3, which is not asked here
             import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (a second to load, wanted by few)
             import pyspark.sql.connect.proto.base_pb2_grpc  # noqa: PLC0415
