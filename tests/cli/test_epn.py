@@ -112,7 +112,7 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
             for item in re.findall(r"<(?:INFO|TIMESYS|GROUP|FIELDref|FIELD)[^>]*>", document)
             if "data_service" not in item
         ]
-        return sorted(item for item in keep if not re.search('name="(server_|request_|standardID|service_)', item))
+        return sorted(item for item in keep if not re.search('name="(server_|request|standardID|service_)', item))
 
     with serving(site) as server:
         url = f"http://127.0.0.1:{server.port}/tap"

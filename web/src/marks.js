@@ -101,7 +101,9 @@ export function shades(values, { time }, language) {
   // the ends tell a hundredth of the scale, and no more
   const digits = high > low ? Math.min(Math.max(Math.ceil(Math.log10(most / (high - low))) + 2, 3), 15) : 5;
   const said = (/** @type {number} */ value) =>
-    time ? iso(value).slice(0, 16).replace("T", " ") : value.toLocaleString(language, { maximumSignificantDigits: digits });
+    time
+      ? iso(value).slice(0, 16).replace("T", " ")
+      : value.toLocaleString(language, { maximumSignificantDigits: digits });
   const colour = (/** @type {Values[number]} */ value) =>
     typeof value === "number" ? viridis((value - low) / (high - low || 1)) : NONE;
   return { colours: values.map(colour), low: said(low), high: said(high) };

@@ -48,13 +48,13 @@ test("numbers have a scale, other values a colour each, missing ones their own",
   const numbers = shades([0, null, 10, 5], { label: "a", unit: "" }, "en");
   assert.deepEqual(numbers.colours, [viridis(0), "#888", viridis(1), viridis(0.5)]);
   assert.deepEqual([numbers.low, numbers.high], ["0", "10"]);
-  const ends = (/** @type {number[]} */ ...values) => {
+  const scale = (/** @type {number[]} */ ...values) => {
     const { low, high } = shades(values, { label: "a", unit: "" }, "en");
     return [low, high];
   };
-  assert.deepEqual(ends(4.5009, 48.985), ["4.5", "49"], "a hundredth of the scale is enough");
-  assert.deepEqual(ends(2014.1, 2015.3), ["2,014.1", "2,015.3"]);
-  assert.deepEqual(ends(-0.00012345, 0), ["-0.000123", "0"]);
+  assert.deepEqual(scale(4.5009, 48.985), ["4.5", "49"], "a hundredth of the scale is enough");
+  assert.deepEqual(scale(2014.1, 2015.3), ["2,014.1", "2,015.3"]);
+  assert.deepEqual(scale(-0.00012345, 0), ["-0.000123", "0"]);
   assert.deepEqual(ends(7.25, 7.25), ["7.25", "7.25"]);
   const kinds = shades(["b", null, "a"], { label: "a", unit: "" }, "en");
   assert.deepEqual(kinds.kinds, [

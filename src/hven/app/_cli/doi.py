@@ -38,7 +38,7 @@ def doi(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Give collections and releases DOIs, by DataCite or by a file; say what they lack."""
+    """Give collections and releases DOIs; say what they lack for one."""
     chosen = [word for word, said in {"--draft": draft, "--publish": publish, "--withdraw": withdraw is not None, "--to": to is not None, "--is": known is not None}.items() if said]  # fmt: skip
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} are different things", remedy=f"hven doi NAME {chosen[0]}")

@@ -34,7 +34,7 @@ def report(
     cited: Annotated[list[Path] | None, typer.Option("--cited", metavar="FILE", help="Count who cites collections: an export as BibTeX, or JSON of ADS, Crossref, DataCite.")] = None,
     of: Annotated[str | None, typer.Option("--of", metavar="COLLECTION", help="With --cited: all works of the files cite this one.")] = None,
 ) -> None:  # fmt: skip
-    """Report usage: files, rows, bytes, by collection, service and month; or citations."""
+    """Report what was used, by collection and month; or citations."""
     if form not in FORMATS:
         raise UsageError(f"there is no format {form!r:.40}", remedy=f"--format {', '.join(FORMATS)}")
     for one in by or ():
