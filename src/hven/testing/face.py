@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -32,6 +33,11 @@ COLUMNS = (
     Column(name="dec", unit="deg", ucd="pos.eq.dec;meta.main"),
     Column(name="mag", unit="mag", ucd="phot.mag"),
 )
+
+
+def _said(document: bytes) -> bytes:
+    """Return an answer without the request that it answers (Data Origin), and without its date."""
+    return re.sub(rb'<INFO name="request(_date)?"[^>]*>', b"", document)
 
 
 class FaceContract:
@@ -109,7 +115,7 @@ class FaceContract:
         with self.served(tmp_path) as ask:
             found = ask(self.path, given)
             assert found.status_code == 200, found.text
-            assert ask(self.path, given, "POST").content == found.content
+            assert _said(ask(self.path, given, "POST").content) == _said(found.content)
             assert ask(self.path, {**given, "MAXREC": "0"}).status_code == 200
             assert ask(self.path, given, **{"if-none-match": found.headers["etag"]}).status_code == 304
             assert ask(self.path, given, "HEAD").content == b""
