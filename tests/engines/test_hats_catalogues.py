@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits
 from hven.engines.hats import open as open_hats
 from hven.formats import hats_layout as layout
 from hven.model.errors import SourceError, StorageError
@@ -63,9 +66,9 @@ def adopt(tmp_path: Path, where: Path, table: Table = STARS) -> tuple[Any, Any]:
 
 
 def asked(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any]]:
-    from test_hats import ask
-
-    return ask(engine, text, {"far.stars": snapshot}, (STARS,))
+    bound = bind(parse(text), Tables((STARS,)))
+    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    return [row for batch in execution for row in batch.to_pylist()]
 
 
 def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
