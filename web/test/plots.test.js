@@ -55,7 +55,7 @@ test("numbers have a scale, other values a colour each, missing ones their own",
   assert.deepEqual(scale(4.5009, 48.985), ["4.5", "49"], "a hundredth of the scale is enough");
   assert.deepEqual(scale(2014.1, 2015.3), ["2,014.1", "2,015.3"]);
   assert.deepEqual(scale(-0.00012345, 0), ["-0.000123", "0"]);
-  assert.deepEqual(ends(7.25, 7.25), ["7.25", "7.25"]);
+  assert.deepEqual(scale(7.25, 7.25), ["7.25", "7.25"]);
   const kinds = shades(["b", null, "a"], { label: "a", unit: "" }, "en");
   assert.deepEqual(kinds.kinds, [
     ["", viridis(0)],

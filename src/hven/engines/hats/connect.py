@@ -51,7 +51,7 @@ _SETTINGS = {
 def _begun() -> Iterator[None]:
     """Give the main module a file for as long as the client is loaded: without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process."""
     main = sys.modules["__main__"]
-    bare = not hasattr(main, "__file__")
+    bare = "__file__" not in vars(main)
     if bare:
         main.__file__ = "-c"
     try:
