@@ -1,17 +1,61 @@
-"""Conditions that compare the regions of a column with a shape or position of constants."""
+"""Conditions that compare positions or regions of columns with shapes of constants."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.adql.kinds import is_null
+from hven.adql.tree import Cast, Compare
 from hven.engines._bound.constants import constant
-from hven.engines._bound.geometry import ConstantShape, constant_shape, coordinates, touching
+from hven.engines._bound.geometry import (
+    MIRROR,
+    ConstantShape,
+    constant_shape,
+    contained,
+    coordinates,
+    distance_points,
+    touching,
+)
+from hven.engines._bound.narrowable import position_of
 from hven.engines._bound.shapes import shape_of
 
 if TYPE_CHECKING:
     from hven.adql.tree import Expr
     from hven.engines._bound.constants import Constant
     from hven.engines._bound.narrowable import Narrowable
+
+
+def located(
+    condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]
+) -> tuple[tuple[str, str], ConstantShape, Constant | None] | None:
+    """Return the indexed position of the leaf `number`, the shape that it must lie in, and what must be 1 when the plan runs."""
+    inside = contained(condition)
+    if inside is not None:
+        point, shape, one = inside
+        found, columns = constant_shape(shape, free), position_of(narrowable, number, coordinates(point))
+        return None if found is None or columns is None else (columns, found, constant(one, free))
+    if not isinstance(condition, Compare):
+        return None
+    for call, op, limit in (
+        (condition.left, condition.op, condition.right),
+        (condition.right, MIRROR[condition.op], condition.left),
+    ):
+        points, radius = distance_points(call), constant(limit, free)
+        if points is None or radius is None or op not in {"<", "<=", "="}:
+            continue
+        for here, there in (points, points[::-1]):
+            lon, lat = constant(there[0], free), constant(there[1], free)
+            columns = position_of(narrowable, number, here)
+            if lon is not None and lat is not None and columns is not None:
+                return columns, ConstantShape("CIRCLE", (lon, lat, radius)), None
+    return None
+
+
+def placeless(condition: Expr) -> bool:
+    """Return whether a condition asks where something lies that has no position: a member of a union without one."""
+    inside = contained(condition)
+    pair = None if inside is None else coordinates(inside[0])
+    return pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair)
 
 
 def touched(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql.kinds import is_null
-from hven.adql.tree import And, Between, Cast, Compare, Expr, In, Or, Subquery
+from hven.adql.tree import And, Between, Compare, Expr, In, Or, Subquery
 from hven.engines._bound.constants import constant, listed
 from hven.engines._bound.covers import cover
-from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
-from hven.engines._bound.narrowable import Narrowable, key_column, of_row, position_of
-from hven.engines._bound.touching import touched
+from hven.engines._bound.geometry import MIRROR, ConstantShape
+from hven.engines._bound.narrowable import Narrowable, key_column, of_row
+from hven.engines._bound.touching import located, placeless, touched
 from hven.engines._bound.unions import prefixed
 from hven.engines.duckdb.lists import places
 
@@ -345,31 +344,10 @@ def _access(condition: Expr, narrowable: Narrowable, number: int, free: frozense
 
 
 def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
-    inside = contained(condition)
-    if inside is not None:
-        point, shape, one = inside
-        found = constant_shape(shape, free)
-        pair = coordinates(point)
-        if pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair):
-            return NOWHERE  # a member of a union that has no positions
-        columns = position_of(narrowable, number, pair)
-        return None if found is None or columns is None else InShape(columns, found, constant(one, free))
-    if not isinstance(condition, Compare):
-        return None
-    for call, op, limit in (
-        (condition.left, condition.op, condition.right),
-        (condition.right, MIRROR[condition.op], condition.left),
-    ):
-        points = distance_points(call)
-        radius = constant(limit, free)
-        if points is None or radius is None or op not in {"<", "<=", "="}:
-            continue
-        for here, there in (points, points[::-1]):
-            lon, lat = constant(there[0], free), constant(there[1], free)
-            columns = position_of(narrowable, number, here)
-            if lon is not None and lat is not None and columns is not None:
-                return InShape(columns, ConstantShape("CIRCLE", (lon, lat, radius)))
-    return None
+    if placeless(condition):
+        return NOWHERE
+    found = located(condition, narrowable, number, free)
+    return None if found is None else InShape(*found)
 
 
 def _touching(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:

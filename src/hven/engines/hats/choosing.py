@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.kinds import is_null
-from hven.adql.tree import And, Between, Cast, Compare, In, Or, Subquery, TableRef
+from hven.adql.tree import And, Between, Compare, In, Or, Subquery, TableRef
 from hven.engines._bound.constants import constant, listed, microseconds
 from hven.engines._bound.covers import cover
-from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
+from hven.engines._bound.geometry import MIRROR, ConstantShape
 from hven.engines._bound.narrow import columns_read, selects
-from hven.engines._bound.narrowable import narrowable_of, of_row, position_of
+from hven.engines._bound.narrowable import narrowable_of, of_row
+from hven.engines._bound.touching import located, placeless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -302,29 +302,10 @@ def _test(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[
 
 
 def _inside(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
-    inside = contained(condition)
-    if inside is not None:
-        point, shape, one = inside
-        found, pair = constant_shape(shape, free), coordinates(point)
-        if pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair):
-            return Nowhere()
-        columns = position_of(narrowable, number, pair)
-        return None if found is None or columns is None else Inside(columns, found, constant(one, free))
-    if not isinstance(condition, Compare):
-        return None
-    for call, op, limit in (
-        (condition.left, condition.op, condition.right),
-        (condition.right, MIRROR[condition.op], condition.left),
-    ):
-        points, radius = distance_points(call), constant(limit, free)
-        if points is None or radius is None or op not in {"<", "<=", "="}:
-            continue
-        for here, there in (points, points[::-1]):
-            lon, lat = constant(there[0], free), constant(there[1], free)
-            columns = position_of(narrowable, number, here)
-            if lon is not None and lat is not None and columns is not None:
-                return Inside(columns, ConstantShape("CIRCLE", (lon, lat, radius)))
-    return None
+    if placeless(condition):
+        return Nowhere()
+    found = located(condition, narrowable, number, free)
+    return None if found is None else Inside(*found)
 
 
 def _of_column(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:

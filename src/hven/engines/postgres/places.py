@@ -45,14 +45,12 @@ from hven.engines._bound.covers import cover
 from hven.engines._bound.geometry import (
     MIRROR,
     ConstantShape,
-    constant_shape,
-    contained,
     coordinates,
     distance_points,
 )
 from hven.engines._bound.narrow import selects
-from hven.engines._bound.narrowable import narrowable_of, position_of
-from hven.engines._bound.touching import touched
+from hven.engines._bound.narrowable import narrowable_of
+from hven.engines._bound.touching import located, touched
 from hven.engines.postgres.regions import asked, beside
 
 if TYPE_CHECKING:
@@ -63,7 +61,6 @@ if TYPE_CHECKING:
     from hven.adql.sql import Writer
     from hven.adql.tree import Bound
     from hven.engines._bound.constants import Constant
-    from hven.engines._bound.narrowable import Narrowable
 
     Values = Sequence[float | str | None]
 
@@ -172,9 +169,9 @@ class Positions:
             for condition, leaves in narrowable.conditions:
                 found._agree(condition)
                 for number in leaves:
-                    inside = _in_shape(condition, narrowable, number, bound.free)
+                    inside = located(condition, narrowable, number, bound.free)
                     if inside is not None:
-                        found.shapes.setdefault(number, []).append(inside)
+                        found.shapes.setdefault(number, []).append(InShape(*inside[1:]))
                     region = touched(condition, narrowable, number, bound.free)
                     if region is not None and region[1].kind != "MOC":  # see `regions.asked`
                         found.regions.setdefault(number, []).append(InRegion(*region))
@@ -196,29 +193,6 @@ class Positions:
                     and condition.op == "="
                 ):
                     self.positive.add(id(call))
-
-
-def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> InShape | None:
-    inside = contained(condition)
-    if inside is not None:
-        point, shape, one = inside
-        found = constant_shape(shape, free)
-        columns = position_of(narrowable, number, coordinates(point))
-        return None if found is None or columns is None else InShape(found, constant(one, free))
-    if not isinstance(condition, Compare):
-        return None
-    for call, op, limit in (
-        (condition.left, condition.op, condition.right),
-        (condition.right, MIRROR[condition.op], condition.left),
-    ):
-        points, radius = distance_points(call), constant(limit, free)
-        if points is None or radius is None or op not in {"<", "<=", "="}:
-            continue
-        for here, there in (points, points[::-1]):
-            lon, lat = constant(there[0], free), constant(there[1], free)
-            if lon is not None and lat is not None and position_of(narrowable, number, here) is not None:
-                return InShape(ConstantShape("CIRCLE", (lon, lat, radius)))
-    return None
 
 
 def simple(node: object) -> bool:
