@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
-from hven.engines import Engine, Limits, Memory, Snapshot
+from hven.engines import Engine, Limits, Memory, Snapshot, _spool
 from hven.engines.hats import open as open_hats
 from hven.engines.hats import staging
 from hven.engines.hats.choosing import Asked, Choice
@@ -55,13 +55,13 @@ class TestSmallFiles(TestHats):
     def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(layout, "MOST_ROWS", 1000)
         monkeypatch.setattr(layout, "GROUP_ROWS", 256)
-        monkeypatch.setattr(staging, "RUN", 100_000)
+        monkeypatch.setattr(_spool, "RUN", 100_000)
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(layout, "MOST_ROWS", 300)
     patch.setattr(layout, "GROUP_ROWS", 32)
-    patch.setattr(staging, "RUN", 60_000)
+    patch.setattr(_spool, "RUN", 60_000)
 
 
 def write(engine: Engine, rows: pa.Table, name: str = "a", table: Table = STARS) -> Snapshot:

@@ -22,7 +22,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rows import STARS, answer, sky, stage
 
-from hven.engines import duckdb
+from hven.engines import _spool, duckdb
 from hven.engines._rows import LAST, position_keys
 from hven.engines.duckdb import merging, renumbering, staging
 from hven.engines.duckdb.layout import MANIFEST
@@ -267,7 +267,7 @@ def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
     changes = sky(2000, seed=3).set_column(
         0, STARS.arrow.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4)
     )
-    monkeypatch.setattr(staging, "RUN", 20_000)
+    monkeypatch.setattr(_spool, "RUN", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
     same(own, STARS, merged, stage(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow)))

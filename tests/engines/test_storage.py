@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import STARS, answer, sky, stage
 
-from hven.engines import Limits, Memory, duckdb
+from hven.engines import Limits, Memory, _spool, duckdb
 from hven.engines.duckdb import staging
 from hven.engines.duckdb.keys import KeyIndex
 from hven.model.errors import DataError, StorageError, Unavailable
@@ -45,7 +45,7 @@ def files(engine) -> list[str]:
 @pytest.mark.parametrize("run", [None, 60_000])
 def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
     if run:  # many runs, many parts: what happens to fifty million rows
-        monkeypatch.setattr(staging, "RUN", run)
+        monkeypatch.setattr(_spool, "RUN", run)
         monkeypatch.setattr(staging, "PART", 100_000)
     rows = sky(40_000, seed=2)
     snapshot = stage(own, STARS, rows)
@@ -66,7 +66,7 @@ def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
 
 
 def test_rows_without_position_are_stored_by_key(own, monkeypatch):
-    monkeypatch.setattr(staging, "RUN", 10_000)
+    monkeypatch.setattr(_spool, "RUN", 10_000)
     ids = np.random.default_rng(0).permutation(20_000) - 10_000
     snapshot = stage(own, KEYED, pa.table({"id": ids, "x": ids / 7.0}))
     back = pa.Table.from_batches(list(own.read(snapshot)))
@@ -75,7 +75,7 @@ def test_rows_without_position_are_stored_by_key(own, monkeypatch):
 
 
 def test_rows_without_any_order_stay_as_they_came(own, monkeypatch):
-    monkeypatch.setattr(staging, "RUN", 10_000)
+    monkeypatch.setattr(_spool, "RUN", 10_000)
     plain = Table(schema="s", name="plain", columns=KEYED.columns)
     ids = np.random.default_rng(0).permutation(20_000)
     snapshot = stage(own, plain, pa.table({"id": ids, "x": ids / 7.0}))
@@ -134,8 +134,8 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
         from pathlib import Path
         from rows import STARS, sky
         from hven.engines import duckdb
-        from hven.engines.duckdb import staging
-        staging.RUN = 100_000
+        from hven.engines import _spool
+        _spool.RUN = 100_000
         engine = duckdb.open(Path({str(own.directory)!r}), memory=256 * 1024**2, threads=1)
         writing = engine.stage(STARS, "killed")
         for batch in sky(20_000).to_batches(max_chunksize=1000):
@@ -196,10 +196,11 @@ def test_memory_of_writing_is_bounded(tmp_path):
         from pathlib import Path
         import numpy as np, pyarrow as pa
         from hven.engines import duckdb
+        from hven.engines import _spool
         from hven.engines.duckdb import staging
         from hven.model.table import Column, Table
         from hven.model.types import INT64
-        staging.RUN = 2_000_000
+        _spool.RUN = 2_000_000
         staging.PART = 2_000_000
         table = Table(schema="s", name="t", columns=(Column(name="ra"), Column(name="dec"), *(Column(name=f"x{{i}}") for i in range(18))), position=("ra", "dec"))
         engine = duckdb.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1)

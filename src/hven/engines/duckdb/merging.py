@@ -21,13 +21,14 @@ from hven.engines._orders import order_column, ordering
 from hven.engines._regions import region_columns
 from hven.engines._revising import found_in, revised
 from hven.engines._rows import LAST, refuse_nulls
+from hven.engines._spool import write_ipc
 from hven.engines._statistics import coverage, covered
 from hven.engines.duckdb.checking import refuse_damaged
 from hven.engines.duckdb.indexing import check_primary, refuse_repeated, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, Held, Manifest, Stored, part_batches
 from hven.engines.duckdb.reindexing import SHARE, merge_key, merge_positions, merge_regions
 from hven.engines.duckdb.renumbering import Moves
-from hven.engines.duckdb.staging import DiskStaging, rows_per_part, write_ipc
+from hven.engines.duckdb.staging import DiskStaging, rows_per_part
 from hven.model.errors import Unmergeable
 
 if TYPE_CHECKING:

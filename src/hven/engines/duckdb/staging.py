@@ -8,23 +8,21 @@ which it came.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from hven.engines import Snapshot
-from hven.engines._disk import LOCK, begun, checksum, disk, sync, text_checksum
-from hven.engines._orders import gathered, order_column, ordering
+from hven.engines._disk import LOCK, checksum, sync, text_checksum
+from hven.engines._orders import gathered, order_column
 from hven.engines._regions import region_columns
-from hven.engines._rows import LAST, conform, stable_order
+from hven.engines._rows import LAST, stable_order
+from hven.engines._spool import FileStaging, SortedRows, write_ipc
 from hven.engines._statistics import Statistics, coverage
 from hven.engines.duckdb.indexing import build_key, build_regions, check_primary, wanted_keys
 from hven.engines.duckdb.layout import MANIFEST, POSITION, Manifest, Stored
-from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,78 +34,37 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.int64]
 
-RUN = 256 * 1024**2
 # snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
 PART = 32 * 1024**2
 PART_MOST = 160 * 1024**2
 PART_LEAST = 10_000  # rows
 PARTS = 64  # of a table that is large: then parts grow, for every one is a file and a map
 PART_ROWS = 2_000_000
-BATCH_ROWS = 131_072
-BATCH_BYTES = 48 * 1024**2
 LONG = 16_384  # rows of a batch that may be written as it came
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SortedRows:
-    """Sorted rows that wait to be merged: a mapped table and its keys."""
-
-    table: pa.Table
-    keys: Keys
-
-
-class DiskStaging:
+class DiskStaging(FileStaging):
     """A snapshot that is being written (`hven.engines.Staging`)."""
 
     def __init__(
         self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]
     ) -> None:
-        self.table = table
-        self.snapshot = snapshot
-        self.final = final
-        self._relative = relative
-        self._work = final.with_name(f"{final.name}.staging")
-        self._schema = table.arrow
-        self._seal = seal
-        self._waiting: list[pa.RecordBatch] = []
-        self._bytes = 0
-        self._runs: list[SortedRows] = []
-        self._rows = 0
+        super().__init__(table, snapshot, final, relative, seal)
         self._parts: list[tuple[str, int, int]] = []
         self._shared: set[str] = set()  # files that are another snapshot's, too: they are durable already
         self._known: dict[str, tuple[int, str]] = {}  # and their checksums: those of when they were written
-        self._done = False
-        self._ordering = ordering(table)
         self._statistics = Statistics(table)
-        with disk("staging", final):
-            self.lock = begun(self._work)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; columns are found by name and must have the types of the table."""
-        if self._done:
-            message = "this staging is finished or abandoned"
-            raise StorageError(message)
-        batch = conform(batch, self._schema)
-        if not batch.num_rows:
-            return
-        self._rows += batch.num_rows
-        self._waiting.append(batch)
-        self._bytes += batch.nbytes
-        if self._bytes >= (RUN if self._ordering is not None else PART):
-            with self._guard():
-                self._spill()
+        if self._ordering is None:
+            self._most = PART
 
     def finish(self) -> Snapshot:
         """Order, index, make durable; see `hven.engines.Staging.finish`."""
-        if self._done:
-            message = "this staging is finished or abandoned"
-            raise StorageError(message)
+        self._open()
         with self._guard():
             self._order()
             manifest = self._index()
             checksum = self._settle(manifest)
-        self._done = True
-        self._seal(self)
+        self._end()
         size = sum(item.stat().st_size for item in self.final.iterdir())
         return Snapshot(
             id=self.snapshot,
@@ -121,49 +78,16 @@ class DiskStaging:
             checksum=checksum,
         )
 
-    def abandon(self) -> None:
-        """Remove everything written; see `hven.engines.Staging.abandon`."""
-        if self._done:
-            return
-        self._done = True
-        self._waiting, self._runs = [], []
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._seal(self)
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Abandon the staging when something goes wrong."""
-        try:
-            with disk("writing", self._work):
-                yield
-        except BaseException:
-            self.abandon()
-            raise
-
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def _sorted_run(self) -> SortedRows:
-        table = pa.Table.from_batches(self._waiting, schema=self._schema)
-        self._waiting, self._bytes = [], 0
-        if self._ordering is None:
-            return SortedRows(table=_evened(table), keys=np.empty(0, np.int64))
-        keys = self._ordering(table)
-        order = stable_order(keys)
-        columns = table.columns
-        del table
-        return SortedRows(table=pa.Table.from_arrays(gathered(columns, order), schema=self._schema), keys=keys[order])
+    def _unordered(self, table: pa.Table) -> SortedRows:
+        return SortedRows(table=_evened(table), keys=np.empty(0, np.int64))
 
     def _spill(self) -> None:
         if self._ordering is None:  # the order is that of arrival: a run is a part
             self._write_part(self._sorted_run().table)
-            return
-        run = self._sorted_run()
-        path = self._work / f"run-{len(self._runs):04d}"
-        write_ipc(path.with_suffix(".arrow"), run.table, durable=False)
-        np.save(path.with_suffix(".npy"), run.keys)
-        mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
-        pa.default_memory_pool().release_unused()
-        self._runs.append(SortedRows(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
+        else:
+            super()._spill()
 
     def _order(self) -> None:
         """Write all parts and the position index."""
@@ -184,9 +108,7 @@ class DiskStaging:
                 self._write_part(table)
                 if sink is not None:
                     sink.add(keys)
-            self._runs = []
-            for path in self._work.glob("run-*"):
-                path.unlink()
+            self._clear()
         self._positioned = sink.close() if sink is not None else 0
 
     def _rows_per_part(self, table: pa.Table) -> int:
@@ -285,22 +207,6 @@ def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]
         for begin in range(end, len(run.keys), rows):
             table = run.table.slice(begin, rows)
             yield table, np.full(table.num_rows, LAST, np.int64)
-
-
-def write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
-    """Write a part: record batches of a moderate size."""
-    per_row = max(table.nbytes / max(table.num_rows, 1), 1)
-    size = int(np.clip(BATCH_BYTES / per_row, 1024, BATCH_ROWS))
-    # names and types only: descriptions follow the descriptor, not the snapshot
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        if table.num_rows:
-            writer.write_table(table, max_chunksize=size)
-        else:
-            writer.write_batch(
-                pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema)
-            )
-    if durable:
-        sync(path)
 
 
 class PositionFile:

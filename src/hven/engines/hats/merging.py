@@ -62,7 +62,7 @@ class CatalogueMerge(CatalogueStaging):
 
     def _written(self) -> tuple[Head, pa.Table]:
         self._gather()
-        come = pa.concat_tables([rows for rows, _ in self._runs])
+        come = pa.concat_tables([run.table for run in self._runs])
         keys = come.select(self._names)
         refuse_nulls(self.table, sum(column.null_count for column in keys.columns))
         if Wanted(keys, self._names).repeated:
@@ -107,7 +107,7 @@ class CatalogueMerge(CatalogueStaging):
         outside = np.flatnonzero(~taken)
         if len(outside):
             kept = [layout.cells_of(file.order, file.pixel) for file in placed] if self.table.position else []
-            for part in self._divided(keys[outside], self._most(_size(come)), None, kept):
+            for part in self._divided(keys[outside], self._rows_of_file(_size(come)), None, kept):
                 begin, end = np.searchsorted(keys, [part.low, part.high]).tolist()
                 rows = come.slice(begin, end - begin)
                 jobs.append((part.low, lambda part=part, rows=rows, at=(begin, end): [self._write_rows(part, rows, keys[slice(*at)])]))  # type: ignore[misc]  # fmt: skip
@@ -150,7 +150,7 @@ class CatalogueMerge(CatalogueStaging):
         rows = pa.Table.from_arrays(gathered(pa.concat_tables([old, come]).columns, order), schema=self._schema)
         every = every[order]
         done = []
-        for part in self._divided(every, self._most(_size(rows)), file):
+        for part in self._divided(every, self._rows_of_file(_size(rows)), file):
             begin, end = np.searchsorted(every, [part.low, part.high]).tolist()
             done.append(self._write_rows(part, rows.slice(begin, end - begin), every[begin:end]))
         return done

@@ -7,10 +7,8 @@ every run (all mapped), sorts it and writes it. The directory is a HATS catalogu
 from __future__ import annotations
 
 import os
-import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines import Snapshot
-from hven.engines._disk import LOCK, begun, checksum, disk, sync, text_checksum
-from hven.engines._orders import gathered, order_column, ordering
-from hven.engines._rows import LAST, conform, stable_order
+from hven.engines._disk import LOCK, checksum, disk, sync, text_checksum
+from hven.engines._orders import gathered, order_column
+from hven.engines._rows import LAST, stable_order
+from hven.engines._spool import FileStaging, SortedRows
 from hven.engines._statistics import Statistics, covered, distinct_cells, written
 from hven.engines.hats.adopting import adopted
 from hven.engines.hats.keys import Keys
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-RUN = 256 * 1024**2
 MOST_BYTES = 1024**3  # of a partition in memory: about 512 MB as a file
 WRITERS = 2  # threads that put partitions in order and write them
 READERS = ".readers"  # is locked, shared, by those who read: who drops the snapshot leaves it until they are done
@@ -69,7 +67,7 @@ class Done:
     cells: Rows | None = None
 
 
-class CatalogueStaging:
+class CatalogueStaging(FileStaging):
     """A snapshot that is being written (`hven.engines.Staging`)."""
 
     def __init__(
@@ -83,35 +81,10 @@ class CatalogueStaging:
         if layout.CELL in {column.name for column in table.columns} and table.position is not None:
             message = f"{table.qualified}: the name {layout.CELL} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
-        self.table, self.snapshot, self.final = table, snapshot, final
-        self._relative, self._seal = relative, seal
-        self._work = final.with_name(f"{final.name}.staging")
-        self._schema = table.arrow
+        super().__init__(table, snapshot, final, relative, seal)
         self._stored = layout.stored(self._schema) if table.position is not None else self._schema
-        self._waiting: list[pa.RecordBatch] = []
-        self._bytes = 0
-        self._runs: list[tuple[pa.Table, Rows]] = []
-        self._rows = 0
-        self._size = 0.0
-        self._done = False
-        self._ordering = ordering(table)
         with disk("staging", final):
-            self.lock = begun(self._work)
             (self._work / READERS).touch()
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; columns are found by name and must have the types of the table."""
-        self._open()
-        batch = conform(batch, self._schema)
-        if not batch.num_rows:
-            return
-        self._rows += batch.num_rows
-        self._waiting.append(batch)
-        self._bytes += batch.nbytes
-        self._size += batch.nbytes
-        if self._bytes >= RUN:
-            with self._guard():
-                self._spill()
 
     def finish(self) -> Snapshot:
         """Order, write, describe, make durable; see `hven.engines.Staging.finish`."""
@@ -119,8 +92,7 @@ class CatalogueStaging:
         with self._guard():
             head, groups = self._written()
             found = self._settle(head, groups)
-        self._done = True
-        self._seal(self)
+        self._end()
         return found
 
     def adopt(self, directory: str) -> Snapshot:
@@ -134,68 +106,22 @@ class CatalogueStaging:
         self._open()
         with self._guard():
             found = self._settle(*adopted(self.table, Path(directory)))
-        self._done = True
-        self._seal(self)
+        self._end()
         return found
 
-    def abandon(self) -> None:
-        """Remove everything written; see `hven.engines.Staging.abandon`."""
-        if self._done:
-            return
-        self._done = True
-        self._waiting, self._runs = [], []
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._seal(self)
-
-    def _open(self) -> None:
-        if self._done:
-            message = "this staging is finished or abandoned"
-            raise StorageError(message)
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Abandon the staging when something goes wrong."""
-        try:
-            with disk("writing", self._work):
-                yield
-        except BaseException:
-            self.abandon()
-            raise
-
-    # --- runs ------------------------------------------------------------------------------------------------
-
-    def _run(self) -> tuple[pa.Table, Rows]:
-        """Return what waits, sorted by its keys."""
-        table = pa.Table.from_batches(self._waiting, schema=self._schema)
-        self._waiting, self._bytes = [], 0
-        if self._ordering is None:
-            return table, np.full(table.num_rows, LAST)
-        keys = self._ordering(table)
-        order = stable_order(keys)
-        columns = table.columns
-        del table
-        return pa.Table.from_arrays(gathered(columns, order), schema=self._schema), keys[order]
-
-    def _spill(self) -> None:
-        table, keys = self._run()
-        path = self._work / f"run-{len(self._runs):04d}"
-        with pa.OSFile(f"{path}.arrow", "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=131_072)
-        np.save(f"{path}.npy", keys)
-        mapped = pa.ipc.open_file(pa.memory_map(f"{path}.arrow")).read_all()
-        pa.default_memory_pool().release_unused()
-        self._runs.append((mapped, np.load(f"{path}.npy", mmap_mode="r")))
+    def _unordered(self, table: pa.Table) -> SortedRows:
+        return SortedRows(table=table, keys=np.full(table.num_rows, LAST))
 
     # --- files -----------------------------------------------------------------------------------------------
 
     def _parts(self) -> list[Part]:
         """Divide the rows that were written among files."""
-        most = self._most(self._size / max(self._rows, 1))
-        keys = [keys[: np.searchsorted(keys, LAST)] for _, keys in self._runs]
+        most = self._rows_of_file(self._size / max(self._rows, 1))
+        keys = [run.keys[: np.searchsorted(run.keys, LAST)] for run in self._runs]
         return pixels(layout.divided(layout.counting(*keys), most)) if self.table.position else ranges(keys, most)
 
     @staticmethod
-    def _most(size: float) -> int:
+    def _rows_of_file(size: float) -> int:
         """Return how many rows of so many bytes a file has at most."""
         return int(np.clip(MOST_BYTES / max(size, 1.0), layout.GROUP_ROWS, layout.MOST_ROWS))
 
@@ -211,12 +137,7 @@ class CatalogueStaging:
         if self._runs and self._waiting:
             self._spill()
         elif not self._runs:
-            self._runs.append(self._run())
-
-    def _clear(self) -> None:
-        self._runs = []
-        for path in self._work.glob("run-*"):
-            path.unlink()
+            self._runs.append(self._sorted_run())
 
     def _writers(self) -> Iterator[Callable[[], list[Done]]]:
         """Yield what writes the files, in the order of their rows; those without a key come last, as they came."""
@@ -229,11 +150,11 @@ class CatalogueStaging:
     def _between(self, low: int, high: int) -> tuple[pa.Table, Rows]:
         """Return the rows of all runs with keys from `low` to before `high`, in order."""
         pieces, found = [], []
-        for table, keys in self._runs:
-            begin, end = (int(np.searchsorted(keys, key)) for key in (low, high))
+        for run in self._runs:
+            begin, end = (int(np.searchsorted(run.keys, key)) for key in (low, high))
             if end > begin:
-                pieces.append(table.slice(begin, end - begin))
-                found.append(np.asarray(keys[begin:end]))
+                pieces.append(run.table.slice(begin, end - begin))
+                found.append(np.asarray(run.keys[begin:end]))
         keys = np.concatenate(found) if found else np.empty(0, np.int64)
         if len(pieces) == 1:
             return pieces[0], keys
@@ -242,9 +163,9 @@ class CatalogueStaging:
         return pa.Table.from_arrays(gathered(rows.columns, order), schema=self._schema), keys[order]
 
     def _unplaced(self) -> Iterator[pa.Table]:
-        rest = [table.slice(int(np.searchsorted(keys, LAST))) for table, keys in self._runs]
+        rest = [run.table.slice(int(np.searchsorted(run.keys, LAST))) for run in self._runs]
         rows = pa.concat_tables(rest)
-        step = self._most(self._size / max(self._rows, 1))
+        step = self._rows_of_file(self._size / max(self._rows, 1))
         for begin in range(0, rows.num_rows, step):
             yield rows.slice(begin, step)
 
