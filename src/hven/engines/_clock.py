@@ -1,4 +1,4 @@
-"""Time limits of queries: one thread that acts when the time is over. Shared by the engines."""
+"""Time limits of queries: one thread that acts when the time is over, and executions that it stops. Shared by the engines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import itertools
 import threading
 import time
 import weakref
+from abc import abstractmethod
 from typing import TYPE_CHECKING, TypeVar
+
+from hven.engines import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hven.engines import Limits
+
 Some = TypeVar("Some")
+
+AGAIN = 0.1  # seconds until a query that was told to stop is told again
 
 
 class Watch:
@@ -62,3 +69,36 @@ def weakly(some: Some, act: Callable[[Some], None]) -> Callable[[], None]:
             act(found)
 
     return later
+
+
+class Timed(Execution):
+    """A query whose clock stops it, as its reader may."""
+
+    _limits: Limits
+    _watch: Watch
+
+    @property
+    @abstractmethod
+    def under_way(self) -> bool:
+        """Whether there is something to stop."""
+
+    @abstractmethod
+    def stop(self, why: str) -> None:
+        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+
+    def cancel(self) -> None:
+        """Stop soon; see `hven.engines.Execution.cancel`."""
+        self.stop("cancel")
+
+    def _count(self) -> None:
+        """Set the clock that stops it."""
+        if self._limits.clock is not None:
+            self._watch.at(self._limits.clock.until, weakly(self, Timed._late))
+
+    def _late(self) -> None:
+        """Stop if the time is over; look again later if the reader's line took some of it."""
+        left = 0.0 if self._limits.clock is None else self._limits.clock.left
+        if left <= 0:
+            self.stop("timeout")
+        elif self.under_way:
+            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, Timed._late))

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.engines._clock import weakly
-from hven.engines.duckdb.running import Timed
+from hven.engines._clock import Timed, weakly
 from hven.model import clock, errors
 from hven.model.clock import late
 from hven.model.errors import Cancelled, HvenError, ServiceError, Unavailable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from abc import abstractmethod
 from collections import deque
 from contextvars import copy_context
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import Execution, Relay
-from hven.engines._clock import Watch, weakly
+from hven.engines._clock import AGAIN, Timed, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.engines.duckdb.functions import Functions
 from hven.model import clock
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.machine import Rows
 
 
-AGAIN = 0.1  # seconds
 PATIENCE = 10.0  # seconds that an engine which is closed waits for what was broken off
 # DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers have it done before they fork
 # Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
@@ -156,39 +154,6 @@ class Cursor:
             for name in list(self._kept):
                 self.con.unregister(name)
             self._kept = {}
-
-
-class Timed(Execution):
-    """A query whose clock stops it, as its reader may."""
-
-    _limits: Limits
-    _watch: Watch
-
-    @property
-    @abstractmethod
-    def under_way(self) -> bool:
-        """Whether there is something to stop."""
-
-    @abstractmethod
-    def stop(self, why: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
-
-    def cancel(self) -> None:
-        """Stop soon; see `hven.engines.Execution.cancel`."""
-        self.stop("cancel")
-
-    def _count(self) -> None:
-        """Set the clock that stops it."""
-        if self._limits.clock is not None:
-            self._watch.at(self._limits.clock.until, weakly(self, Timed._late))
-
-    def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        left = 0.0 if self._limits.clock is None else self._limits.clock.left
-        if left <= 0:
-            self.stop("timeout")
-        elif self.under_way:
-            self._watch.at(time.monotonic() + max(left, AGAIN), weakly(self, Timed._late))
 
 
 class DuckExecution(Timed):

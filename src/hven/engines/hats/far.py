@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from hven.adql.sql import Writer
 from hven.adql.tree import Join
 from hven.engines import Execution, Memory, Relay
-from hven.engines._clock import weakly
+from hven.engines._clock import Timed
 from hven.engines._rows import LAST, position_keys
 from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-AGAIN = 0.1  # seconds until a query that was told to stop is told again
 MOST = 2**31 - 2  # rows that a limit may say
 SHOWN = 3  # files that are named
 
@@ -233,12 +231,13 @@ def _floats(column: pa.ChunkedArray) -> Any:
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
 
 
-class FarExecution(Execution):
+class FarExecution(Timed):
     """A running query (`hven.engines.Execution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
 
     def __init__(self, cluster: Cluster, schema: pa.Schema, make: Any, limits: Limits) -> None:
         self.schema = schema
         self._cluster = cluster
+        self._watch = cluster.watch
         self._make = make
         self._limits = limits
         self._tag = f"hven-{uuid.uuid4().hex}"
@@ -248,11 +247,9 @@ class FarExecution(Execution):
         self._running: tuple[Session, Any] | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        clock = self._limits.clock
-        if clock is not None:
-            self._cluster.watch.at(clock.until, weakly(self, FarExecution._late))
+        self._count()
         try:
-            with self._cluster.turn(lambda: self._stopped is not None, clock):
+            with self._cluster.turn(lambda: self._stopped is not None, self._limits.clock):
                 yield from self._twice()
         finally:
             self.close()
@@ -300,7 +297,7 @@ class FarExecution(Execution):
             if not complete:
                 call.cancel()
                 if not self._cluster.problem():
-                    session.interrupt(self._tag, self._cluster.watch)
+                    session.interrupt(self._tag, self._watch)
 
     # --- stopping
 
@@ -316,27 +313,20 @@ class FarExecution(Execution):
         seconds = None if self._limits.clock is None else self._limits.clock.seconds
         return faults.translate(error, where=self._cluster.where, stopped=self._stopped, seconds=seconds)
 
-    def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        left = 0.0 if self._limits.clock is None else self._limits.clock.left
-        if left <= 0:
-            self.stop("timeout")
-        elif not self._over:
-            self._cluster.watch.at(time.monotonic() + max(left, AGAIN), weakly(self, FarExecution._late))
-
-    def cancel(self) -> None:
-        """Stop soon; see `hven.engines.Execution.cancel`."""
-        self.stop("cancel")
+    @property
+    def under_way(self) -> bool:
+        """See `Timed`."""
+        return not self._over
 
     def stop(self, why: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        """See `Timed`."""
         with self._lock:
             if self._over or self._stopped is not None:
                 return
             self._stopped, running = why, self._running
         if running is not None:
             session, call = running
-            session.interrupt(self._tag, self._cluster.watch)  # what runs in the cluster
+            session.interrupt(self._tag, self._watch)  # what runs in the cluster
             call.cancel()  # who waits for it here
         self._cluster.wake()
 
@@ -347,7 +337,7 @@ class FarExecution(Execution):
         if running is not None:
             session, call = running
             call.cancel()
-            session.interrupt(self._tag, self._cluster.watch)
+            session.interrupt(self._tag, self._watch)
 
 
 class Otherwise(Relay):

@@ -12,8 +12,7 @@ import pyarrow as pa
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg.pq import ExecStatus
 
-from hven.engines import Execution
-from hven.engines._clock import weakly
+from hven.engines._clock import AGAIN, Timed, weakly
 from hven.engines.postgres import faults
 from hven.engines.postgres.dialect import storage
 from hven.engines.postgres.install import quote
@@ -37,7 +36,6 @@ TUPLES = int(ExecStatus.TUPLES_OK)
 LATE = 12 * QUICKLY  # what counts for an answer that nobody could wait for
 # pg_type.oid
 PLAIN = {pa.int16(): 21, pa.int32(): 23, pa.int64(): 20, pa.float32(): 700, pa.float64(): 701, pa.string(): 25}
-AGAIN = 0.1  # seconds until a query that was told to stop is told again
 AHEAD = 2  # batches that are read before they are asked for
 FIRST = 256 * 1024  # bytes of the first batch, about: it comes in a seventh of the time that one of the others takes
 REST = 2 * 1024**2  # and of the others: with more all of them come no sooner
@@ -76,7 +74,7 @@ class Work:
         self.soon = soon
 
 
-class PostgresExecution(Execution):
+class PostgresExecution(Timed):
     """A running query (`hven.engines.Execution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
 
     computed = False
@@ -99,6 +97,7 @@ class PostgresExecution(Execution):
         self._pace = Pace() if pace is None else pace
         self._sent: tuple[Any, PGresult | None] | None = None  # a connection that was asked, and its answer
         self._engine = engine
+        self._watch = engine.watch
         self._work = work
         self._number = number
         self._plain = plain
@@ -112,8 +111,8 @@ class PostgresExecution(Execution):
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         begun = False
-        if self._limits.clock is not None and not self.small:
-            self._engine.watch.at(self._limits.clock.until, weakly(self, PostgresExecution._late))
+        if not self.small:
+            self._count()
         self._batches = running = self._run()
         try:
             while True:
@@ -308,20 +307,13 @@ class PostgresExecution(Execution):
         if stop is not None and self._stopped is not None:
             raise self._translate(InterruptedError())
 
-    def _late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        left = 0.0 if self._limits.clock is None else self._limits.clock.left
-        if left <= 0:
-            self.stop("timeout")
-        elif not self._over:
-            self._engine.watch.at(time.monotonic() + max(left, AGAIN), weakly(self, PostgresExecution._late))
-
-    def cancel(self) -> None:
-        """Stop soon; see `hven.engines.Execution.cancel`."""
-        self.stop("cancel")
+    @property
+    def under_way(self) -> bool:
+        """See `Timed`."""
+        return not self._over
 
     def stop(self, why: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        """See `Timed`."""
         with self._lock:
             if self._over or self._stopped is not None:
                 return
@@ -336,7 +328,7 @@ class PostgresExecution(Execution):
             if self._stop is not None:
                 self._interrupted = True  # it may come late, so this connection is not used again
                 self._quietly(self._stop)
-        self._engine.watch.at(time.monotonic() + AGAIN, weakly(self, PostgresExecution._interrupt))
+        self._watch.at(time.monotonic() + AGAIN, weakly(self, PostgresExecution._interrupt))
 
     @property
     def stopped(self) -> bool:
