@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import HVEN, Journey, against, served
+from bench.measure import CACHE, HVEN, Journey, against, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -122,13 +121,30 @@ def written(site: Path, many: int, hours: int) -> tuple[int, int]:
         size += values.nbytes
         flux = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), CHANNELS)
         table = pa.table({"moment": tai * SECOND, "flux": flux, "total": values.sum(1, dtype=np.float64)})
-        pq.write_table(table, data / f"sun_{number:04d}_v01.parquet", compression="zstd", row_group_size=4096)
+        pq.write_table(table, data / f"sun_{number:04d}_v01.parquet", compression="zstd", row_group_size=1024)
     starts = np.sort(START + rng.integers(0, YEARS * 365 * DAY, 100_000))
     lines = [f"{np.datetime64(int(one), 's')},{np.datetime64(int(one) + 60, 's')}" for one in starts]
     (site / "bursts.csv").write_text("\n".join(["first,last", *lines, ""]))
     centers = ", ".join(f"{one:.4g}" for one in np.geomspace(10, 1000, CHANNELS))
     (site / "collections" / "sun" / "sun.yaml").write_text(DESCRIPTOR.format(centers=centers))
     return size, sum(path.stat().st_size for path in data.iterdir())
+
+
+def made(big: bool) -> tuple[Path, str]:
+    """Make the site once; return it, and what it is."""
+    site = CACHE / ("site-timelines-big" if big else "site-timelines")
+    done = site / "done"
+    if not done.exists():
+        shutil.rmtree(site, ignore_errors=True)
+        size, there = written(site, *((115, 12) if big else (60, 1)))
+        begun = time.perf_counter()
+        subprocess.run([HVEN, "ingest", "sun", "--site", site], check=True, capture_output=True)
+        spent = time.perf_counter() - begun
+        levels = sum(path.stat().st_size for path in (site / "var" / "reductions").rglob("*"))
+        done.write_text(
+            f"{size / 1e6:.0f} MB of samples in {there / 1e6:.0f} MB of files, {YEARS} years; ingested with {levels / 1e6:.0f} MB of reductions in {spent:.0f} s"
+        )
+    return site, done.read_text()
 
 
 def drawn(page: Page, limit: float = 60.0) -> None:
@@ -156,20 +172,12 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         return
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as place:
-        site = Path(place)
-        size, there = written(site, *((115, 12) if big else (60, 1)))
-        begun = time.perf_counter()
-        subprocess.run([HVEN, "ingest", "sun", "--site", site], check=True, capture_output=True)
-        ingested = time.perf_counter() - begun
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            with served(site) as server:
-                url = f"http://127.0.0.1:{server.port}/series/sun_spectra"
-                levels = sum(path.stat().st_size for path in (site / "var" / "reductions").rglob("*"))
-                note = f"{size / 1e6:.0f} MB of samples in {there / 1e6:.0f} MB of files, {YEARS} years; ingested with {levels / 1e6:.0f} MB of reductions in {ingested:.0f} s"
-                yield from looked(browser, url, only, note)
-            browser.close()
+    site, note = made(big)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        with served(site) as server:
+            yield from looked(browser, f"http://127.0.0.1:{server.port}/series/sun_spectra", only, note)
+        browser.close()
 
 
 def looked(browser: Any, url: str, only: str, note: str) -> Iterator[Journey]:

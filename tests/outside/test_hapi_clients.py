@@ -1,4 +1,4 @@
-"""hapiclient reads our HAPI server, untouched, in both its formats; hven lint has nothing to say; the kinds hapi and das2 copy what they are given."""
+"""hapiclient reads our HAPI server, untouched, in both its formats, pyvo comes to it from a row of EPN-TAP; hven lint has nothing to say; the kinds hapi and das2 copy what they are given."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import pyvo
 from hapiclient import hapi as read
 
+from das2_streams import parse
 from hven.ingest import ingest
 from hven.lint import lint
 from hven.model import settings
@@ -34,6 +36,13 @@ tables:
       at: {ucd: time.epoch}
       flux: {type: "float32[4]", unit: W}
     series: {cadence: 4 s, bins: {flux: {name: frequency, unit: MHz, centers: [1, 2, 3, 4]}}}
+  epn_core:
+    standard: epn-tap-2.0
+    frame: none
+    source: {kind: query, adql: "SELECT MIN(JD(at)) AS low, MAX(JD(at)) + 4 / 86400.0 AS high FROM goes.xrs"}
+    set: {granule_uid: all, obs_id: all, target_name: Sun, target_class: star, dataproduct_type: ts, processing_level: 3, instrument_host_name: goes}
+    map: {time_min: low, time_max: high}
+    links: [{series: goes_xrs}]
 """
 COPY = """\
 collection: {kind}_copy
@@ -90,6 +99,16 @@ def test_hapiclient(url: str, source: pa.Table, tmp_path: Path, format_: str) ->
     assert [one if isinstance(one, str) else one.decode() for one in data["flag"].tolist()] == wanted[
         "flag"
     ].to_pylist()
+
+
+def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
+    (row,) = pyvo.dal.TAPService(f"{url}/tap").search("SELECT * FROM goes.epn_core")
+    every = {one["local_semantics"]: one for one in row.getdatalink().bysemantics("#proc")}
+    assert set(every) == {"hapi", "das2"}
+    found = [line.split(",") for line in every["hapi"].process().read().decode().splitlines()]
+    assert [int(one[2]) for one in found] == source["number"].to_pylist()
+    (packet,) = parse(every["das2"].process().read()).packets
+    np.testing.assert_array_equal(packet.values()["number"][:, 0], source["number"].to_numpy())
 
 
 def test_lint_has_nothing_to_say(url: str) -> None:

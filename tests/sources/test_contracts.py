@@ -178,7 +178,7 @@ class TestFitsHeader(SourceContract):
         """Only headers are read, so there is no checksum, and the pin says so."""
         source = self.source(tmp_path)
         self.table(source)
-        files = len(source.listed())
+        files = source.listed().num_rows
         assert [pin.detail for pin in source.pins()] == ["header only"] * files
         assert (source.size(), source.done()) == (files, files)
 

@@ -619,7 +619,7 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
         assert read(source, ["N", "file.path"]) == [
             {"N": number, "file.path": f"night/{number}.fits"} for number in range(4)
         ]
-        assert all(pin.modified == "2026-01-02T03:04:05.000000000Z" and pin.bytes == 2880 for pin in source.listed())
+        assert {(one["modified"], one["bytes"]) for one in source.listed().to_pylist()} == {("2026-01-02T03:04:05.000000000Z", 2880)}  # fmt: skip
         there.asked.clear()
         assert read(far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits"), ["N"]) == [
             {"N": number} for number in range(4)
@@ -709,7 +709,7 @@ def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     found = read(source, ["N", "file.path", "file.size", "file.media_type"])
     assert [(row["N"], row["file.path"]) for row in found] == [(1, f"a.{ending}/night/1.fits"), (2, f"a.{ending}/2.fits")]  # fmt: skip
     assert {(row["file.size"], row["file.media_type"]) for row in found} == {(2880, "application/fits")}
-    assert [pin.name for pin in source.listed()] == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
+    assert source.listed().column("name").to_pylist() == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
     (label,) = read(opened("product", data, files=f"*.{ending}", members="pds/*.xml", cards=["title"]))
     assert label == {"title": "Properties of Comet Nuclei - Colors"}
     if ending == "zip":

@@ -86,7 +86,7 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
     with serving(one) as url:
         follower = Follower(tmp_path, url=url, overlap=3600)
         assert len(follower.read()) == 40
-        before = {pin.name: pin.modified for pin in follower.source().listed()}
+        before = {one["name"]: one["modified"] for one in follower.source().listed().to_pylist()}
         one.put(
             "ivo://example/R7", resource("ivo://Example/r7", "Another title"), "2026-01-20T00:00:00Z"
         )  # in another case
@@ -100,7 +100,7 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
         assert len(titles) == 39
         assert {"Another title", "New"} < set(titles)
         assert not {"Résumé 7 & more", "Résumé 8 & more", "Résumé 9 & more", "Off"} & set(titles)
-        after = {pin.name: pin.modified for pin in follower.source().listed()}
+        after = {one["name"]: one["modified"] for one in follower.source().listed().to_pylist()}
         touched = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
         assert 0 < len(touched) <= 4  # the others are not read again
 

@@ -193,9 +193,9 @@ def test_a_votable_behind_an_address(far):
 
 
 def test_what_it_says_before_it_is_read_is_asked_by_head(far):
-    (said,) = opened_far(far).listed()
+    (said,) = opened_far(far).listed().to_pylist()
     assert far.asked == ["HEAD /a.vot"]
-    assert (said.bytes, said.modified, said.detail) == (len(document(1, 2, 3)), "2026-01-02T03:04:05+00:00", far.tag)
+    assert said == {"name": f"{far.address}/a.vot", "bytes": len(document(1, 2, 3)), "modified": "2026-01-02T03:04:05+00:00", "sha256": None, "detail": far.tag}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -166,7 +167,7 @@ class State:
     files
         ``[entry, name]`` of what the lines' `file` counts.
     listed
-        Entry number -> name -> ``[bytes, modified, checksum]``: files as they were, of sources that read file by file.
+        Entry number -> files as they were, of sources that read file by file (`FileWise.listed`); written as Arrow's IPC, packed, for there may be very many.
     contended
         Rows that were rejected because another one had their key.
     lines, rejected
@@ -188,7 +189,7 @@ class State:
     signature: str
     ledger: str | None = None
     files: list[list[Any]] = field(default_factory=list)
-    listed: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    listed: dict[str, pa.Table] = field(default_factory=dict)
     contended: int = 0
     lines: int = 0
     rejected: int = 0
@@ -201,15 +202,32 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        listed = {number: _packed(files) for number, files in self.listed.items()}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"listed": listed}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> State:
+        """Read what `to_json` gave; raise TypeError or ValueError if another Hven did."""
+        return cls(**{**said, "listed": {number: _unpacked(text) for number, text in said["listed"].items()}})
+
+
+def _packed(table: pa.Table) -> str:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def _unpacked(text: str) -> pa.Table:
+    return pa.ipc.open_stream(base64.b64decode(text)).read_all()
 
 
 def state_of(site: Site, snapshot: str) -> State | None:
     """Read what was kept with a snapshot; None if nothing was, or another Hven wrote it."""
     found = site.store.syncs.get(snapshot)
     try:
-        return None if found is None else State(**found)
-    except TypeError:
+        return None if found is None else State.from_json(found)
+    except (KeyError, TypeError, ValueError):  # ArrowInvalid is a ValueError
         return None
 
 

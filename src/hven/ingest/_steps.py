@@ -260,14 +260,7 @@ class Run:
             for number, entry in enumerate(one.entries)
             if compared and self.steps.looks(entry)
         ]
-        listed = {
-            number: {
-                pin.name: [pin.bytes, pin.modified, pin.sha256, *([pin.detail] if pin.detail else [])]
-                for pin in source.listed()
-            }
-            for number, source in asked
-            if isinstance(source, FileWise)
-        }
+        listed = {number: source.listed() for number, source in asked if isinstance(source, FileWise)}
         fed = {
             number: state
             for number, source in asked

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import pyarrow as pa
+
 from hven.model.settings import PythonLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.formats import Head
     from hven.formats.media import Product
@@ -36,6 +36,9 @@ FILE_FACTS = (
     "file.url",
     "file.footprint",
 )
+LISTED = pa.schema(
+    {"name": pa.string(), "bytes": pa.int64(), **dict.fromkeys(("modified", "sha256", "detail"), pa.string())}
+)  # of `FileWise.listed`: what a `Pin` says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +199,23 @@ class Context:
     run: str = ""
     shows: Callable[[int, int], None] | None = None
     answers: Cache[tuple[Any, Sequence[bytes]]] | None = None
+
+
+def listing(pins: Iterable[Pin]) -> pa.Table:
+    """Put together what `FileWise.listed` gives.
+
+    Parameters
+    ----------
+    pins
+        One for each file.
+
+    Returns
+    -------
+    files
+        Their facts, with the columns `LISTED`.
+    """
+    every = list(pins)
+    return pa.table({name: [getattr(pin, name) for pin in every] for name in LISTED.names}, LISTED)
 
 
 class Journal(Protocol):
@@ -437,15 +457,16 @@ class Pages(Protocol):
 class FileWise(Protocol):
     """A source that reads one file after the other; ``file.path`` of its rows is the name of their file's pin."""
 
-    def listed(self) -> list[Pin]:
+    def listed(self) -> pa.Table:
         """List the files that are there now, with size and time (to the nanosecond, where the disk has it).
 
-        A checksum only where it costs nothing. What is read afterwards is not older than what this says.
+        A checksum only where it costs nothing. What is read afterwards is not older than what this says: within one run
+        (`Context.run`) it may be what the first of its tables saw.
 
         Returns
         -------
-        pins
-            One for each file.
+        files
+            A row for each, with the columns `LISTED`; few are put together by `listing`.
         """
 
     def only(self, names: Collection[str]) -> Source:
@@ -571,6 +592,7 @@ class Feeds(Protocol):
 __all__ = [
     "FILE_FACTS",
     "GONE",
+    "LISTED",
     "ROW",
     "Blocks",
     "Changes",
@@ -593,4 +615,5 @@ __all__ = [
     "Since",
     "Source",
     "Within",
+    "listing",
 ]

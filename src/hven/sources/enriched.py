@@ -506,10 +506,9 @@ class _Picks(Enriched):
 class _FileWise(Enriched):
     """Of a source of files."""
 
-    def listed(self) -> list[Pin]:
+    def listed(self) -> pa.Table:
         """List its files."""
-        found: list[Pin] = self.inner.listed()
-        return found
+        return self.inner.listed()
 
     def only(self, names: Collection[str]) -> Source:
         """Open the rows of some files, with their documents."""

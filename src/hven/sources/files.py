@@ -21,7 +21,8 @@ from hven.model.errors import FarFault, FarSilence, Place, SourceError
 from hven.model.table import Column, Root, written_columns
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
 from hven.sources._reading.filerows import FilesAsRows
-from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_names, fact_type, media_type
+from hven.sources._reading.files import DataFile, FileOptions, Texts, check_names, fact_type, media_type
+from hven.sources._reading.listing import check_link
 from hven.sources.stores import Disk, Fact, store
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class FileList(FilesAsRows):
             yield _batch([self._said(file) for file in part], names, begin, facts)
 
     def _said(self, file: DataFile) -> dict[str, object]:
-        before = (file.stat.st_size, file.stat.st_mtime_ns)
         try:
+            before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.hash_whole()
             now = file.path.stat()
         except OSError as error:

@@ -99,10 +99,9 @@ class CatalogueRows:
         names = [column.name for column in self.columns()] if columns is None else columns
         yield from self._rows.batches(names, limit)
 
-    def listed(self) -> list[Pin]:
+    def listed(self) -> pa.Table:
         """List the files with size and time, as they are now."""
-        found: list[Pin] = self._rows.listed()
-        return found
+        return self._rows.listed()
 
     def only(self, names: Collection[str]) -> CatalogueRows:
         """Select the rows of these files."""

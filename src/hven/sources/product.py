@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hven.sources import FileKind, Offer
-from hven.sources._reading.files import data_files
 from hven.sources._reading.headrows import HeadOptions
+from hven.sources._reading.listing import data_files
 from hven.sources._reading.productrows import AttributeRows, HeaderRows, ImageRows, TableRows, VariableRows, tables_of
 from hven.sources.stores import meant, on_disk_alone
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.model.errors import SourceError
 from hven.model.table import Root
-from hven.sources._reading.files import PACKED, data_files
+from hven.sources._reading.files import PACKED
+from hven.sources._reading.listing import data_files
 from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, fixed, slow, wanted
 from hven.sources._stores.disk import Disk
 from hven.sources._stores.elsewhere import ARCHIVES, far_files, members_of

@@ -14,7 +14,8 @@ from hven.sources import Context, FileKind, Offer, Source
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.fetched import FetchedFile
 from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import DataFile, FileOptions, Stream, Texts, assemble, data_files
+from hven.sources._reading.files import DataFile, FileOptions, Stream, Texts, assemble
+from hven.sources._reading.listing import data_files
 from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     ]
 
 
-def _files(options: Options, context: Context) -> list[DataFile]:
+def _files(options: Options, context: Context) -> Sequence[DataFile]:
     if options.url is None:
         return data_files(options, context.directory, context.roots)
     secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")

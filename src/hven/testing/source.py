@@ -12,7 +12,21 @@ import pyarrow as pa
 from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.model.types import from_arrow
-from hven.sources import FILE_FACTS, ROW, Blocks, Context, Counts, FileWise, Pages, Picks, Pin, Reject, Since, Source
+from hven.sources import (
+    FILE_FACTS,
+    LISTED,
+    ROW,
+    Blocks,
+    Context,
+    Counts,
+    FileWise,
+    Pages,
+    Picks,
+    Pin,
+    Reject,
+    Since,
+    Source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -208,9 +222,11 @@ class SourceContract:
             assert not self.has_files
             return
         listed = source.listed()
-        names = [pin.name for pin in listed]
+        names = listed.column("name").to_pylist()
         assert len(set(names)) == len(names)
-        assert all(pin.bytes is not None and pin.modified and pin.modified.endswith("Z") for pin in listed)
+        assert listed.schema == LISTED
+        assert not listed.column("bytes").null_count
+        assert all(moment and moment.endswith("Z") for moment in listed.column("modified").to_pylist())
         whole = self.table(source, [*self.rows[0], "file.path"]).to_pylist()
         assert {row["file.path"] for row in whole} <= set(names)
         said = source.columns()
@@ -225,11 +241,11 @@ class SourceContract:
         source = self.source(tmp_path)
         if not isinstance(source, FileWise):
             return
-        first = source.listed()[0]
-        seen = {first.modified}
+        (first, *_) = source.listed().to_pylist()
+        seen = {first["modified"]}
         for moment in (1_700_000_000_000_000_001, 1_700_000_000_000_000_002):
-            os.utime(tmp_path / first.name, ns=(moment, moment))
-            seen.add(source.listed()[0].modified)
+            os.utime(tmp_path / first["name"], ns=(moment, moment))
+            seen.add(source.listed().column("modified")[0].as_py())
         assert len(seen) == 3
 
     def test_what_is_newer_or_unknown_comes(self, tmp_path: Path) -> None:

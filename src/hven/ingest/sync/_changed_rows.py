@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.ingest._ledger import words
 from hven.ingest._read_ahead import Ahead
@@ -221,12 +222,14 @@ class Reading:
         self._read.add(number)
         self.complete = False
         for name in ("listed", "fed", "watermark", "blocks"):
-            now, before = getattr(self.state, name), getattr(self.old, name)
+            now, was = getattr(self.state, name), getattr(self.old, name)
             now.pop(at, None)
-            now |= {at: before[at]} if at in before else {}
+            now |= {at: was[at]} if at in was else {}
         if at in self.old.watermark:
             self.watch.largest[number] = unpacked(self.old.watermark[at])
-        names = {*self.old.listed.get(at, {}), *(name for owner, name in self.old.files if owner == number and name)}
+        before = self.old.listed.get(at)
+        names = {name for owner, name in self.old.files if owner == number and name}
+        names.update(before.column("name").to_pylist() if before is not None else ())
         self._left |= names
         kept = [Pin(**pin) for pin in self._pins if pin["name"] in names]
         return SomeFiles(source, None, kept) if isinstance(source, FileWise) else Given(source, ())
@@ -235,21 +238,20 @@ class Reading:
 
     def _changed_files(self, number: int, entry: Entry, source: FileWise) -> Source:
         """Read files that are new or have another size, time or checksum."""
-        now, before = self.state.listed.get(str(number), {}), self.old.listed.get(str(number), {})
-        same = {
-            name
-            for name, facts in now.items()
-            if before.get(name) == facts and any(fact is not None for fact in facts[1:])
-        }
+        now, before = self.state.listed[str(number)], self.old.listed.get(str(number))
+        alike = np.zeros(len(now), bool) if before is None else _alike(now, before)
+        names = now.column("name")
+        same = set(names.filter(pa.array(alike)).to_pylist())
         self._left |= same
         self.complete = self.complete and not same
-        numbers = [place for place, (owner, name) in enumerate(self.old.files) if owner == number and name in same]
-        self.lines.known.claimed[np.isin(self._files, numbers)] = True
+        known = np.array([owner == number and name in same for owner, name in self.old.files], bool)
+        if len(known):
+            self.lines.known.claimed[known[self._files]] = True
         self._words.append(f"{len(now) - len(same):,} of {len(now):,} {'file' if len(now) == 1 else 'files'}")
         if not same:
             return entry.source
         kept = [Pin(**pin) for pin in self._pins if pin["name"] in same]
-        rest = sorted(now.keys() - same)
+        rest = sorted(names.filter(pa.array(~alike)).to_pylist())
         return SomeFiles(entry.source, source.only(rest) if rest else None, kept)
 
     # --- what the source tells itself ------------------------------------------------------------------------------
@@ -390,6 +392,19 @@ class Reading:
             asked = source.pick(key, keys).batches(self.one.asked(self.one.entries[number]))
             kept += self._sifted(number, _only(asked, number, key, odd))[0]
         return [batch for batch in kept if batch.num_rows]
+
+
+def _alike(now: pa.Table, before: pa.Table) -> Any:
+    """Tell which files are as they were: all that is known of them is the same, and that is more than their size."""
+    at = pc.index_in(now.column("name"), value_set=before.column("name").combine_chunks())
+    found = np.asarray(pc.is_valid(at))
+    told = np.zeros(len(now), bool)
+    there = before.take(at)
+    for name in now.column_names[1:]:
+        one, other = now.column(name), there.column(name)
+        found &= np.asarray(pc.fill_null(pc.equal(one, other), False)) | np.asarray(pc.and_(pc.is_null(one), pc.is_null(other)))  # fmt: skip
+        told |= np.asarray(pc.is_valid(one)) & (name != "bytes")
+    return found & told
 
 
 def _only(batches: Iterator[pa.RecordBatch], number: int, key: Sequence[str], wanted: Any) -> Iterator[pa.RecordBatch]:

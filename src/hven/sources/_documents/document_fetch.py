@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import Forbidden, SourceError, UserError
 from hven.sources._documents.document_store import BROKEN, FAILED, HERE, MISSING, REFUSED, Fetched
 from hven.sources._documents.document_values import Wrong, take
-from hven.sources._reading.files import check_link
+from hven.sources._reading.listing import check_link
 from hven.sources._reading.service import Service, words
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from hven.model import units
 from hven.model.errors import Place, SourceError
-from hven.sources import FILE_FACTS, ROW, Context, Pin
+from hven.sources import FILE_FACTS, ROW, Context, Pin, listing
 from hven.sources._reading.cutting import cut
-from hven.sources._reading.files import DataFile, FileOptions, check_links, check_names, data_files, total
+from hven.sources._reading.files import DataFile, FileOptions, check_names
+from hven.sources._reading.listing import Listing, data_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -39,23 +40,32 @@ class Files(ABC):
 
     def __init__(self, options: FileOptions, context: Context, files: Sequence[DataFile] | None = None) -> None:
         self.context = context
-        self.files = data_files(options, context.directory, context.roots) if files is None else [*files]
+        self.files: Sequence[DataFile] = (
+            data_files(options, context.directory, context.roots, context.run) if files is None else [*files]
+        )
         self.read = 0  # rows or files, of kinds that count those instead of bytes
 
     @abstractmethod
     def columns(self) -> list[Column]:
         """List the columns."""
 
-    def listed(self) -> list[Pin]:
-        """List the files with size and time, as they are now."""
-        return [file.fresh().listing() for file in self.files]
+    def listed(self) -> pa.Table:
+        """List the files with size and time, as they are now, or as this run saw them."""
+        if isinstance(self.files, Listing):
+            return (self.files if self.context.run else self.files.anew()).table()
+        return listing(file.fresh().listing() for file in self.files)
 
     def only(self, names: Collection[str]) -> Self:
         """Select the rows of these files; what was guessed stays."""
         self.columns()  # what is guessed is kept, and goes along
         other = copy.copy(self)
         other.read = 0
-        other.files = [file.fresh() for file in self.files if file.name in names]
+        wanted = set(names)
+        other.files = (
+            self.files.only(wanted)
+            if isinstance(self.files, Listing)
+            else [file.fresh() for file in self.files if file.name in wanted]
+        )
         return other
 
     def pins(self) -> list[Pin]:
@@ -64,11 +74,11 @@ class Files(ABC):
 
     def size(self) -> int:
         """Count the bytes on disk."""
-        return total(self.files)
+        return self.files.bytes if isinstance(self.files, Listing) else sum(file.size for file in self.files)
 
     def done(self) -> int:
         """Count the bytes on disk read so far."""
-        return sum(file.progress for file in self.files)
+        return self.files.progress if isinstance(self.files, Listing) else sum(file.progress for file in self.files)
 
 
 class FilesAsRows(Files):
@@ -79,7 +89,8 @@ class FilesAsRows(Files):
 
     def __init__(self, options: FileOptions, context: Context) -> None:
         super().__init__(options, context)
-        check_links(((file.path, file.name) for file in self.files), (context.directory, *context.roots))
+        if isinstance(self.files, Listing):
+            self.files.check_links((context.directory, *context.roots))
 
     def within(self, context: Context) -> Self:
         """Return the same files in another context."""

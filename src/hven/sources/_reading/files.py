@@ -1,23 +1,17 @@
-"""Files as sources see them: which ones are meant, their bytes decompressed and checksummed, their facts as columns."""
+"""Files as sources see them: their bytes decompressed and checksummed, their facts as columns."""
 
 from __future__ import annotations
 
 import bz2
-import contextlib
 import datetime as dt
-import fnmatch
 import gzip
 import hashlib
 import io
 import lzma
 import mimetypes
-import os
-import re
 import zlib
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import numpy as np
@@ -29,7 +23,9 @@ from hven.model.types import CONTOUR
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from hven.formats.media import Place as MediaPlace
 
@@ -41,8 +37,6 @@ _MAGIC = (
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
 PACKED = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
-CROWDED = 1000  # files of a directory from which its list is read instead of asking of each
-_LONGEST = 255  # bytes of a file's name
 _TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
           ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
 
@@ -65,189 +59,6 @@ class FileOptions(BaseModel):
         description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones (gz, bz2, xz, zst) are read as they are.",
     )
     ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
-
-
-def find(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> list[Path]:
-    """Resolve the patterns to existing files, sorted within each pattern, none twice.
-
-    Parameters
-    ----------
-    roots
-        Directories that links may lead into, beside `directory` and what the patterns themselves name.
-
-    Raises
-    ------
-    SourceError
-        A pattern matches nothing (the remedy names what is there); a file that it matches is a link that leads elsewhere.
-    """
-    found: dict[Path, None] = {}
-    for pattern in options.files:
-        named = _named(pattern, directory)
-        meant = [
-            path
-            for path in _expand(pattern, directory)
-            if not any(_matches(path, ignored, directory) for ignored in options.ignore)
-        ]
-        check_links(((path, path.name) for path in meant), (directory, *roots, named))
-        found |= dict.fromkeys(meant)
-    if not found:
-        raise SourceError(
-            f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})"
-        )
-    return list(found)
-
-
-def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
-    """Check that a file is what and where it seems to be: whoever may write beside the data could lead us to any file of this machine.
-
-    Raises
-    ------
-    SourceError
-        It is, or lies behind, a link that leads out of all of `roots`.
-    """
-    try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # gone, or round and round: whoever opens it says so
-        return
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise SourceError(
-            f"{name} is a link that leads out of the collection",
-            remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]',
-        )
-
-
-def check_links(files: Iterable[tuple[Path, str]], roots: Iterable[Path]) -> None:
-    """Check many files as `check_link` does one; where each directory really is, is looked up once.
-
-    Raises
-    ------
-    SourceError
-        As there.
-    """
-    inside: dict[str, bool] = {}
-    real = [root.resolve() for root in roots]
-    every = [(path, name, os.fspath(path)) for path, name in files]
-    many = Counter(text.rpartition("/")[0] for _, _, text in every)
-    links = {
-        folder: _links(folder)
-        for folder, count in many.items()
-        if count > CROWDED and os.access(folder or "/", os.R_OK)
-    }
-    for path, name, text in every:
-        folder, _, last = text.rpartition("/")
-        known = inside.get(folder)
-        if known is None:
-            place = path.parent.resolve()
-            known = inside[folder] = any(place.is_relative_to(root) for root in real)
-        linked = last in links[folder] if folder in links else os.path.islink(text)  # noqa: PTH114  (of a hundred thousand files: a sixth of the time)
-        if not known or linked:
-            check_link(path, name, real)
-
-
-def _links(folder: str) -> set[str]:
-    """List the links in a directory; one listing tells of all of them."""
-    with os.scandir(folder or "/") as entries:
-        return {entry.name for entry in entries if entry.is_symlink()}
-
-
-def _named(pattern: str, directory: Path) -> Path:
-    """Find what a pattern names before its first sign: the file, or the directory in which it looks."""
-    path = directory / Path(pattern).expanduser()
-    while any(sign in str(path) for sign in "*?["):
-        path = path.parent
-    return path
-
-
-def _expand(pattern: str, directory: Path) -> list[Path]:
-    if (
-        "\0" in pattern
-        or any(len(part.encode("utf-8", "replace")) > _LONGEST for part in pattern.split("/"))
-        or len(pattern) > 16 * _LONGEST
-    ):
-        raise SourceError(
-            f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_LONGEST} bytes between two slashes"
-        )
-    path = directory / Path(pattern).expanduser()
-    if path.is_file():
-        return [path]
-    if not any(sign in pattern for sign in "*?["):
-        if path.is_dir():
-            raise SourceError(
-                f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it"
-            )
-        raise SourceError(f"no file {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
-    anchor = Path(path.anchor) if Path(pattern).is_absolute() else directory
-    relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
-    try:
-        # case matters on every system, so that a site can move
-        matches = sorted(_fitting(anchor, relative), key=lambda item: item.parts)
-    except (ValueError, NotImplementedError) as error:
-        raise SourceError(
-            f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
-        ) from error
-    except OSError as error:  # what is not listed is not gone
-        raise SourceError(
-            f"{error.filename or pattern} cannot be listed: {error.strerror}",
-            remedy="look at its permissions, and whether its disk is there",
-        ) from error
-    if not matches:
-        raise SourceError(f"no file matches {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
-    return matches
-
-
-def _fitting(anchor: Path, pattern: str) -> Iterator[Path]:
-    """Find the files that fit a pattern; what a directory tells of its entries is not asked of each again."""
-    head, _, last = pattern.rpartition("/")
-    if "**" in last or not any(sign in last for sign in "*?["):
-        yield from (item for item in anchor.glob(pattern) if item.is_file())
-        return
-    fits = re.compile(fnmatch.translate(last)).match
-    for folder in anchor.glob(head) if any(sign in head for sign in "*?[") else [anchor / head]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-            for entry in entries:
-                if fits(entry.name) and _is_file(entry):
-                    yield folder / entry.name
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that leads round and round
-        return False
-
-
-def _where(pattern: str, directory: Path) -> str:
-    return "" if Path(pattern).expanduser().is_absolute() else f" in {directory}"
-
-
-def _nearest(path: Path) -> str:
-    folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        there = sorted(item.name for item in folder.iterdir())
-    except OSError:
-        there = []
-    if near := nearest(path.name, there):
-        return near
-    return f"{folder} holds {', '.join(there[:5])}{' ...' if len(there) > 5 else ''}" if there else f"{folder} is empty"
-
-
-def _matches(path: Path, pattern: str, directory: Path) -> bool:
-    try:
-        relative = path.relative_to(directory)
-    except ValueError:
-        relative = path
-    if relative.match(pattern):  # matches from the right: `*_old*` meets any file name
-        return True
-    return "**" in pattern and path in set(_quiet(pattern, directory))
-
-
-def _quiet(pattern: str, directory: Path) -> Iterable[Path]:
-    try:
-        return list(directory.glob(pattern))
-    except (ValueError, NotImplementedError):
-        return []
 
 
 class _Hashing(io.RawIOBase):
@@ -590,18 +401,6 @@ class _Zstandard(io.RawIOBase):
             self.ready = self.frame.decompress(data)
         part, self.ready = (self.ready, b"") if size < 0 else (self.ready[:size], self.ready[size:])
         return part
-
-
-def data_files(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> list[DataFile]:
-    """Find the files and name each by its path below the descriptor's directory."""
-    above = f"{os.fspath(directory)}/"
-    found = ((path, os.fspath(path)) for path in find(options, directory, roots))
-    return [DataFile(path=path, name=text.removeprefix(above)) for path, text in found]
-
-
-def total(files: Sequence[DataFile]) -> int:
-    """Count the bytes of all files on disk."""
-    return sum(file.size for file in files)
 
 
 _FACT_TYPES: dict[str, pa.DataType] = {

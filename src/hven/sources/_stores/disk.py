@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
-from hven.sources._reading.files import check_link
+from hven.sources._reading.listing import check_link
 from hven.sources._stores._facts import Fact, fixed, wanted
 
 if TYPE_CHECKING:

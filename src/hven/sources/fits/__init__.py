@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hven.sources import FileKind, Offer
-from hven.sources._reading.files import data_files
 from hven.sources._reading.headrows import HeadOptions
+from hven.sources._reading.listing import data_files
 from hven.sources.fits.cardrows import CardRows
 from hven.sources.fits.header import HeaderRows
 from hven.sources.fits.rows import TableRows, listed
