@@ -592,7 +592,6 @@ class Feeds(Protocol):
 __all__ = [
     "FILE_FACTS",
     "GONE",
-    "LISTED",
     "ROW",
     "Blocks",
     "Changes",

@@ -14,7 +14,6 @@ from hven.model.errors import SourceError
 from hven.model.types import from_arrow
 from hven.sources import (
     FILE_FACTS,
-    LISTED,
     ROW,
     Blocks,
     Context,
@@ -26,6 +25,7 @@ from hven.sources import (
     Reject,
     Since,
     Source,
+    listing,
 )
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class SourceContract:
         listed = source.listed()
         names = listed.column("name").to_pylist()
         assert len(set(names)) == len(names)
-        assert listed.schema == LISTED
+        assert listed.schema == listing([]).schema
         assert not listed.column("bytes").null_count
         assert all(moment and moment.endswith("Z") for moment in listed.column("modified").to_pylist())
         whole = self.table(source, [*self.rows[0], "file.path"]).to_pylist()
