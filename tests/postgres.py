@@ -50,13 +50,16 @@ class Cluster:
 
     def do(self, program: str, *words: object) -> None:
         """Run one of its programs."""
-        subprocess.run(
-            [*self._prefix, str(self._binaries / program), "-D", str(self.directory / "data"), *map(str, words)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=180,
-        )
+        said = self.directory / f"{program}.said"  # no pipe: a server that is started would keep it open
+        with said.open("w") as file:
+            done = subprocess.run(
+                [*self._prefix, str(self._binaries / program), "-D", str(self.directory / "data"), *map(str, words)],
+                check=False,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=180,
+            )
+        assert not done.returncode, f"{program}: {done.returncode}: {said.read_text(errors='replace')[-2000:]}"
 
     def start(self) -> None:
         """Start, and wait until it answers."""

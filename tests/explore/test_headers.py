@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 
 from hven.ingest import ingest
+from hven.model.table import FILES
 from hven.portal._explore import headers, read, rows
 from hven.portal._explore.page_queries import Asking
 from hven.site import Site
@@ -86,9 +87,7 @@ def behind(site: Site, name: str) -> headers.Behind | None:
     road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
     tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
     table = next(one for one in tables if one.qualified == "sun.images")
-    return headers.behind(
-        rows.one(read([], table), road, json.dumps([name])), table, road, tables, site.settings.collections
-    )
+    return headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +135,40 @@ def test_a_header_without_end_is_left(tmp_path: Path) -> None:
         file.truncate(50_000_000)
     with pytest.raises(Exception, match="without an END"):
         cards_of(endless)
+
+
+HELD = """\
+collection: held
+title: Images, some of them locked
+files: "data/*.fits"
+tables:
+  images:
+    access: {take: "owner = 'open'", path: file}
+    primary: [name]
+    source: {kind: csv, files: rows.csv}
+    columns:
+      name: {type: string, ucd: meta.id;meta.main}
+      owner: {type: string}
+      file: {type: string, ucd: meta.id;meta.file}
+"""
+
+
+def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> None:
+    rows_of = "name,owner,file\nfree,open,data/a.fits\nlocked,anna,data/b.fits\n"
+    files = {"rows.csv": rows_of, "data/a.fits": image(1), "data/b.fits": image(2)}
+    with site_with(tmp_path, HELD, files, public_url="http://vo.example") as site:
+        ingest(site, "held")
+        site.refresh()
+        tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+        (table,) = [one for one in tables if one.qualified == "held.images"]
+        assert not [
+            one for one in tables if one.schema == "held" and one.utype == FILES
+        ]  # the list of all files is private
+        road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        free, locked = (
+            headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
+            for name in ("free", "locked")
+        )
+        assert free is not None
+        assert (free.path, len(free.headers)) == ("data/a.fits", 1)
+        assert locked is None

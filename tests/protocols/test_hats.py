@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from hven.engines.hats.settings import Hats
 from hven.engines.postgres.settings import Postgres
 from hven.formats import hats_layout as hats
 from hven.ingest import ingest
-from hven.services import _tiles, tilings
+from hven.services import tilings
 from hven.site import Site
 from hven.site.auth import OWNER, Access
 from hven.testing.policies import half_hidden
@@ -498,21 +497,3 @@ def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path
         publish(site, table.having(columns=tuple(shown)), rows, keeper="hats")
         site.refresh()
         assert "name" not in Catalogue(Client(create(site))).all().column_names
-
-
-def test_what_nobody_asked_for_longest_goes_first(tmp_path: Path) -> None:
-    shelf = _tiles.Shelf(tmp_path, 2500)
-    places = [shelf.made(f"{at:02}", lambda file: file.write_bytes(bytes(1000))) for at in range(4)]
-    for at, place in enumerate(places):
-        os.utime(place, (1000 + at, 1000 + at))
-    shelf.made("00", lambda file: file.write_bytes(b""))
-    shelf.tidied()
-    assert [place.exists() for place in places] == [True, False, False, True]
-    assert list(_tiles.read(places[0], 990, 1000))[-1] == bytes(10)
-
-    def broken(_: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        shelf.made("99", broken)
-    assert not [one for one in tmp_path.rglob("*") if one.is_file() and one.name not in {"00", "03"}]

@@ -33,9 +33,9 @@ async def computed(call: Callable[..., Any], *args: Any, first: bool = False, fa
     loop = asyncio.get_running_loop()
     found = _pools.get(loop)
     if found is None:
-        for pool, _ in _pools.values():  # of loops that are over
-            pool.shutdown(wait=False)
-        _pools.clear()
+        for other in [*_pools]:
+            if other.is_closed() and (over := _pools.pop(other, None)) is not None:
+                over[0].shutdown(wait=False)
         limits = (FIRST, WRITERS, FAR)
         pool = ThreadPoolExecutor(sum(limits), "hven-query", clock.asks)
         found = _pools[loop] = (pool, tuple(map(anyio.CapacityLimiter, limits)))

@@ -23,6 +23,7 @@ FORWARD = {"cites", "references", "is-supplement-to", "is-derived-from", "uses",
 BACKWARD = {"is-cited-by", "is-referenced-by", "is-supplemented-by", "is-source-of", "is-documented-by"}
 _ENTRY = re.compile(r"@\s*([A-Za-z]+)\s*([{(])", re.ASCII)
 _FIELD = re.compile(r"\s*([A-Za-z][\w:+.-]*)\s*=\s*")
+_BRACKET = re.compile(r"\\.|[{}()]", re.DOTALL)
 KNOWN = "BibTeX; JSON of ADS (response.docs), Crossref (message.items, message.events), DataCite (data: events, or DOIs with their citations)"
 
 
@@ -173,12 +174,12 @@ def _braced(path: Path, text: str, at: int) -> tuple[str, int]:
     """Return what stands between a bracket and its other one, and where it ends."""
     opens, closes = text[at], "}" if text[at] == "{" else ")"
     depth = 0
-    for found in re.finditer(r"\\.|[{}()]", text[at:], re.DOTALL):
+    for found in _BRACKET.finditer(text, at):
         sign = found[0]
         if sign in {"{", "}"}:
             depth += 1 if sign == "{" else -1
         if (sign == closes == "}" and depth == 0) or (sign == closes == ")" and depth == 0 and opens == "("):
-            return text[at + 1 : at + found.start()], at + found.end()
+            return text[at + 1 : found.start()], found.end()
     line = text.count("\n", 0, at) + 1
     raise SourceError(f"{path}:{line}: the entry that begins here does not end", remedy="export the file again: it was cut off")  # fmt: skip
 

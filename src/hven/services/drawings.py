@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import Look, Shelf
+from hven.formats.pictures import Look, pictured
+from hven.services._shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hven.formats.media import Place
     from hven.services import filed
     from hven.services.face import Surroundings
 
@@ -30,6 +33,54 @@ def shelf(around: Surroundings) -> Shelf:
     settings = around.site.settings
     found: Shelf = around.site.kept(Shelf, settings.var / "previews", settings.files.pictures)
     return found
+
+
+def find(kept: Shelf, key: str) -> bytes | None:
+    """Return the picture of a key; None: it is to be drawn.
+
+    Parameters
+    ----------
+    kept
+        Where the site's pictures are.
+    key
+        As of `key_of`.
+    """
+    place = kept.found(f"{key}.png")
+    with suppress(OSError):  # it went meanwhile
+        return None if place is None else place.read_bytes()
+    return None
+
+
+def drawn(kept: Shelf, key: str, files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+    """Return the picture of a key, drawn and kept if nobody did so meanwhile.
+
+    Parameters
+    ----------
+    kept
+        Where the site's pictures are.
+    key
+        As of `key_of`.
+    files
+        Each with its name; several are drawn beside one another.
+    look
+        As it is to look.
+
+    Returns
+    -------
+    picture
+        PNG.
+
+    Raises
+    ------
+    SourceError
+        One cannot be drawn.
+    """
+    body = find(kept, key)
+    if body is None:
+        body = picture = pictured(files, look)
+        with suppress(OSError):  # a full disk: it is drawn again
+            kept.made(f"{key}.png", lambda part: part.write_bytes(picture))
+    return body
 
 
 def credited(around: Surroundings, collection: str, look: Look) -> Look:

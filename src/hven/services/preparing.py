@@ -159,8 +159,8 @@ def _draw(around: Surroundings, file: filed.Original, collection: str, made: Pre
     for usual in drawings.USUAL:
         look = drawings.credited(around, collection, usual)
         key = drawings.key_of([file], look)
-        if shelf.find(key) is None:
-            made.bytes += len(shelf.drawn(key, [(file.path, file.name)], look))
+        if drawings.find(shelf, key) is None:
+            made.bytes += len(drawings.drawn(shelf, key, [(file.path, file.name)], look))
             made.pictures += 1
 
 

@@ -15,7 +15,7 @@ from astropy.io import fits
 from PIL import Image, ImageFont
 
 from hven.formats.media import Array, Axis, open_product
-from hven.formats.pictures import Look, Shelf, pictured, refusal
+from hven.formats.pictures import Look, pictured, refusal
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures import _sheet as sheets
 from hven.formats.pictures import _stills as stills
@@ -317,21 +317,6 @@ def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(stills, "films", lambda: False)
     with pytest.raises(SourceError, match="no still is made here"):
         pictured([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
-
-
-def test_the_shelf_keeps_what_is_asked_for(tmp_path):
-    path = written(tmp_path, np.arange(100.0).reshape(10, 10))
-    shelf = Shelf(tmp_path / "shelf", budget=3000)
-    body = shelf.drawn("aa1", [(path, "made.fits")], Look(size=32, axes=False))
-    assert shelf.find("aa1") == body
-    assert shelf.find("aa2") is None
-    for at in range(30):
-        shelf.drawn(f"b{at:02}", [(path, "made.fits")], Look(size=32, axes=False))
-        shelf.find("aa1")
-    shelf.tidied()
-    kept = [*(tmp_path / "shelf").rglob("*.png")]
-    assert sum(one.stat().st_size for one in kept) <= 3000
-    assert shelf.find("aa1") == body
 
 
 REAL = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
 from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
-from hven.formats.pictures._shelf import Shelf
 from hven.formats.pictures._spectral_surveys import cube_survey
 from hven.formats.pictures._stills import FILMS, RASTERS, films
 from hven.formats.pictures._surveys import Survey, on_sky, survey
@@ -18,7 +17,6 @@ __all__ = [
     "STRETCHES",
     "Look",
     "Picture",
-    "Shelf",
     "Survey",
     "cube_survey",
     "draw",

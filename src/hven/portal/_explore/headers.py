@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, cast
 
 from hven.adql import tree
 from hven.model.errors import HvenError
-from hven.model.table import FILES, rooted
+from hven.model.table import FILES
 from hven.portal._explore.search import Search, ref
-from hven.site.auth import looks
+from hven.services import filed
+from hven.services.face import Surroundings
 from hven.sources.cards import headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from hven.model.table import Table
     from hven.portal._explore.page_queries import Asking
@@ -36,8 +38,8 @@ class Behind:
     headers: tuple[Header, ...]
 
 
-def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], collections: Path) -> Behind | None:
-    """Read the header of the file that a row is about; None: the collection publishes none that the row names, or it is no FITS file now.
+def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table]) -> Behind | None:
+    """Read the header of the file that a row is about; None: the row names none that this reader may take, or it is no FITS file now.
 
     Parameters
     ----------
@@ -45,51 +47,42 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
         One row with all of its columns.
     tables
         What the reader may know of: the collection's table of files is looked for there, and asked as every table is.
-    collections
-        The directory of all collections.
     """
+    words = _words(row) if row.rows.num_rows else []
     files = next((one for one in tables if one.schema == table.schema and one.utype == FILES), None)
-    if files is None or not row.rows.num_rows:
+    # a list may be private whose files are not: then only whole paths say which one is meant
+    paths = [one for one in words if FITS.search(one)] if files is None else _listed(files, words, asking)
+    if not paths:
         return None
-    words = _words(row)
+    around = Surroundings.of(asking.site, asking.who, asking.policies)
+    try:
+        found = filed.asked(around, asking.who, table.schema, paths)  # a header is of the file, too
+        (path,) = {*found.rows, *found.refused}
+        place = filed.opened_at(around, asking.who, table.schema, found.one(path))
+        read = tuple(headers(cast("Path", place)))  # of which it asks what both have
+    except (HvenError, OSError, EOFError, ValueError):
+        return None
+    found.note("header seen", path)
+    return Behind(path=path, address=str(found.rows[path]["url"] or ""), headers=read)
+
+
+def _listed(files: Table, words: Sequence[str], asking: Asking) -> list[str]:
+    """Return the paths of FITS files that have one of the words as path, address or name."""
     if not words:
-        return None
+        return []
     tests: list[tree.Expr] = [
         tree.Compare("=", ref(name), tree.Literal(word)) for word in words for name in ("path", "url")
     ]
     # a name may have signs that LIKE understands: what only looks alike is left out below
     tests += [tree.Like(ref("path"), tree.Literal(f"%/{word.replace('%', '_')}")) for word in words if "/" not in word]
-    items = tuple(tree.SelectItem(ref(name)) for name in ("path", "url", "bytes"))
-    found = asking.table(
-        tree.Query(
-            tree.Select(items, Search(table=files).source(), where=tree.Or(tuple(tests)), top=tree.Literal(ALIKE))
-        )
-    )
-    rows = [
-        one
-        for one in found.to_pylist()
-        if FITS.search(str(one["path"]))
-        and {str(one["path"]), str(one["url"]), PurePosixPath(one["path"]).name} & set(words)
+    items = tuple(tree.SelectItem(ref(name)) for name in ("path", "url"))
+    source, top = Search(table=files).source(), tree.Literal(ALIKE)
+    found = asking.table(tree.Query(tree.Select(items, source, where=tree.Or(tuple(tests)), top=top)))
+    return [
+        path
+        for path, url in zip(*(one.to_pylist() for one in found.columns), strict=True)
+        if FITS.search(path) and {path, str(url), PurePosixPath(path).name} & set(words)
     ]
-    if len({one["path"] for one in rows}) != 1:
-        return None
-    if files.rights is not None and files.rights.locked(asking.who, {"path": rows[0]["path"]}) is not None:
-        return None  # a header is of the file, too
-    kept, below = rooted(str(rows[0]["path"]), files.roots)
-    if kept.scheme is not None:
-        return None  # on another server
-    root = (collections / table.schema / Path(kept.address).expanduser()).resolve()
-    place = (root / below).resolve()
-    try:
-        if not place.is_relative_to(root) or place.stat().st_size != rows[0]["bytes"]:
-            return None  # it was changed since it was published
-        read = Behind(path=str(rows[0]["path"]), address=str(rows[0]["url"] or ""), headers=tuple(headers(place)))
-    except (HvenError, OSError, EOFError, ValueError):
-        return None
-    guarded = asking.holdings.guarded
-    named = [one for one in guarded if one.schema == table.schema and one.policy and one.policy.path]
-    looks.looked(asking.site.store, asking.who, "header seen", read.path, files, named, asking.policies)
-    return read
 
 
 def _words(row: Page) -> list[str]:

@@ -212,9 +212,7 @@ def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
 def _header(seen: View, state: Asked) -> dict[str, Any]:
     """Return the FITS header of the file that a row is about, if its collection publishes that file."""
     row = pages.one(seen.search, seen.asking, seen.search.row)
-    found = headers.behind(
-        row, seen.table, seen.asking, tuple(state.catalogue.tables()), state.around.site.settings.collections
-    )
+    found = headers.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()))
     if found is None:
         return {"file": "", "url": "", "hdus": []}
     return {

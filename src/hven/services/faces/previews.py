@@ -78,9 +78,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         shelf, places = drawings.shelf(around), [(file.path, file.name) for file in files]
         try:
-            body = await anyio.to_thread.run_sync(shelf.find, key)
+            body = await anyio.to_thread.run_sync(drawings.find, shelf, key)
             if body is None:
-                body = await anyio.to_thread.run_sync(shelf.drawn, key, places, look, limiter=few)
+                body = await anyio.to_thread.run_sync(drawings.drawn, shelf, key, places, look, limiter=few)
         except SourceError as fault:
             raise NotFound(str(fault)) from None
         return Response(body, headers=headers, media_type="image/png")
