@@ -97,9 +97,13 @@ def pytest_make_parametrize_id(config, val):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Give all tests of a module to one worker, so that what it sets up is set up once; of several workers none begins what is long at the end."""
+    marks = {}  # of modules
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
+            mark = marks.get(item.path)
+            if mark is None:
+                mark = marks[item.path] = pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix())
+            item.add_marker(mark)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
