@@ -391,6 +391,11 @@ class Table:
         return frozenset() if self.policy is None else self.policy.telling(columns) - {*self.primary}
 
     @property
+    def everybodys(self) -> bool:
+        """Whether everybody sees all of it: only then is told what was counted over its rows."""
+        return self.policy is None and self.access == "public"
+
+    @property
     def searched(self) -> frozenset[str]:
         """Names of the columns that have an index, or a part in one; the position is beside these."""
         names = {column.name for column in self.columns if column.indexed or column.unique}

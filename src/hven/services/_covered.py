@@ -38,7 +38,7 @@ def coverage(items: Sequence[Published], waveband: Iterable[str]) -> str:
     waveband
         Words of their collection.
     """
-    known = [item for item in items if item.table.policy is None and item.table.access == "public"]
+    known = [item for item in items if item.table.everybodys]
     frames: dict[str, list[str]] = {}
     for item in known:
         frame = _frame(item)

@@ -235,9 +235,9 @@ def datacite(one: Cited) -> dict[str, Any]:
         Without empty ones.
     """
     about = one.resource
-    times = [span for item in one.items if _told(item) and (span := covered.days(item)) is not None]
-    rows = [(item.table.name, item.rows) for item in one.items if item.rows is not None and _told(item)]
-    size = sum(item.bytes for item in one.items if _told(item))
+    times = [span for item in one.items if item.table.everybodys and (span := covered.days(item)) is not None]
+    rows = [(item.table.name, item.rows) for item in one.items if item.rows is not None and item.table.everybodys]
+    size = sum(item.bytes for item in one.items if item.table.everybodys)
     described = [(one.description, "Abstract"), (about.acknowledgement, "Other"), (one.withdrawn, "TechnicalInfo")]
     made: dict[str, Any] = {
         "doi": one.doi,
@@ -262,7 +262,7 @@ def datacite(one: Cited) -> dict[str, Any]:
         "version": one.label or (one.updated[:10] if one.updated else None),
         "rightsList": _rights(about),
         "descriptions": [{"description": text, "descriptionType": kind} for text, kind in described if text],
-        "geoLocations": covered.on_earth([item for item in one.items if _told(item)]),
+        "geoLocations": covered.on_earth([item for item in one.items if item.table.everybodys]),
         "fundingReferences": [
             {key: value for key, value in {
                 "funderName": grant.funder, "funderIdentifier": grant.ror, "funderIdentifierType": "ROR" if grant.ror else None,
@@ -272,11 +272,6 @@ def datacite(one: Cited) -> dict[str, Any]:
         "schemaVersion": KERNEL,
     }  # fmt: skip
     return {key: value for key, value in made.items() if value}
-
-
-def _told(item: Published) -> bool:
-    """Return whether what was counted of a table may be told: not where its rows have rights."""
-    return item.table.policy is None and item.table.access == "public"
 
 
 def _kind(about: Resource) -> str:

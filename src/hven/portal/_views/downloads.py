@@ -140,11 +140,7 @@ def _cited(seen: View, state: Asked, here: str) -> dict[str, str]:
     """Return how to cite what a search finds, and its link; without a collection it is the link alone."""
     release = seen.published.release
     resource = state.holdings.resources.get(seen.table.schema if release is None else release.collection)
-    keep = (
-        {"query": write(seen.search.query()), "make": f"{state.base}/results"}
-        if seen.table.policy is None and seen.table.access == "public"
-        else {}
-    )
+    keep = {"query": write(seen.search.query()), "make": f"{state.base}/results"} if seen.table.everybodys else {}
     return {"link": here} if resource is None else {"link": here, **cited_at(resource, here), **keep}
 
 

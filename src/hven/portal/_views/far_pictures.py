@@ -51,7 +51,7 @@ def picture(url: str, sign: str, around: Surroundings) -> bytes:
     if not hmac.compare_digest(sign.encode(), _sign(url, around.site).encode()):
         raise Forbidden("this picture is on no page of ours", remedy="ask for it where it is")
     shelf, key = drawings.shelf(around), hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
-    if (known := shelf.find(key)) is not None:
+    if (known := drawings.find(shelf, key)) is not None:
         return known
     failed: Cache[float] = around.site.kept(_failed)
     if (when := failed.find(url)) is not None and time.monotonic() - when < AGAIN:
@@ -66,7 +66,7 @@ def picture(url: str, sign: str, around: Surroundings) -> bytes:
         with tempfile.TemporaryDirectory(prefix="hven-picture-") as directory:
             file = Path(directory) / f"picture.{kind}"
             file.write_bytes(body)
-            return shelf.drawn(key, [(file, file.name)], drawings.USUAL[0])
+            return drawings.drawn(shelf, key, [(file, file.name)], drawings.USUAL[0])
     except HvenError as error:
         failed.keep(url, time.monotonic())
         raise (
