@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hven import query
+from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model.errors import SourceError
 from hven.site import Site
@@ -55,7 +56,7 @@ def test_tables_of_a_run_look_once_and_read_what_is_new(tmp_path: Path, looks: l
         data.mkdir()
         for number in range(20):
             day(data, f"{number:02}.csv", number)
-        sync(site, "days")
+        ingest(site, "days")
         day(data, "20.csv", 20)
         day(data, "03.csv", 3, 33)
         (data / "07.csv").unlink()

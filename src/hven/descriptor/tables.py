@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 GRANULES = "granules"  # kind of source that reads what `series` says of files
 PUSH = "push"  # kind of source whose rows clients send
+LISTS = "files"  # kind of source whose rows are files
 ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 POSITIONS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),

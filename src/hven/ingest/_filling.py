@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from hven.descriptor import mapping as mappings
 from hven.descriptor.tables import PUSH
 from hven.engines import Adopts
-from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity
+from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity, pinned
 from hven.ingest._mapped_rows import Grouper, Unrolled
 from hven.ingest._read_ahead import Ahead, Behind
 from hven.ingest._rejects import as_text
@@ -27,7 +27,7 @@ from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
 from hven.model.table import columns_to_json
-from hven.sources import ROW, Catalogue, Context, Counts, Pin, Reject, Within
+from hven.sources import ROW, Catalogue, Context, Counts, Reject, Within
 from hven.sources.enriched import Documents, Enrich
 from hven.sources.groups import ROWS
 
@@ -99,7 +99,7 @@ class Filled:
     table: Table
     snapshot: Snapshot | None
     report: TableReport
-    pins: list[Pin] = field(default_factory=list)
+    pins: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
     columns: list[list[dict[str, Any]]] = field(default_factory=list)
     source_units: list[str] = field(default_factory=list)
@@ -273,7 +273,7 @@ class Filling:
 
     def filled(self, snapshot: Snapshot | None) -> Filled:
         """Collect what is known of the table when everything is read."""
-        pins = [pin for entry in self.entries for pin in entry.source.pins()]
+        pins = [pin for entry in self.entries for pin in pinned(entry.source)]
         return Filled(
             table=self.table,
             snapshot=snapshot,

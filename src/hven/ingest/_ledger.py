@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from hven.descriptor.elements import INDEX
 from hven.ingest._fingerprints import METHOD, fingerprints
 from hven.ingest._transform import uses_row
 from hven.model.errors import Place, StorageError
-from hven.sources import ROW
+from hven.sources import ROW, listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +188,7 @@ class State:
 
     signature: str
     ledger: str | None = None
-    files: list[list[Any]] = field(default_factory=list)
+    files: Sequence[Sequence[Any]] = field(default_factory=list)
     listed: dict[str, pa.Table] = field(default_factory=dict)
     contended: int = 0
     lines: int = 0
@@ -229,6 +229,19 @@ def state_of(site: Site, snapshot: str) -> State | None:
         return None if found is None else State.from_json(found)
     except (KeyError, TypeError, ValueError):  # ArrowInvalid is a ValueError
         return None
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A source that is read in part: of the rest, what was said of it before holds."""
+
+    def said(self) -> list[dict[str, Any]]:
+        """List what all was read, as provenance has it."""
+
+
+def pinned(source: Source) -> list[dict[str, Any]]:
+    """List what was read of a source, as provenance has it."""
+    return source.said() if isinstance(source, Remembers) else listing(source.pins()).to_pylist()
 
 
 class Notes:
@@ -274,6 +287,14 @@ class Notes:
     def number(self, entry: int, name: str | None) -> int:
         """Return the number of a file."""
         return self.files.setdefault((entry, name), len(self.files))
+
+    def numbered(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
+        """Return the numbers of many files, none twice: entry and name of each."""
+        if self.files.keys().isdisjoint(files):
+            new = range(len(self.files), len(self.files) + len(files))
+            self.files.update(zip(files, new, strict=True))
+            return new
+        return [self.number(*one) for one in files]
 
     def add(self, lines: pa.RecordBatch) -> None:
         """Write lines."""

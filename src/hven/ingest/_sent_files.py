@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
+from hven.descriptor.tables import LISTS
 from hven.ingest._kept_rows import Taken
 from hven.ingest._rules import ERROR
 from hven.ingest._sent_archives import unpacked
@@ -31,14 +32,13 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.store import Lease
 
-FILES = "files"  # kind of the sources whose rows are files
 LONGEST = 1000  # bytes of a path
 
 
 def entry_of(spec: TableSpec, path: str) -> SourceSpec | None:
     """Find which entry of ``files:`` takes a file of some path; of all that take any the first, for the empty path."""
     for one in spec.sources:
-        if one.kind == FILES and one.options.get("writers") and (not path or _below(one.options, path) is not None):
+        if one.kind == LISTS and one.options.get("writers") and (not path or _below(one.options, path) is not None):
             return one
     return None
 
@@ -59,7 +59,7 @@ def _below(options: Mapping[str, Any], path: str) -> str | None:
 def path_of(spec: TableSpec, name: str) -> str:
     """Return the path under which a file is kept that has a name alone; empty: it is an archive, whose files are kept."""
     for one in spec.sources:
-        if one.kind == FILES and one.options.get("writers") and (path := placed(one.options, name)) != name:
+        if one.kind == LISTS and one.options.get("writers") and (path := placed(one.options, name)) != name:
             return path
     return "" if name.lower().endswith(".zip") and entry_of(spec, name) is None else name
 
@@ -109,7 +109,7 @@ class Sending(Writing):
             raise ParamError("a file is sent by PUT under its path, and taken away by DELETE", remedy="one at a time, or several by POST of a ZIP archive")  # fmt: skip
 
     def looks(self, entry: Entry) -> bool:
-        return entry.spec.kind == FILES or isinstance(entry.source, FileWise)
+        return entry.spec.kind == LISTS or isinstance(entry.source, FileWise)
 
     def touches(self, spec: TableSpec) -> bool:
         return any("files" in plugins.load("sources", one.kind).Options.model_fields for one in spec.sources)

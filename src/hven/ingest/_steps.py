@@ -18,7 +18,7 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live
 from hven.descriptor.services import unserved
-from hven.descriptor.tables import GRANULES, PUSH
+from hven.descriptor.tables import GRANULES, LISTS, PUSH
 from hven.ingest import _flagged as flagged
 from hven.ingest import _ledger as ledger
 from hven.ingest import _space as space
@@ -248,7 +248,7 @@ class Run:
     def _noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
         """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that arrive by an ingest, too."""
         report = self.report
-        followed = spec.sync is not None or any(one.kind in {GRANULES, PUSH} for one in spec.sources)
+        followed = spec.sync is not None or any(one.kind in {GRANULES, LISTS, PUSH} for one in spec.sources)
         wanted = not report.dry_run if report.merges else followed and report.sample is None
         return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
 
@@ -274,7 +274,7 @@ class Run:
         """Record the ledger of a snapshot, and what else the next sync must know."""
         if (notes := one.notes) is not None:
             state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
-            state.files = [list(key) for key in notes.files]
+            state.files = list(notes.files)
             state.contended, state.lines, state.rejected = one.contended, notes.lines, notes.rejected
         if state.ledger is None:
             return
@@ -521,10 +521,7 @@ class Run:
             raise DataError(f"{spec.table.qualified} was not staged")
         provenance: dict[str, Any] = {
             **self.made_by(spec, done),
-            "pins": [
-                {key: getattr(pin, key) for key in ("name", "bytes", "modified", "sha256", "detail")}
-                for pin in done.pins
-            ],
+            "pins": done.pins,
             "origins": {column.name: list(column.origins) for column in done.table.columns if column.origins},
             "counts": {key: getattr(done.report, key) for key in ("read", "skipped", "rejected", "published")},
             "row_id": list(done.table.primary),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.tables import PUSH
+from hven.descriptor.tables import LISTS, PUSH
 from hven.ingest._kept_rows import Kept, Taken, row_state, shown
-from hven.ingest._sent_files import FILES, Sending, entry_of, path_of, place_of
+from hven.ingest._sent_files import Sending, entry_of, path_of, place_of
 from hven.ingest._sent_rows import Unfit, completed, read
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
@@ -97,7 +97,7 @@ def filed(site: Site, name: str, file: str) -> str:
         In the directory that the pattern of ``files:`` names; of tables that take rows, and of archives: nothing.
     """
     found = target(site, name)
-    return path_of(found[1], file) if found is not None and found[2].kind == FILES else ""
+    return path_of(found[1], file) if found is not None and found[2].kind == LISTS else ""
 
 
 def push(site: Site, name: str, write: Write, who: Reader) -> Written:

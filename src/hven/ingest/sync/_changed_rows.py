@@ -6,19 +6,20 @@ import datetime as dt
 import math
 from contextlib import closing
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._ledger import words
+from hven.ingest._ledger import pinned, words
 from hven.ingest._read_ahead import Ahead
 from hven.ingest.sync._lines import MANY
 from hven.ingest.sync._pages import Part
 from hven.ingest.sync._watermark import begin
 from hven.ingest.watermarks import Watch, unpacked
-from hven.sources import Blocks, Counts, Feeds, FileWise, Picks, Pin, Since
+from hven.sources import Blocks, Counts, Feeds, FileWise, Picks, Since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,9 +57,9 @@ class Given(Part):
 
 
 class SomeFiles(Part):
-    """Some files of a source, or none, with the pins of those that are as they were."""
+    """Some files of a source, or none, with what was said of those that are as they were."""
 
-    def __init__(self, whole: Source, some: Source | None, kept: Sequence[Pin]) -> None:
+    def __init__(self, whole: Source, some: Source | None, kept: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(whole)
         self._some, self._kept = some, kept
 
@@ -67,9 +68,9 @@ class SomeFiles(Part):
         if self._some is not None:
             yield from self._some.batches(columns, limit)
 
-    def pins(self) -> list[Pin]:
+    def said(self) -> list[dict[str, Any]]:
         """Name all files."""
-        return sorted([*self._kept, *(self._some.pins() if self._some is not None else ())], key=lambda pin: pin.name)
+        return sorted([*self._kept, *(pinned(self._some) if self._some is not None else ())], key=itemgetter("name"))
 
     def size(self) -> int | None:
         """Count the bytes to come."""
@@ -231,7 +232,7 @@ class Reading:
         names = {name for owner, name in self.old.files if owner == number and name}
         names.update(before.column("name").to_pylist() if before is not None else ())
         self._left |= names
-        kept = [Pin(**pin) for pin in self._pins if pin["name"] in names]
+        kept = [pin for pin in self._pins if pin["name"] in names]
         return SomeFiles(source, None, kept) if isinstance(source, FileWise) else Given(source, ())
 
     # --- files -------------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ class Reading:
         self._words.append(f"{len(now) - len(same):,} of {len(now):,} {'file' if len(now) == 1 else 'files'}")
         if not same:
             return entry.source
-        kept = [Pin(**pin) for pin in self._pins if pin["name"] in same]
+        kept = [pin for pin in self._pins if pin["name"] in same]
         rest = sorted(names.filter(pa.array(~alike)).to_pylist())
         return SomeFiles(entry.source, source.only(rest) if rest else None, kept)
 

@@ -47,7 +47,7 @@ class Lines:
     def __init__(self, ledger: pa.Table, names: Sequence[Sequence[Any]], notes: Notes) -> None:
         self.ledger = ledger
         self.notes = notes
-        self._names = [(int(entry), name) for entry, name in names]
+        self._names = names
         self._before = np.asarray(ledger.column("file")).astype(np.int64)
         # the file in which a row was seen this time: it may have another name
         self._now = np.full(ledger.num_rows, -1, np.int64)
@@ -79,7 +79,7 @@ class Lines:
         """Return whether the ledger is as it was: every line is there, in its file, and no other."""
         if self.fresh or not self.known.claimed.all():
             return False
-        old = {name: number for number, name in enumerate(self._names)}
+        old = {(entry, name): number for number, (entry, name) in enumerate(self._names)}
         numbers = np.array([old.get(name, -1) for name in self.notes.files] or [-1], np.int64)
         seen = self._now >= 0
         return bool(np.array_equal(numbers[self._now[seen]], self._before[seen]))
@@ -90,7 +90,7 @@ class Lines:
         unseen = mask & (files < 0)
         used = np.unique(self._before[unseen])
         numbers = np.full(int(used.max()) + 1 if len(used) else 1, -1, np.int64)
-        numbers[used] = [self.notes.number(*self._names[number]) for number in used]
+        numbers[used] = self.notes.numbered([tuple(self._names[number]) for number in used.tolist()])
         files[unseen] = numbers[self._before[unseen]]
         kept = self.ledger if mask.all() else self.ledger.filter(pa.array(mask))
         at = kept.column_names.index("file")

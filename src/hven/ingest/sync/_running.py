@@ -461,7 +461,7 @@ class Followed:
                 change.rows,
             )
             one.judge()
-            self._judged(found, change, base)
+            self._judged(found, change, base, old)
             return self._merged(one, base, found)
         finally:
             if self.report.dry_run:
@@ -504,12 +504,12 @@ class Followed:
             one.report.snapshot, one.report.bytes = done.snapshot.id, done.snapshot.bytes
         return done
 
-    def _judged(self, found: Differences, change: Change, base: Record) -> None:
-        """Count what differs; stop if it is too much."""
+    def _judged(self, found: Differences, change: Change, base: Record, old: State | None = None) -> None:
+        """Count what differs; stop if it is too much. `old`: what was kept with the base, if it was read already."""
         self.following.sets[self.name] = tell(found, change, base.table.primary)
         self.following.changes[self.name] = (base.id, found)
         try:
-            old = ledgers.state_of(self.run.site, base.id)
+            old = old or ledgers.state_of(self.run.site, base.id)
             guard(self.spec, change, base.snapshot.rows, sum(old.waiting.values()) if old is not None else 0)
         except DataError as error:
             if self.report.accepted:

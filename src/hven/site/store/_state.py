@@ -109,6 +109,7 @@ class Store:
         self.citations = Citations(self._database)
         self.results = Results(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
+        self._known: dict[str, tuple[int, Record]] = {}
 
     @property
     def shown(self) -> str:
@@ -140,6 +141,7 @@ class Store:
         records
             By qualified name.
         """
+        found: dict[str, tuple[int, Record]] = {}
         with self._database.reading() as connection:
             version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
             query = (
@@ -147,7 +149,12 @@ class Store:
                 .join(pointers, pointers.c.snapshot == snapshots.c.id)
                 .order_by(pointers.c.table_name)
             )
-            return version, {row.table_name: from_row(row) for row in connection.execute(query)}
+            for row in connection.execute(query):
+                said, before = hash(tuple(row)), self._known.get(row.table_name)
+                # a record names every file of its sources: it is read once
+                found[row.table_name] = before if before is not None and before[0] == said else (said, from_row(row))
+        self._known = found
+        return version, {name: record for name, (_, record) in found.items()}
 
     def pointers(self) -> tuple[int, dict[str, str]]:
         """Return which snapshots are published, as one state.

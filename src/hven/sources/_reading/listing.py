@@ -7,6 +7,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 from weakref import WeakValueDictionary
@@ -66,9 +67,12 @@ class Listing(Sequence[DataFile]):
             return [self[place] for place in range(*at.indices(len(self)))]
         place = at + len(self) if at < 0 else at
         if place not in self._made:
-            path = self._found[at].path
-            self._made[place] = DataFile(path=Path(path), name=path.removeprefix(self._above))
+            self._made[place] = DataFile(path=Path(self._found[at].path), name=self._names[at])
         return self._made[place]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [one.path.removeprefix(self._above) for one in self._found]
 
     @property
     def bytes(self) -> int:
@@ -83,13 +87,13 @@ class Listing(Sequence[DataFile]):
     def fresh(self) -> Listing:
         """Return the same files, none of which was read; they are known as long as somebody has some of them."""
         other = Listing(self._found, self._above)
-        other._whole = self
+        other._whole, other._names = self, self._names
         return other
 
     def only(self, names: Collection[str]) -> Listing:
         """Select files by name."""
         wanted = set(names)
-        return Listing([one for one in self._found if one.path.removeprefix(self._above) in wanted], self._above)
+        return Listing([one for one, name in zip(self._found, self._names, strict=True) if name in wanted], self._above)
 
     def anew(self) -> Listing:
         """Look at size and time of each again.
@@ -100,28 +104,30 @@ class Listing(Sequence[DataFile]):
             One is gone.
         """
         try:
-            found = [_seen(one.path, one.folder, os.stat(one.path), one.link) for one in self._found]  # noqa: PTH116  (no Path of each)
+            states = [os.stat(one.path) for one in self._found]  # noqa: PTH116  (no Path of each)
         except OSError as error:
             raise SourceError(
                 f"{str(error.filename).removeprefix(self._above)} cannot be read: {error.strerror}",
                 remedy="look at its permissions",
             ) from error
+        found = [one._replace(bytes=now.st_size, time=now.st_mtime_ns) for one, now in zip(self._found, states, strict=True)]  # fmt: skip
         return Listing(found, self._above)
 
     def table(self) -> pa.Table:
         """List them as `FileWise.listed` does."""
-        count = len(self)
+        if not self._found:
+            return listing([])
+        _, _, sizes, moments, _ = zip(*self._found, strict=True)
         try:
-            moments = np.fromiter((one.time for one in self._found), np.int64, count)
+            times = np.array(moments, np.int64).astype("datetime64[ns]")
         except OverflowError:  # of another century than ours
             return listing(file.fresh().listing() for file in self)
-        times = np.datetime_as_string(moments.astype("datetime64[ns]"), unit="ns", timezone="UTC")
         columns = {
-            "name": pa.array([one.path.removeprefix(self._above) for one in self._found], pa.string()),
-            "bytes": pa.array(np.fromiter((one.bytes for one in self._found), np.int64, count)),
-            "modified": pa.array(times, pa.string()),
+            "name": pa.array(self._names, pa.string()),
+            "bytes": pa.array(sizes, pa.int64()),
+            "modified": pa.array(np.datetime_as_string(times, unit="ns", timezone="UTC"), pa.string()),
         }
-        return pa.table([columns.get(item.name, pa.nulls(count, item.type)) for item in LISTED], LISTED)
+        return pa.table([columns.get(item.name, pa.nulls(len(sizes), item.type)) for item in LISTED], LISTED)
 
     def check_links(self, roots: Iterable[Path]) -> None:
         """Check that none of them is a link that leads out of some directories.
@@ -241,7 +247,7 @@ def _expand(pattern: str, directory: Path) -> list[_Found]:
     relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
     try:
         # case matters on every system, so that a site can move
-        matches = sorted(_fitting(anchor, relative), key=lambda one: one.path.split("/"))
+        matches = sorted(_fitting(anchor, relative), key=lambda one: one.path.replace("/", "\0"))  # part by part
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
             f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
@@ -269,18 +275,18 @@ def _fitting(anchor: Path, pattern: str) -> Iterator[_Found]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(text) as entries:
             for entry in entries:
                 if fits(entry.name) and _is_file(entry):
-                    with contextlib.suppress(FileNotFoundError):  # gone since
-                        yield _seen(begin + entry.name, text, entry.stat(), entry.is_symlink())
+                    try:
+                        known = entry.stat()
+                    except FileNotFoundError:  # gone since
+                        continue
+                    yield _Found(begin + entry.name, text, known.st_size, known.st_mtime_ns, entry.is_symlink())
 
 
 def _looked(paths: Iterable[Path]) -> Iterator[_Found]:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            yield _seen(os.fspath(path), os.fspath(path.parent), path.stat(), path.is_symlink())
-
-
-def _seen(path: str, folder: str, known: os.stat_result, link: bool) -> _Found:
-    return _Found(path, folder, known.st_size, known.st_mtime_ns, link)
+            known = path.stat()
+            yield _Found(os.fspath(path), os.fspath(path.parent), known.st_size, known.st_mtime_ns, path.is_symlink())
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
