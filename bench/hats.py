@@ -6,6 +6,8 @@ import itertools
 import random
 import resource
 import shutil
+import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import CACHE, Journey, against, median, pairs, timed
+from bench.measure import CACHE, HVEN, Journey, against, median, pairs, served, timed
+from bench.tapjourneys import hammered
 
 ROWS, BIG = 5_000_000, 50_000_000
 GROUPS = 610_000  # row groups of a manifest of 10^10 rows
@@ -67,6 +70,9 @@ def opened(home: Path) -> Any:
     return hats.open(home / "snapshots", memory=4 << 30, roots=[str(home / "root")])
 
 
+NEEDS = {"wrk": ("hats.http.cones",)}
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure them all."""
     rows = BIG if big else ROWS
@@ -86,6 +92,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         del given
         yield against("hats.staging", took, 60 * rows / BIG, 1.0, unit="s", note=f"{rows:,} rows; {cpu:.1f} s of CPU")  # fmt: skip
         yield from near(engine, snapshot, rows)
+        yield from over_http(home, rows)
         yield from scale(home)
         yield from adopting(home, engine)
     finally:
@@ -155,6 +162,59 @@ def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
         execution.close()
 
     yield against("hats.first", median(first, 20, 3) * 1e3, 10.0, 1.0, unit="ms", note="the first batch of them")
+
+
+SITE = """\
+collection: {engine}
+title: Stars
+engine: {engine}
+tables:
+  main:
+    primary: id
+    source: {{kind: parquet, files: {stars}}}
+    columns:
+      id: {{type: int64, ucd: meta.id;meta.main}}
+      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}
+      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}
+      mag: {{type: float32, unit: mag, indexed: true}}
+      c0: float32
+      c1: float32
+      c2: float32
+      c3: float32
+      c4: float32
+      field: int32
+"""
+
+
+def over_http(home: Path, rows: int) -> Iterator[Journey]:
+    """Measure cones of 32 clients over HTTP, beside the same table that the embedded engine keeps."""
+    site, stars = home / "site", home / "stars.parquet"
+    with pq.ParquetWriter(stars, table().arrow) as writer:
+        for batch in batches(min(rows, ROWS)):
+            writer.write_batch(batch)
+    for engine in ("hats", "duckdb"):
+        folder = site / "collections" / engine
+        folder.mkdir(parents=True)
+        (folder / f"{engine}.yaml").write_text(SITE.format(engine=engine, stars=stars))
+    (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\n')
+    for engine in ("hats", "duckdb"):
+        subprocess.run([HVEN, "--site", site, "ingest", engine], check=True, capture_output=True)
+    places = random.Random(6)
+    spots = [(places.uniform(0, 360), places.uniform(-20, 20)) for _ in range(4000)]
+    with served(site) as server:
+        rates: dict[str, list[float]] = {"hats": [], "duckdb": []}
+        notes = []
+        for _ in range(3):
+            for engine, found in rates.items():
+                paths = [f"/cone/{engine}.main?RA={ra:.5f}&DEC={dec:.5f}&SR=0.1" for ra, dec in spots]
+                rate, p50, p95, errors = hammered(f"http://127.0.0.1:{server.port}", paths, 32, 5)
+                found.append(rate)
+                notes.append(f"{engine} {rate:.0f}/s, p50 {p50:.1f} ms, p95 {p95:.1f}, {errors} errors")
+    mine, embedded = (statistics.median(found) for found in rates.values())
+    yield against("hats.http.cones", mine, 1000.0, 1.0, unit="/s", higher=True, note=f"32 clients, 0.1 deg, all columns; {'; '.join(notes)}")  # fmt: skip
+    yield against("hats.http.cones.of_embedded", mine, embedded, 0.4, unit="/s", higher=True, note="beside the same table of the embedded engine, in turns")  # fmt: skip
+    shutil.rmtree(site)
+    stars.unlink()
 
 
 def _spent(call: Callable[[], object], times: int) -> float:

@@ -310,15 +310,32 @@ def test_roads_are_explained(world: Any) -> None:
         engine.near_bytes = before
 
 
-def test_uploads_are_joined_here(world: Any) -> None:
+@pytest.mark.parametrize(
+    ("source", "narrowed"),
+    [
+        ("up.mine AS u JOIN sky.stars AS s ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) < 3", True),
+        ("up.mine AS u JOIN sky.stars AS s ON CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.lon, u.lat, u.reach)) = 1", True),
+        ("up.mine AS u JOIN sky.stars AS s ON 1 = CONTAINS(POINT(u.lon, u.lat), CIRCLE(s.ra, s.dec, 2.5))", True),
+        ("up.mine AS u LEFT JOIN sky.stars AS s ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) <= 3", True),
+        ("(SELECT lon AS x, lat AS y FROM up.mine) AS u, sky.stars AS s WHERE DISTANCE(s.ra, s.dec, u.x, u.y) < 3", True),
+        ("sky.stars AS s LEFT JOIN up.mine AS u ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) < 3", False),
+        ("up.mine AS u JOIN sky.stars AS s ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) > 179", False),
+    ],
+)  # fmt: skip
+def test_uploads_are_joined_here_and_little_is_read_for_them(world: Any, source: str, narrowed: bool) -> None:
     engine, snapshot, here = world
-    upload = Table(schema="up", name="mine", columns=(Column(name="lon", type=FLOAT64), Column(name="lat", type=FLOAT64)))  # fmt: skip
-    rows = Memory(pa.table({"lon": [10.0, 200.0], "lat": [20.0, -40.0]}, schema=upload.arrow))
-    text = "SELECT s.id FROM up.mine AS u JOIN sky.stars AS s ON DISTANCE(POINT(u.lon, u.lat), POINT(s.ra, s.dec)) < 3 ORDER BY s.id"
+    upload = Table(schema="up", name="mine", columns=tuple(Column(name=name, type=FLOAT64) for name in ("lon", "lat", "reach")))  # fmt: skip
+    rows = Memory(pa.table({"lon": [10.0, 200.0, None, 359.9], "lat": [20.0, -40.0, 3.0, 0.1], "reach": [3.0, 0.5, 1.0, None]}, schema=upload.arrow))  # fmt: skip
+    text = f"SELECT s.id FROM {source} ORDER BY s.id"
     tables = (STARS, upload)
     mine = ask(engine, text, {"sky.stars": snapshot, "up.mine": rows}, tables)
     assert mine == ask(engine.embedded, text, {"sky.stars": here, "up.mine": rows}, tables)
     assert mine
+    bound = bind(parse(text), Tables(tables))
+    plan = engine.prepare(bound)
+    (wanted,) = plan._wanted(bound.slots, {"sky.stars": snapshot, "up.mine": rows}).values()
+    assert (len(wanted.chosen) * 4 < wanted.manifest.count) is narrowed
+    assert ("cells around the positions of up.mine" in plan.explain()) is narrowed
 
 
 # --- merging -----------------------------------------------------------------------------------------------------

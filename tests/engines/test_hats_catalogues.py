@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from file_servers import Files, web
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits
 from hven.engines.hats import open as open_hats
+from hven.engines.hats import webs
 from hven.formats import hats_layout as layout
-from hven.model.errors import SourceError, StorageError
+from hven.model import plugins
+from hven.model.errors import SourceError, StorageError, TooLarge, Unavailable
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64
+from hven.model.types import FLOAT64, INT64, Type
+from hven.sources import Catalogue, Context
 from hven.testing.source import SourceContract
 
 HVEN = Path(sys.executable).with_name("hven")
@@ -205,3 +211,204 @@ def test_from_a_directory_to_an_answer(tmp_path: Path) -> None:
     assert "2000" in run(site, "query", "SELECT COUNT(*) AS n FROM far.main", "--format", "json")
     assert "near" in run(site, "explain", "SELECT * FROM far.main WHERE mag < 3")
     run(site, "check")
+
+
+# --- behind an address ---------------------------------------------------------------------------------------------
+
+CONE = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Files]:
+    where = catalogue(tmp_path / "far", 0)
+    files = {f"/far/{path.relative_to(where)}": path.read_bytes() for path in where.rglob("*") if path.is_file()}
+    files["/all/collection.properties"] = b"obs_collection=all\nhats_primary_table_url=main\n"
+    files |= {f"/all/main{name.removeprefix('/far')}": body for name, body in files.items() if name.startswith("/far/")}
+    with web(Files(files)) as found:
+        yield found
+
+
+def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], allow_private=True, **options)  # fmt: skip
+    return engine, engine.stage(STARS, "a").adopt(address)
+
+
+@pytest.mark.parametrize("place", ["far", "all"])
+def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: Files, place: str) -> None:
+    engine, snapshot = far(tmp_path, f"{there.address}/{place}")
+    assert snapshot.rows == 2000
+    assert engine.missing(snapshot) is None
+    (tmp_path / "local").mkdir()
+    local, here = adopt(tmp_path / "local", tmp_path / "far")
+    there.asked.clear()
+    found = asked(engine, snapshot, CONE)
+    assert found == asked(local, here, CONE) != []
+    first = list(there.asked)
+    assert first
+    assert all("bytes=" in one and "/dataset/Norder=0/" in one for one in first)  # never a whole file, nor what it is
+    there.asked.clear()
+    assert asked(engine, snapshot, CONE) == found
+    assert 0 < len(there.asked) < len(first)  # the footers are known
+    everything = "SELECT * FROM far.stars ORDER BY id"
+    assert asked(engine, snapshot, everything) == asked(local, here, everything)
+    assert engine.verify(snapshot, None, {}).faults == {}
+    for one in (engine, local):
+        one.close()
+
+
+def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: Files) -> None:
+    engine, snapshot = far(tmp_path, f"{there.address}/far", spark="sc://127.0.0.1:9", near_bytes=10)
+    with pytest.raises(TooLarge) as fault:
+        asked(engine, snapshot, CONE)
+    assert f"{there.address}/far" in fault.value.remedy
+    assert len(asked(engine, snapshot, "SELECT * FROM far.stars")) == 2000  # streamed whatever its size
+    engine.close()
+
+
+def _without_ranges(there: Files) -> None:
+    there.ranges = False
+
+
+def _breaking_off(there: Files) -> None:
+    there.cut = 300
+
+
+def _led_away(there: Files) -> None:
+    name = min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))
+    there.moved[name] = "http://127.0.0.1:9/elsewhere.parquet"
+
+
+def _lacking(there: Files) -> None:
+    del there.files[min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))]
+
+
+BAD = {
+    "no ranges": (_without_ranges, "206"),
+    "breaks off": (_breaking_off, "broke off"),
+    "leads elsewhere": (_led_away, "somewhere else"),
+    "a gap": (_lacking, "has it no more"),
+    "nothing": (lambda there: there.files.clear(), "no HATS catalogue"),
+}
+
+
+@pytest.mark.parametrize("harm", BAD)
+def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: Files, harm: str) -> None:
+    act, said = BAD[harm]
+    act(there)
+    with pytest.raises(SourceError) as fault:
+        far(tmp_path, f"{there.address}/far")
+    assert said in str(fault.value)
+    assert there.address in str(fault.value)
+    assert fault.value.remedy
+    assert list((tmp_path / "root" / "far.stars").iterdir()) == []
+
+
+def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(webs, "SILENT", 0.3)
+    engine, snapshot = far(tmp_path, f"{there.address}/far")
+    there.tag = '"two"'
+    with pytest.raises(StorageError, match="is another one now") as fault:
+        asked(engine, snapshot, CONE)
+    assert "ingest the collection anew" in fault.value.remedy
+    assert "another one now" in (engine.missing(snapshot) or "")
+    assert len(engine.verify(snapshot, None, {}).faults) == 12
+    there.tag = '"one"'
+    assert asked(engine, snapshot, CONE)
+    there.cut = 10
+    with pytest.raises(Unavailable):
+        asked(engine, snapshot, CONE)
+    there.cut, there.pause = None, 1.0
+    with pytest.raises(Unavailable, match="does not answer in time"):
+        asked(engine, snapshot, CONE)
+    there.pause = 0.0
+    there.files.clear()
+    with pytest.raises(Unavailable, match="has it no more"):
+        asked(engine, snapshot, CONE)
+    engine.close()
+
+
+def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: Files) -> None:
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")])
+    with pytest.raises(SourceError, match="public internet"):
+        engine.stage(STARS, "a").adopt(f"{there.address}/far")
+    engine.close()
+
+
+def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there: Files) -> None:
+    kind: Any = plugins.load("sources", "hats")
+    here = kind.open(kind.Options(path=str(tmp_path / "far")), Context())
+    source = kind.open(kind.Options(path=f"{there.address}/all/"), Context(allow_private=True))
+    assert source.columns() == here.columns()
+    assert source.size() == here.size() == 2000
+    assert pa.Table.from_batches(source.batches()).equals(pa.Table.from_batches(here.batches()))
+    assert pa.Table.from_batches(source.batches(["mag"], 100)).num_rows >= 100
+    assert len(set(source.listed()["name"].to_pylist())) == len({pin.name for pin in source.pins()}) == 12
+    assert isinstance(source, Catalogue)
+    there.files["/far/dataset/_common_metadata"] = layout.common_metadata(layout.stored(STARS.arrow))
+    there.asked.clear()
+    told = kind.open(kind.Options(path=f"{there.address}/far"), Context(allow_private=True))
+    assert [column.name for column in told.columns()] == ["id", "ra", "dec", "mag"]
+    assert not [
+        one for one in there.asked if one.endswith(".parquet")
+    ]  # no partition is fetched for the names of columns
+    closed = kind.open(kind.Options(path=f"{there.address}/far", token="$T"), Context(allow_private=True, secret=lambda _: "t"))  # fmt: skip
+    assert not isinstance(closed, Catalogue)  # its rows are read: an engine is let in nowhere
+
+
+# --- columns within columns, and no numbers -------------------------------------------------------------------------
+
+
+def nested(directory: Path) -> tuple[Path, pa.Table]:
+    """Write a catalogue as LSDB writes light curves: a struct of lists."""
+    where = catalogue(directory)
+    every = []
+    for path in sorted(where.rglob("*.parquet")):
+        table = pq.read_table(path, partitioning=None)
+        lengths = table["id"].to_numpy() % 4
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        times = pa.array(np.arange(lengths.sum(), dtype=float))
+        fluxes = pa.array((np.arange(lengths.sum()) * 0.5).astype("f4"))
+        curves = pa.StructArray.from_arrays([pa.ListArray.from_arrays(offsets, values) for values in (times, fluxes)], ["t", "flux"], mask=pa.array(lengths == 3))  # fmt: skip
+        table = table.append_column("lc", curves)
+        pq.write_table(table, path, row_group_size=40)
+        every.append(table)
+    return where, pa.concat_tables(every)
+
+
+def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
+    where, every = nested(tmp_path / "far")
+    kind: Any = plugins.load("sources", "hats")
+    source = kind.open(kind.Options(path=str(where)), Context())
+    kinds = {column.name: column.type for column in source.columns()}
+    assert kinds == {"id": INT64, "ra": FLOAT64, "dec": FLOAT64, "mag": FLOAT64, "lc_t": Type("double", "*"), "lc_flux": Type("float", "*")}  # fmt: skip
+    rows = {row["id"]: row for row in every.to_pylist()}
+    read = pa.Table.from_batches(source.batches()).to_pylist()
+    table = replace(STARS, columns=tuple(source.columns()))
+    engine, snapshot = adopt(tmp_path, where, table)
+    bound = bind(parse("SELECT id, lc_t, lc_flux FROM far.stars"), Tables((table,)))
+    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    served = [row for batch in execution for row in batch.to_pylist()]
+    for found in (read, served):
+        assert len(found) == len(rows)
+        for row in found:
+            curve = rows[row["id"]]["lc"] or {"t": None, "flux": None}
+            assert (row["lc_t"], row["lc_flux"]) == (curve["t"], curve["flux"])
+    bound = bind(parse("SELECT id FROM far.stars WHERE lc_flux[1] > 10"), Tables((table,)))
+    execution = engine.prepare(bound).execute(bound.slots, {"far.stars": snapshot}, Limits())
+    bright = {row["id"] for batch in execution for row in batch.to_pylist()}
+    assert bright == {ident for ident, row in rows.items() if row["lc"] and row["lc"]["flux"] and row["lc"]["flux"][0] > 10} != set()  # fmt: skip
+    engine.close()
+
+
+def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    where = catalogue(tmp_path / "far")
+    path = _first(where)
+    table = pq.read_table(path, partitioning=None)
+    lon = np.where(np.arange(len(table)) < 3, np.nan, table["ra"].to_numpy())
+    pq.write_table(table.set_column(table.column_names.index("ra"), "ra", pa.array(lon)), path)
+    engine, snapshot = adopt(tmp_path, where)
+    assert snapshot.statistics["ra"]["nulls"] == 3
+    assert snapshot.statistics["dec"]["nulls"] == 0
+    lacking = asked(engine, snapshot, "SELECT id FROM far.stars WHERE ra IS NULL")
+    assert sorted(row["id"] for row in lacking) == sorted(table["id"].to_pylist()[:3])
+    engine.close()

@@ -1,4 +1,4 @@
-"""LSDB, in an environment of its own, opens what ``/hats/`` gives: strict validation, cones, a match, keys; LSDB, DuckDB and TAP find the same rows of 1,000 cones."""
+"""LSDB, in an environment of its own, opens what ``/hats/`` gives and what the engine keeps: strict validation, cones, a match, keys; LSDB, DuckDB and TAP find the same rows of 1,000 cones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,17 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec import filesystem
 
+from hven.adql import bind, parse
+from hven.adql.scope import Tables
+from hven.engines import Limits
+from hven.engines.hats import open as open_hats
+from hven.formats import hats_layout as layout
 from hven.ingest import ingest
-from hven.model import settings
+from hven.model import plugins, settings
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT32, FLOAT64, INT64
 from hven.site import Site
+from hven.sources import Context
 from running import Server, serving
 from shared import MORE
 
@@ -161,3 +169,120 @@ def test_pyarrow_and_pandas_read_it_over_http(server: Server) -> None:
     assert first["_healpix_29"].is_monotonic_increasing
     assert 0 < len(some) < ROWS / 10
     assert some["_healpix_29"].to_numpy().min() >= low
+
+
+# --- from disk -----------------------------------------------------------------------------------------------------
+
+DISK = """
+import json, sys, warnings
+import dask, lsdb
+from hats.io.validation import is_valid_catalog
+warnings.simplefilter("ignore")
+dask.config.set(scheduler="threads", num_workers=2)
+path, cones = sys.argv[1], json.loads(sys.stdin.read())
+whole = lsdb.open_catalog(path)
+said = {"valid": bool(is_valid_catalog(path, strict=True)), "index": bool(is_valid_catalog(path + "/index")), "rows": len(whole), "partitions": whole.npartitions}
+said["cones"] = [sorted(int(one) for one in whole.cone_search(ra, dec, radius_arcsec=radius * 3600).compute()["id"]) for ra, dec, radius in cones]
+said["key"] = [int(one) for one in whole.id_search(values={"id": [7, 4711]}, index_catalogs={"id": path + "/index"}).compute()["id"]]
+ra, dec, radius = cones[0]
+one, two = (lsdb.open_catalog(path, search_filter=lsdb.ConeSearch(ra, dec, radius_arcsec=radius * 3600), columns=["id", "ra", "dec"]) for _ in range(2))
+pairs = one.crossmatch(two, radius_arcsec=0.01, n_neighbors=1, suffixes=("_a", "_b")).compute()
+said["pairs"] = sorted(int(a) for a, b in zip(pairs["id_a"], pairs["id_b"]) if a == b)
+print(json.dumps(said))
+"""
+CURVES = """
+import sys, warnings
+import dask, lsdb, numpy as np, pandas as pd
+warnings.simplefilter("ignore")
+dask.config.set(scheduler="synchronous")
+some = np.random.default_rng(4)
+stars = pd.DataFrame({"id": np.arange(400), "ra": some.uniform(0, 360, 400), "dec": np.degrees(np.arcsin(some.uniform(-1, 1, 400)))})
+whose = np.repeat(np.arange(400), np.arange(400) % 7)
+samples = pd.DataFrame({"star": whose, "ra": stars["ra"].to_numpy()[whose], "dec": stars["dec"].to_numpy()[whose], "mjd": some.uniform(5e4, 6e4, len(whose)), "mag": some.normal(15, 1, len(whose)).astype("f4"), "band": some.integers(0, 3, len(whose))})
+objects, sources = (lsdb.from_dataframe(one, ra_column="ra", dec_column="dec", catalog_name=name, lowest_order=2, highest_order=2, margin_threshold=None) for one, name in ((stars, "stars"), (samples, "samples")))
+nested = objects.join_nested(sources, left_on="id", right_on="star", nested_column_name="lc", how="left")
+nested.write_catalog(sys.argv[1], catalog_name="curves")
+flat = lsdb.open_catalog(sys.argv[1]).compute()
+flat["lc"].nest.to_flat().reset_index(drop=True).assign(id=np.repeat(flat["id"].to_numpy(), flat["lc"].nest.to_lists()["mjd"].map(lambda one: 0 if one is None else len(one)).fillna(0).astype(int))).astype({"mag": "f8"}).to_csv(sys.argv[2], index=False)
+"""
+TABLE = Table(
+    schema="sky",
+    name="stars",
+    columns=(Column(name="id", type=INT64, ucd="meta.id;meta.main"), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg"), Column(name="g", type=FLOAT32, unit="mag", description="Magnitude")),
+    primary=("id",),
+    position=("ra", "dec"),
+)  # fmt: skip
+
+
+def asked(engine: Any, snapshot: Any, text: str, table: Table) -> pa.Table:
+    bound = bind(parse(text), Tables((table,)))
+    execution = engine.prepare(bound).execute(bound.slots, {table.qualified: snapshot}, Limits())
+    return pa.Table.from_batches(execution, execution.schema)
+
+
+def program(text: str, *words: str, said: str = "") -> str:
+    done = subprocess.run([PYTHON, "-c", text, *words], input=said, capture_output=True, text=True, check=False, timeout=7200)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(not PYTHON, reason="HVEN_LSDB names no Python with lsdb")
+def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_ROWS", ROWS // 20)
+    monkeypatch.setattr(layout, "GROUP_ROWS", 2048)
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 30, roots=[str(tmp_path / "root")])
+    lon, lat = places(ROWS)
+    rows = pa.table([np.arange(ROWS), lon, lat, np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")], schema=TABLE.arrow)  # fmt: skip
+    staging = engine.stage(TABLE, "a")
+    for batch in rows.to_batches(max_chunksize=50_000):
+        staging.write(batch)
+    snapshot = staging.finish()
+    engine.published(snapshot)
+    wanted = cones()[:50]
+    said = json.loads(program(DISK, str(engine.place(snapshot.path)), said=json.dumps(wanted)).splitlines()[-1])
+    assert (said["valid"], said["index"], said["rows"], sorted(said["key"])) == (True, True, ROWS, [7, 4711])
+    assert said["partitions"] > 10
+    for at, (ra, dec, radius) in enumerate(wanted):
+        text = f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra!r}, {dec!r}, {radius!r}))"
+        assert said["cones"][at] == sorted(asked(engine, snapshot, text, TABLE)["id"].to_pylist()), (ra, dec, radius)
+    assert said["pairs"] == said["cones"][0] != []
+    # what the columns mean is read back from the catalogue
+    kind: Any = plugins.load("sources", "hats")
+    told = {
+        one.name: one for one in kind.open(kind.Options(path=str(engine.place(snapshot.path))), Context()).columns()
+    }
+    assert [told[one.name].unit for one in TABLE.columns] == [one.unit for one in TABLE.columns]
+    assert (told["id"].ucd, told["g"].description) == ("meta.id;meta.main", "Magnitude")
+    engine.close()
+
+
+@pytest.mark.skipif(not PYTHON, reason="HVEN_LSDB names no Python with lsdb")
+@pytest.mark.parametrize("way", ["in place", "copied"])
+def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path, way: str) -> None:
+    where, flat = tmp_path / "curves", tmp_path / "flat.csv"
+    program(CURVES, str(where), str(flat))
+    kind: Any = plugins.load("sources", "hats")
+    source = kind.open(kind.Options(path=str(where)), Context())
+    columns = tuple(source.columns())
+    assert {"lc_mjd", "lc_mag", "lc_band"} <= {column.name for column in columns}
+    table = Table(schema="far", name="curves", columns=columns, position=("ra", "dec"))
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 30, roots=[str(tmp_path / "root")])
+    staging = engine.stage(table, "a")
+    if way == "copied":
+        for batch in source.batches():
+            staging.write(batch)
+        snapshot = staging.finish()
+    else:
+        snapshot = staging.adopt(str(where))
+    served = asked(engine, snapshot, "SELECT id, lc_mjd, lc_mag, lc_band FROM far.curves", table).to_pandas()
+    assert len(served) == snapshot.rows == 400
+    arrays = served.set_index("id")[["lc_mjd", "lc_mag", "lc_band"]].map(lambda one: [] if one is None else list(one))
+    ours = arrays.explode(list(arrays.columns)).dropna().reset_index()
+    theirs = pd.read_csv(flat)[["id", "mjd", "mag", "band"]]
+    ours, theirs = (one.sort_values(list(one.columns)[:2]).to_numpy(float) for one in (ours, theirs))
+    assert len(ours) == len(theirs) == sum(at % 7 for at in range(400))
+    assert np.array_equal(ours, theirs)
+    if way == "copied":  # and LSDB reads what was made of it
+        opened = program("import sys, lsdb; print(len(lsdb.open_catalog(sys.argv[1]).compute()['lc_mag'].dropna()))", str(engine.place(snapshot.path)))  # fmt: skip
+        assert int(opened.split()[-1]) in {400, 400 - len([at for at in range(400) if at % 7 == 0])}
+    engine.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from astropy import units as u
 from astropy.coordinates import Latitude, Longitude, SkyCoord
 from astropy.io import fits
 
+from clocks import Moved
 from hven import query
 from hven.app._server import create
 from hven.engines import Snapshot
@@ -462,6 +465,62 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         page = client.get("/collections/stars").text
         assert "lsdb.open_catalog(&#34;http://vo.example/hats/stars.places&#34;)" in page
         assert "http://vo.example/hats/stars.secret" not in page
+
+
+EMBARGOED = """
+collection: night
+title: Nights
+description: Made up
+licence_url: https://licence.example
+tables:
+  main:
+    primary: id
+    access: release <= now
+    source: {kind: csv, files: a.csv}
+    columns:
+      id: int64
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      release: timestamp
+"""
+
+
+def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: Moved) -> None:
+    begun = clock.stand()
+    dates = [datetime.fromtimestamp(begun + wait, UTC).replace(tzinfo=None).isoformat() for wait in (-9, -9, 2, 3)]
+    text = "id,ra,dec,release\n" + "".join(f"{at},{10 + 40 * at},{at},{date}\n" for at, date in enumerate(dates))
+    with site_with(tmp_path, EMBARGOED, {"a.csv": text}) as site:
+        ingest(site, "night")
+        site.refresh()
+        client = Client(create(site))
+        states: list[tuple[str, str]] = []
+        for wait, ids in ((0.0, [0, 1]), (2 - 1e-6, [0, 1]), (1e-6, [0, 1, 2]), (1.0, [0, 1, 2, 3])):
+            clock.move(wait)
+            now = Catalogue(client, "night.main")
+            assert sorted(now.all()["id"].to_pylist()) == ids
+            assert now.properties(f"{now.state}/hats.properties")["hats_nrows"] == str(len(ids))
+            if states and now.state != states[-1][0]:  # who opened it before is told, and gets no mixture
+                before, partition = states[-1]
+                for path in (partition, f"{before}/partition_info.csv"):
+                    refused(client.get(f"/hats/night.main/{path}"), 410, "not what", "anew")
+            states.append((now.state, now.path(now.pixels()[0])))
+        names = [state for state, _ in states]
+        assert names[0] == names[1]
+        assert len(set(names)) == 3
+        assert len({name.partition("~")[0] for name in names}) == 1  # nothing was published
+
+
+def test_openapi_tells_of_partitions(site: Site) -> None:
+    told = json.loads(Client(create(site)).get("/openapi.json").body)["paths"]
+    (path,) = [one for one in told if "Npix={pixel}" in one]
+    given = {one["name"]: one["in"] for one in told[path]["get"]["parameters"]}
+    assert given == {"table": "path", "state": "path", "order": "path", "dir": "path", "pixel": "path", "columns": "query", "filters": "query"}  # fmt: skip
+    read = Catalogue(Client(create(site)))
+    order, pixel = read.pixels()[0]
+    made = path.format(table="stars.main", state=read.state, order=order, dir=0, pixel=pixel)
+    assert read.client.get(made).status == 200
+    assert "410" in told[path]["get"]["responses"]
+    assert "/hats/{table}/collection.properties" in told
 
 
 def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:

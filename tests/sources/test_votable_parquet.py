@@ -79,11 +79,21 @@ def test_types_that_tables_do_not_have(tmp_path):
     )
     source = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path))
     assert [(column.name, str(column.type)) for column in source.columns()] == [
-        ("u", "int64"), ("d", "timestamp"), ("t", "timestamp"), ("c", "string"), ("b", "uint8[*]"), ("f", "float64"), ("l", "float32[*]"),
+        ("u", "int64"), ("d", "timestamp"), ("t", "timestamp"), ("c", "string"), ("b", "uint8[*]"), ("f", "float64"), ("l", "float32[*]"), ("s_a", "int64"),
     ]  # fmt: skip
-    found = table(source, ["u", "d", "t", "c", "b", "f", "l", ROW]).to_pylist()
-    assert list(found[0].values()) == [1, datetime(2020, 1, 1), datetime(2020, 1, 1, 12), "x", [97, 98], None, [1.0], 1]
-    assert list(found[1].values()) == [2**40, None, datetime(2020, 1, 1, 12), "y", None, 1.0, None, 2]
+    found = table(source, ["u", "d", "t", "c", "b", "f", "l", "s_a", ROW]).to_pylist()
+    assert list(found[0].values()) == [
+        1,
+        datetime(2020, 1, 1),
+        datetime(2020, 1, 1, 12),
+        "x",
+        [97, 98],
+        None,
+        [1.0],
+        1,
+        1,
+    ]
+    assert list(found[1].values()) == [2**40, None, datetime(2020, 1, 1, 12), "y", None, 1.0, None, None, 2]
     assert (source.size(), source.done()) == (2, 2)
 
 

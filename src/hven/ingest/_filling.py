@@ -61,6 +61,8 @@ EARLY = 1_000_000  # rows after which a share that is too large ends the reading
 
 UNREAD = "rows are served where they are: nobody looked at each of them, nor at whether the primary key is unique"
 
+PLACELESS = "longitude or latitude is missing, or NaN: no search by position finds them"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -250,6 +252,10 @@ class Filling:
         self.report.read = self.report.published = snapshot.rows
         self.report.snapshot = snapshot.id
         self.report.find("in_place", UNREAD, WARNING, snapshot.rows, [])
+        nulls = [snapshot.statistics.get(name, {}).get("nulls") for name in self.table.position or ()]
+        placeless = max((count for count in nulls if isinstance(count, int)), default=0)
+        if placeless:
+            self.report.find("no_position", PLACELESS, WARNING, placeless, [])
         return snapshot
 
     def flow(self, write: Callable[[pa.RecordBatch], None]) -> None:

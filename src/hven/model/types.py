@@ -376,6 +376,56 @@ def parse_type(text: str) -> Type:
     return Type(BY_NAME[name].votable, size, match.group(3))
 
 
+def leaves(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
+    """Name the columns of a file, those within structs one by one: tables of the VO have no columns within columns.
+
+    Parameters
+    ----------
+    schema
+        Of the file.
+
+    Returns
+    -------
+    leaves
+        Name -> path in the file (``lightcurve.mag``) and type. A field of a struct is called ``lightcurve_mag``, and left out where there is a column of that
+        name.
+    """
+    plain = {item.name for item in schema if not pa.types.is_struct(item.type)}
+    found: dict[str, tuple[str, pa.DataType]] = {}
+    for item in schema:
+        if item.name in plain:
+            found[item.name] = item.name, item.type
+            continue
+        for field in item.type:
+            name = f"{item.name}_{field.name}"
+            if name not in plain:
+                found.setdefault(name, (f"{item.name}.{field.name}", field.type))
+    return found
+
+
+def leaf(rows: pa.Table | pa.RecordBatch, path: str) -> pa.ChunkedArray | pa.Array:
+    """Return a column by its path in the file, as `leaves` tells it.
+
+    Parameters
+    ----------
+    rows
+        As they were read.
+    path
+        A name, or that of a struct and of its field.
+
+    Returns
+    -------
+    values
+        Null where the struct is.
+    """
+    if path in rows.schema.names:
+        return rows.column(path)
+    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load, asked by few)
+
+    struct, _, field = path.partition(".")
+    return pc.struct_field(rows.column(struct), field)
+
+
 def from_arrow(kind: pa.DataType) -> Type:
     """Convert an Arrow type to VOTable's words (unsigned words widen; dates become timestamps).
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hven.formats import hats_layout as layout
 from hven.model import plugins
 from hven.model.errors import Place, SourceError, say
+from hven.sources import Pin
+from hven.sources._reading.fetched import FetchedFile
+from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -21,18 +25,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column
-    from hven.sources import Context, Pin, Source
+    from hven.sources import Context, Source
 
 PLACES = {"Norder", "Dir", "Npix", layout.CELL, "_hipscat_index"}  # where a row is kept, not what it says
 
 
-class Options(BaseModel):
+class Options(AskedOptions):
     """What a descriptor may say of a catalogue."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     path: str = Field(
-        description="The directory that has `hats.properties` in it, relative to the descriptor. Margins and indexes, which lie beside it, are left out."
+        description="The directory, or the http or https address, that has `hats.properties` in it, or `collection.properties`; a directory relative to the descriptor. Margins and indexes, which lie beside it, are left out."
     )
 
 
@@ -53,27 +55,26 @@ class CatalogueRows:
     Attributes
     ----------
     catalogue
-        Its directory.
+        Its directory, or its address.
     """
 
     def __init__(self, options: Options, context: Context) -> None:
-        directory = context.directory / Path(options.path).expanduser()
-        self.catalogue = str(directory.resolve())
-        self._said, partitions = layout.opened(directory)
-        files = [
-            str(file)
-            for _, _, path in partitions
-            for file in ([path] if path.is_file() else sorted(path.glob("*.parquet")))
-        ]
-        if not files:
-            raise SourceError(
-                say("the catalogue has no partitions"), place=Place(file=str(directory)), remedy=layout.ANEW
-            )
+        self._web = options.path.startswith(("http://", "https://"))
+        folder: layout.Folder
+        if self._web:
+            place = options.path.rstrip("/")
+            folder = _Address(options, context)
+        else:
+            place = str((context.directory / Path(options.path).expanduser()).resolve())
+            folder = layout.Directory(Path(place))
+        if not (options.token or options.login):  # an engine is let in nowhere
+            self.catalogue = place
+        self._said, base, partitions = layout.opened(place, folder)
+        names = [name for _, _, name in partitions]
+        if not names:
+            raise SourceError(say("the catalogue has no partitions"), place=Place(file=place), remedy=layout.ANEW)  # fmt: skip
         self._read = False
-        parquet: Any = plugins.load("sources", "parquet")
-        self._rows = parquet.open(parquet.Options(files=files), context)
-        common = directory / layout.COMMON
-        self._common = parquet.open(parquet.Options(files=[str(common)]), context) if common.is_file() else None
+        self._rows, self._common = (_far if self._web else _here)(folder, base, names, context)
 
     def columns(self) -> list[Column]:
         """List the columns, described by the VOTable of the catalogue, or of its first file."""
@@ -97,7 +98,19 @@ class CatalogueRows:
         """Yield the rows, partition by partition."""
         self._read = True
         names = [column.name for column in self.columns()] if columns is None else columns
-        yield from self._rows.batches(names, limit)
+        if not self._web:
+            yield from self._rows.batches(names, limit)
+            return
+        for file in self._rows.files:  # one after the other, and none of them is kept
+            file.open().close()
+            rows = self._rows.only([file.name])
+            for batch in rows.batches(names, limit):
+                yield batch
+                limit = None if limit is None else limit - batch.num_rows
+            self._rows.read += rows.read
+            file.path.unlink()
+            if limit is not None and limit <= 0:
+                return
 
     def listed(self) -> pa.Table:
         """List the files with size and time, as they are now."""
@@ -111,13 +124,78 @@ class CatalogueRows:
 
     def pins(self) -> list[Pin]:
         """List the files; with their checksums, if they were read."""
-        found: list[Pin] = self._rows.pins() if self._read else self._rows.listed()
-        return found
+        if self._read and not self._web:
+            found: list[Pin] = self._rows.pins()
+            return found
+        return [Pin(**row) for row in self._rows.listed().to_pylist()]
 
-    def size(self) -> int:
+    def size(self) -> int | None:
         """Count the rows."""
-        return int(self._rows.size())
+        said = self._said.get("hats_nrows", "")
+        return (int(said) if said.isdecimal() else None) if self._web else int(self._rows.size())
 
     def done(self) -> int:
         """Count the rows read so far."""
         return int(self._rows.done())
+
+
+class _Address:
+    """What is behind an address (`hats_layout.Folder`)."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._options, self._context = options, context
+        self._budget = Budget(options, options.path, "or name another catalogue")
+        self._secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
+
+    def read(self, name: str) -> bytes | None:
+        """See `hats_layout.Folder.read`."""
+        service = self._service(name)
+
+        def asked() -> bytes | None:
+            with service.asked("GET", service.url) as answer:
+                if answer.status in {404, 410}:
+                    return None
+                if answer.status != 200:
+                    raise SourceError(
+                        say("{url} answers {status}", service.url, answer.status), remedy="look at the address"
+                    )
+                return self._budget.read(answer.parts)
+
+        return service.tried(asked)
+
+    def has(self, name: str) -> bool:  # noqa: ARG002  (the contract)
+        """Return True: each is asked for when it is read."""
+        return True
+
+    def file(self, name: str) -> FetchedFile:
+        """Return a file that is fetched when it is read."""
+        return FetchedFile(self._service(name), self._budget)
+
+    def _service(self, name: str) -> Service:
+        said = self._options
+        url = f"{said.path.rstrip('/')}/{quote(name)}"
+        return Service(url, self._context, seconds=said.seconds, tries=said.tries, rate=said.rate, secret=self._secret)
+
+
+def _here(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
+    """Open the partitions of a directory, and what says what their columns mean."""
+    parquet: Any = plugins.load("sources", "parquet")
+    paths = (folder.path / name for name in names)
+    files = [str(file) for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.parquet")))]
+    common = folder.path / base / layout.COMMON
+    return (
+        parquet.open(parquet.Options(files=files), context),
+        parquet.open(parquet.Options(files=[str(common)]), context) if common.is_file() else None,
+    )
+
+
+def _far(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
+    """Open the partitions behind an address, behind what says their columns: so none is fetched for these."""
+    parquet: Any = plugins.load("sources", "parquet")
+    files = [folder.file(name) for name in (base + layout.COMMON, *names)]
+    try:
+        files[0].open().close()
+    except SourceError:  # there need not be any
+        del files[0]
+        files[0].open().close()
+    return parquet.ParquetRows(None, context, files), None

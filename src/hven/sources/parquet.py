@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from hven.model import literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow
+from hven.model.types import from_arrow, leaf, leaves
 from hven.sources import FileKind
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, FileOptions, assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.sources import Context, Source
 
@@ -70,8 +70,9 @@ class ParquetRows(FileRows):
             opened = _opened(file, _folded(plain) if file.path.stat().st_size <= _MODEST else ())
         first = 1
         try:
+            paths = {name: path for name, (path, _) in leaves(opened.schema_arrow).items()}
             for name in real:
-                if name not in opened.schema_arrow.names:
+                if name not in paths:
                     raise SourceError(
                         f"no column {name!r}, which {self.files[0].name} has",
                         place=Place(file=file.name),
@@ -80,10 +81,11 @@ class ParquetRows(FileRows):
             if file is not self.files[0]:
                 self._same_units(file, self._described(opened, file), real)
             step = self.context.batch if limit is None else min(self.context.batch, limit)
-            batches = opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1])
+            batches = opened.iter_batches(step, columns=[paths[name] for name in real] or opened.schema_arrow.names[:1])
             for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
-                self._look(batch, real)
-                arrays = {name: no_nan(_carried(batch.column(name), kinds[name], file, name)) for name in real}
+                found = {name: leaf(batch, paths[name]) for name in real}
+                self._look(found)
+                arrays = {name: no_nan(_carried(found[name], kinds[name], file, name)) for name in real}
                 yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
                 self.read += batch.num_rows
@@ -97,10 +99,9 @@ class ParquetRows(FileRows):
             opened.close()
         file.hash_whole()
 
-    def _look(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
+    def _look(self, found: Mapping[str, pa.Array]) -> None:
         """Tell of times that are finer than what is stored."""
-        for name in names:
-            values = batch.column(name)
+        for name, values in found.items():
             if name in self._finer or not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
                 continue
             if (np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000).any():
@@ -120,23 +121,25 @@ class ParquetRows(FileRows):
     def _described(self, opened: pq.ParquetFile, file: DataFile) -> list[Column]:
         said = {column.name: column for column in _footer(opened)}
         found: list[Column] = []
-        for item in opened.schema_arrow:
-            footer = said.get(item.name)
-            if footer is not None and footer.type.arrow == item.type:
+        schema = opened.schema_arrow
+        for name, (path, stored) in leaves(schema).items():
+            footer = said.get(name)
+            if footer is not None and footer.type.arrow == stored:
                 found.append(footer)
                 continue
             try:
-                kind = from_arrow(item.type)
+                kind = from_arrow(stored)
             except ValueError:
-                continue  # structs and maps have no form in a table of the VO
-            meta = {key.decode(): value.decode(errors="replace") for key, value in (item.metadata or {}).items()}
-            column = said.get(item.name) or Column(
-                name=item.name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description")
-            )
-            found.append(column if column.type.arrow == kind.arrow and item.name in said else column.having(type=kind))
+                continue  # structs within structs and maps have no form in a table of the VO
+            told = (schema.field(name).metadata or {}) if path == name else {}
+            meta = {key.decode(): value.decode(errors="replace") for key, value in told.items()}
+            column = footer or Column(name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description"))  # fmt: skip
+            found.append(column if column.type.arrow == kind.arrow and footer is not None else column.having(type=kind))
         if not found:
             raise SourceError(
-                "no column that a table can hold", place=Place(file=file.name), remedy="structs must be flattened first"
+                "no column that a table can hold",
+                place=Place(file=file.name),
+                remedy="structs within structs must be flattened first",
             )
         return found
 

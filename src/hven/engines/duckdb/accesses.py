@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql.tree import And, Between, Compare, Expr, In, Or, Subquery
-from hven.engines._bound.constants import constant, listed
+from hven.adql.tree import And, Compare, Expr, Or
+from hven.engines._bound.bounds import Bounds, bounds
+from hven.engines._bound.constants import constant
 from hven.engines._bound.covers import cover
-from hven.engines._bound.geometry import MIRROR, ConstantShape
 from hven.engines._bound.narrowable import Narrowable, key_column, of_row
 from hven.engines._bound.touching import located, placeless, touched
 from hven.engines._bound.unions import prefixed
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines._bound.constants import Constant, Listed
+    from hven.engines._bound.geometry import ConstantShape
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
 
@@ -357,34 +358,16 @@ def _touching(condition: Expr, narrowable: Narrowable, number: int, free: frozen
 
 def by_key(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
     """Return the road that a condition on an indexed column is."""
-    if isinstance(condition, Compare):
-        for side, op, other in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
-            behind = prefixed(side)
-            name = key_column(narrowable, number, side if behind is None else behind[1])
-            value = constant(other, free)
-            if behind is not None and name is not None and value is not None and op == "=":
+    if isinstance(condition, Compare) and condition.op == "=":
+        for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
+            behind, value = prefixed(side), constant(other, free)
+            name = None if behind is None else key_column(narrowable, number, behind[1])
+            if behind is not None and name is not None and value is not None:
                 return KeyBehind(name, behind[0], value)
-            fixed = constant(side, free) if op == "=" and name is None and value is not None else None
+            fixed = constant(side, free) if name is None and value is not None else None
             if fixed is not None and value is not None:
                 return Unlike(fixed, value)
-            if name is None or value is None or op == "<>":
-                continue
-            if op == "=":
-                return KeySpan(name, value, value)
-            if op in {">", ">="}:
-                return KeySpan(name, low=value, low_open=op == ">")
-            return KeySpan(name, high=value, high_open=op == "<")
-    elif isinstance(condition, Between) and not condition.negated:
-        name = key_column(narrowable, number, condition.operand)
-        low, high = constant(condition.low, free), constant(condition.high, free)
-        if name is not None and low is not None and high is not None:
-            return KeySpan(name, low, high)
-    elif isinstance(condition, In) and not condition.negated and not isinstance(condition.choices, Subquery):
-        name = key_column(narrowable, number, condition.operand)
-        among = None if name is None else listed(condition.choices, free)
-        if name is not None and among is not None:
-            return KeyAmong(name, among, len(condition.choices))
-    return None
+    found = bounds(condition, lambda expr: key_column(narrowable, number, expr), free)
+    if isinstance(found, Bounds):
+        return KeySpan(found.column, found.low, found.high, found.low_open, found.high_open)
+    return None if found is None else KeyAmong(found.column, found.values, found.number)

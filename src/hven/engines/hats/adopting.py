@@ -1,30 +1,37 @@
-"""Catalogues that others wrote, served where they are: their footers are read once, and a manifest names their files. Nothing is copied."""
+"""Catalogues that others wrote, served where they are, on this machine or behind an address: their footers are read once, and a manifest names their files."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hven.engines._statistics import plain, written
 from hven.engines.hats.manifest import File, Groups, Head, indexed, shares
+from hven.engines.hats.webs import on_web, reason
 from hven.formats import hats_layout as layout
-from hven.model.errors import Place, SourceError, say
+from hven.model.errors import HvenError, Place, SourceError, say
 from hven.model.sky import Moc, healpix
+from hven.model.types import leaf, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from hven.engines.hats.webs import Webs
     from hven.model.table import Table
 
 READERS = 8  # threads that read footers
 MANY = 50_000  # row groups beyond which the extremes of indexed columns alone are looked up
+UNREADABLE = "no readable Parquet file: {why}"
+READ = 50_000_000  # rows whose positions are read to count those that have none
 FEWER = "the catalogue says hats_nrows={said}, and its files have {found:,} rows"
 
 
@@ -41,8 +48,8 @@ class Found:
     schema: pa.Schema
 
 
-def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
-    """Read what a manifest says of a catalogue of others.
+def adopted(table: Table, directory: str, webs: Webs) -> tuple[Head, pa.Table]:
+    """Read what a manifest says of a catalogue of others, in a directory or behind an address.
 
     Raises
     ------
@@ -50,9 +57,12 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
         No catalogue; a file is missing, is no Parquet, or differs from the others; cells that lie outside of their partition; fewer rows
         than are said.
     """
-    said, names = layout.opened(directory)
+    web = on_web(directory)
+    opened = layout.opened(directory, webs.folder(directory) if web else layout.Directory(Path(directory)))
+    said = opened.said
+    look = partial(_asked, webs) if web else _looked
     with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-footers") as pool:
-        files = list(pool.map(lambda one: _looked(*one), names))
+        files = list(pool.map(lambda one: look(one[0], one[1], f"{directory}/{one[2]}"), opened.partitions))
     cell = cells_in(said)
     _alike(table, files)
     columns = indexed(table)
@@ -66,8 +76,13 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
     _inside(described, made)
     rows = sum(file.rows for file in made)
     if said.get("hats_nrows", "").isdecimal() and int(said["hats_nrows"]) != rows:
-        raise SourceError(say(FEWER, said["hats_nrows"], rows), place=Place(file=str(directory)), remedy=layout.ANEW)
-    looked = [column.name for column in table.columns] if described.num_rows <= MANY else columns
+        raise SourceError(say(FEWER, said["hats_nrows"], rows), place=Place(file=directory), remedy=layout.ANEW)
+    statistics = {
+        name: _statistics([one.footer for one in files], name)
+        for name in (columns if described.num_rows > MANY else table.arrow.names)
+    }
+    if table.position is not None and not web and rows <= READ:
+        _count_placeless(files, table.position, statistics)
     head = Head(
         rows=rows,
         files=tuple(made),
@@ -75,9 +90,10 @@ def adopted(table: Table, directory: Path) -> tuple[Head, pa.Table]:
         position=table.position if (said.get("hats_col_ra"), said.get("hats_col_dec")) == table.position else None,
         cell=cell or "",
         shares=shares([one.footer for one in files[:20]]),
-        statistics={name: _statistics([one.footer for one in files], name) for name in looked},
+        statistics=statistics,
         coverage=_coverage(made),
-        foreign=str(directory),
+        foreign=directory,
+        leaves={name: path for name, (path, _) in leaves(files[0].schema).items() if path != name} if files else {},
     )
     return head, described
 
@@ -88,21 +104,37 @@ def cells_in(said: Mapping[str, str]) -> str | None:
     return name if name == layout.CELL and said.get("hats_col_healpix_order", "29") == "29" else None
 
 
-def _looked(order: int, pixel: int, path: Path) -> Found:
+def _looked(order: int, pixel: int, path: str) -> Found:
     """Read the footer of a partition."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (of many files)
         raise SourceError(
             say("partitions that are directories (hats_npix_suffix=/) cannot be served in place"),
-            place=Place(file=str(path)),
+            place=Place(file=path),
             remedy="leave out engine: hats, and the rows are read",
         )
     try:
-        facts = path.stat()
+        facts = os.stat(path)  # noqa: PTH116
         with pq.ParquetFile(path) as opened:
-            return Found(str(path), order, pixel, facts.st_size, str(facts.st_mtime_ns), opened.metadata, opened.schema_arrow)  # fmt: skip
+            return Found(path, order, pixel, facts.st_size, str(facts.st_mtime_ns), opened.metadata, opened.schema_arrow)  # fmt: skip
     except (OSError, pa.ArrowException) as error:
+        raise SourceError(say(UNREADABLE, str(error)), place=Place(file=path), remedy=layout.ANEW) from error
+
+
+def _asked(webs: Webs, order: int, pixel: int, path: str) -> Found:
+    """Read the footer of a partition behind an address."""
+    try:
+        size, stamp = webs.state(path)
+        webs.opened(path, size, stamp).read(
+            4
+        )  # of a small file Arrow would read all, which servers without ranges give
+        with pq.ParquetFile(webs.opened(path, size, stamp), pre_buffer=False) as opened:
+            return Found(path, order, pixel, size, stamp, opened.metadata, opened.schema_arrow)
+    except (HvenError, OSError, pa.ArrowException) as error:
+        known = reason(error) if isinstance(error, HvenError) else None
         raise SourceError(
-            say("no readable Parquet file: {why}", str(error)), place=Place(file=str(path)), remedy=layout.ANEW
+            say(UNREADABLE, known.message if known else str(error)),
+            place=Place(file=path),
+            remedy=(known and known.remedy) or layout.ANEW,
         ) from error
 
 
@@ -110,17 +142,17 @@ def _alike(table: Table, files: list[Found]) -> None:
     """Check that every file has the columns of the table, of one type."""
     if not files:
         return
-    first = files[0].schema
+    first = leaves(files[0].schema)
     for one in files:
+        here = first if one.schema.equals(files[0].schema) else leaves(one.schema)
         for column in table.columns:
-            place = one.schema.get_field_index(column.name)
-            if place < 0:
+            if column.name not in here:
                 raise SourceError(
                     say("no column {name!r}", column.name),
                     place=Place(file=one.path),
                     remedy="leave it out of the descriptor, or get the file anew",
                 )
-            kind, known = one.schema.field(place).type, first.field(column.name).type
+            kind, known = here[column.name][1], first[column.name][1]
             if kind != known and not _null(kind) and not _null(known):
                 raise SourceError(
                     say("the column {name} is {kind} here, and {known} in {first}", column.name, str(kind), str(known), os.path.basename(files[0].path)),  # noqa: PTH119
@@ -165,6 +197,21 @@ def _statistics(footers: list[Any], name: str) -> dict[str, object]:
     if lows and isinstance(lows[0], int | float) and not isinstance(lows[0], bool):
         found["minimum"], found["maximum"] = plain(min(lows)), plain(max(highs))
     return found
+
+
+def _count_placeless(files: list[Found], position: tuple[str, str], statistics: dict[str, dict[str, object]]) -> None:
+    """Count rows without a position: NaN, which footers do not tell of, is no number here."""
+
+    def count(one: Found) -> tuple[int, ...]:
+        where = leaves(one.schema)
+        found = pq.ParquetFile(one.path, pre_buffer=False).read([where[name][0] for name in position])
+        columns = (leaf(found, where[name][0]) for name in position)
+        return tuple(pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0 for column in columns)
+
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="hats-positions") as pool:
+        counted = np.array(list(pool.map(count, files)), np.int64).reshape(-1, 2).sum(axis=0)
+    for name, nulls in zip(position, counted.tolist(), strict=True):
+        statistics.setdefault(name, {})["nulls"] = nulls
 
 
 def _coverage(files: list[File]) -> str | None:

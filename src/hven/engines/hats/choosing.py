@@ -6,31 +6,35 @@ Groups may be too many, never too few: every condition stays in the query.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.tree import And, Between, Compare, In, Or, Subquery, TableRef
-from hven.engines._bound.constants import constant, listed, microseconds
+from hven.adql.tree import And, Or, TableRef
+from hven.engines._bound.bounds import Bounds, bounds
+from hven.engines._bound.constants import microseconds
 from hven.engines._bound.covers import cover
-from hven.engines._bound.geometry import MIRROR, ConstantShape
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.narrowable import narrowable_of, of_row
 from hven.engines._bound.touching import located, placeless
+from hven.engines.hats.nearby import nearby
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from hven.adql.tree import Bound, Expr
+    from hven.engines import Relation
     from hven.engines._bound.constants import Constant, Listed
+    from hven.engines._bound.geometry import ConstantShape
     from hven.engines._bound.narrowable import Narrowable
     from hven.engines.hats.keys import KeyIndex
     from hven.engines.hats.manifest import Manifest
+    from hven.engines.hats.nearby import Nearby
     from hven.model.table import Column
 
     Rows = npt.NDArray[np.int64]
@@ -43,11 +47,19 @@ RANGES = 64  # values of a list that are looked up one by one in the ranges of a
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked: a manifest, the index of its key, and the literals of the plan."""
+    """What is asked: a manifest, the index of its key, the literals of the plan, and the tables that are in memory.
+
+    Attributes
+    ----------
+    known
+        Cells that were looked up already, by what asked for them.
+    """
 
     manifest: Manifest
     index: KeyIndex | None
     values: Values
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    known: dict[Near, Rows | None] = field(default_factory=dict)
 
 
 class Test(Protocol):
@@ -83,6 +95,30 @@ class Inside:
     def describe(self) -> str:
         """See `Test.describe`."""
         return f"cells ({self.shape.kind.lower()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The position is near that of a row in memory."""
+
+    place: Nearby
+
+    def cells(self, asked: Asked) -> Rows | None:
+        """Return the cells around these rows."""
+        if asked.manifest.head.position != self.place.position:
+            return None
+        if self not in asked.known:
+            asked.known[self] = self.place.cells(asked.relations, asked.values)
+        return asked.known[self]
+
+    def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
+        """See `Test.groups`."""
+        cells = self.cells(asked)
+        return None if cells is None else _both(among, asked.manifest.in_cells(cells))
+
+    def describe(self) -> str:
+        """See `Test.describe`."""
+        return self.place.describe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +197,9 @@ class Every:
     def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
         found = among
-        for part in sorted(self.parts, key=lambda one: not isinstance(one, Inside)):  # what leaves few comes first
+        for part in sorted(
+            self.parts, key=lambda one: not isinstance(one, Inside | Near)
+        ):  # what leaves few comes first
             some = part.groups(asked, found)
             found = found if some is None else some
         return found
@@ -279,7 +317,7 @@ class Choice:
         if len(mine) != 1 or (test := self.tests.get(mine[0])) is None:
             return None
         for part in test.parts if isinstance(test, Every) else (test,):
-            if isinstance(part, Inside) and (found := part.cells(asked)) is not None:
+            if isinstance(part, Inside | Near) and (found := part.cells(asked)) is not None:
                 return found
         return None
 
@@ -298,7 +336,11 @@ def _test(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[
         if isinstance(condition, Or):
             return Either(known) if len(known) == len(parts) else None
         return None if not known else known[0] if len(known) == 1 else Every(known)
-    return _inside(condition, narrowable, number, free) or _of_column(condition, narrowable, number, free)
+    return (
+        _inside(condition, narrowable, number, free)
+        or _near(condition, narrowable, number, free)
+        or _of_column(condition, narrowable, number, free)
+    )
 
 
 def _inside(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
@@ -308,27 +350,16 @@ def _inside(condition: Expr, narrowable: Narrowable, number: int, free: frozense
     return None if found is None else Inside(*found)
 
 
+def _near(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
+    found = nearby(condition, narrowable, number, free)
+    return None if found is None else Near(found)
+
+
 def _of_column(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
-    if isinstance(condition, Compare):
-        for side, op, other in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
-            column, value = _column(narrowable, number, side), constant(other, free)
-            if column is None or value is None or op == "<>":
-                continue
-            return Span(column, value if op in {"=", ">", ">="} else None, value if op in {"=", "<", "<="} else None)
-    elif isinstance(condition, Between) and not condition.negated:
-        column = _column(narrowable, number, condition.operand)
-        low, high = constant(condition.low, free), constant(condition.high, free)
-        if column is not None and low is not None and high is not None:
-            return Span(column, low, high)
-    elif isinstance(condition, In) and not condition.negated and not isinstance(condition.choices, Subquery):
-        column = _column(narrowable, number, condition.operand)
-        among = None if column is None else listed(condition.choices, free)
-        if column is not None and among is not None:
-            return Among(column, among)
-    return None
+    found = bounds(condition, lambda expr: _column(narrowable, number, expr), free)
+    if isinstance(found, Bounds):
+        return Span(found.column, found.low, found.high)
+    return None if found is None else Among(found.column, found.values)
 
 
 def _column(narrowable: Narrowable, number: int, expr: Expr) -> Column | None:

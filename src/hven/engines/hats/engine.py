@@ -25,15 +25,17 @@ from hven.engines.hats.merging import CatalogueMerge
 from hven.engines.hats.plan import HatsPlan
 from hven.engines.hats.reading import Reader, changed
 from hven.engines.hats.staging import READERS, CatalogueStaging
+from hven.engines.hats.webs import Webs, on_web
 from hven.formats import hats_layout as layout
 from hven.model import plugins
-from hven.model.errors import BindError, StorageError, Unavailable, say
+from hven.model.errors import BindError, HvenError, StorageError, Unavailable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound
     from hven.engines import Plan, Snapshot
+    from hven.engines.hats.manifest import File
     from hven.model.table import Table
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -60,6 +62,7 @@ class HatsEngine(Engine):
         near_bytes: int,
         at_once: int,
         site: str,
+        allow_private: bool,
         threads: int | None,
     ) -> None:
         self.roots = roots
@@ -72,7 +75,7 @@ class HatsEngine(Engine):
         self._embedded: Engine | None = None
         self._cluster: Any = None
         self._lock = threading.RLock()
-        self.reader = Reader()
+        self.reader = Reader(Webs(allow_private=allow_private))
         self._open: OrderedDict[str, Manifest] = OrderedDict()
         self._indexes: dict[str, KeyIndex] = {}
         self._refused: Mapping[str, str] = {}
@@ -180,12 +183,12 @@ class HatsEngine(Engine):
 
     def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> CatalogueStaging:  # noqa: ARG002  (every snapshot can be shared)
         """Begin a new snapshot; see `hven.engines.Engine.stage`."""
-        return CatalogueStaging(table, snapshot, *self._begin(table, snapshot), self._seal)
+        return CatalogueStaging(table, snapshot, *self._begin(table, snapshot), self._seal, self.reader)
 
     def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> CatalogueStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.Engine.merge`."""
         return CatalogueMerge(
-            table, snapshot, *self._begin(table, snapshot), self._seal, self.manifest(base), gone, self.reader
+            table, snapshot, *self._begin(table, snapshot), self._seal, self.reader, self.manifest(base), gone
         )
 
     def _begin(self, table: Table, snapshot: str) -> tuple[Path, str]:
@@ -246,7 +249,8 @@ class HatsEngine(Engine):
         with self.reading([snapshot.path]):
             for begin in range(0, len(chosen), STEP):
                 for path, groups in manifest.files(chosen[begin : begin + STEP]):
-                    for batch in self.reader.read(path, groups, schema.names, manifest.written[path]).to_batches():
+                    found = self.reader.read(path, groups, schema.names, manifest.written[path], manifest.head.leaves)
+                    for batch in found.to_batches():
                         yield conform(batch, schema)
 
     def apart(
@@ -276,7 +280,7 @@ class HatsEngine(Engine):
         step = max(1, int(manifest.array("rows")[chosen].sum()) // max(rows, 1))
         pieces = []
         for path, groups in manifest.files(chosen):
-            found = self.reader.read(path, groups, names, manifest.written[path])
+            found = self.reader.read(path, groups, names, manifest.written[path], manifest.head.leaves)
             pieces.append(found.take(pa.array(np.arange(0, found.num_rows, step))))
         return Memory(pa.concat_tables(pieces), stored=True)
 
@@ -288,15 +292,28 @@ class HatsEngine(Engine):
             manifest = self.manifest(snapshot)
         except Unavailable as error:
             return self.faulty.get(snapshot.path, error.message)
-        for file in manifest.head.files:
-            place = manifest.place(file)
-            try:
+        if manifest.web:
+            looks = [self.reader.later(self._lacking, manifest, file, web=True) for file in manifest.head.files]
+            return next((found for look in looks if (found := look.result()) is not None), None)
+        return next(
+            (found for file in manifest.head.files if (found := self._lacking(manifest, file)) is not None), None
+        )
+
+    def _lacking(self, manifest: Manifest, file: File) -> str | None:
+        """Return what is wrong with a file, as far as its size and time tell."""
+        place = manifest.place(file)
+        try:
+            if on_web(place):
+                size, stamp = self.reader.webs.state(place)
+            else:
                 facts = os.stat(place)  # noqa: PTH116  (of many files)
-            except OSError as error:
-                return f"{place}: {(error.strerror or str(error)).lower()}"
-            if facts.st_size != file.bytes or (manifest.head.foreign and str(facts.st_mtime_ns) != file.checksum):
-                return changed(place, facts.st_size, file.bytes).message
-        return None
+                size, stamp = facts.st_size, str(facts.st_mtime_ns)
+        except OSError as error:
+            return f"{place}: {(error.strerror or str(error)).lower()}"
+        except HvenError as error:
+            return f"{place}: {error.message}"
+        other = size != file.bytes or (manifest.head.foreign and stamp != file.checksum)
+        return changed(place, size, file.bytes).message if other else None
 
     def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verified:
         """Verify that the files of a snapshot are what was written; see `hven.engines.Engine`."""
@@ -312,9 +329,9 @@ class HatsEngine(Engine):
         for file in manifest.head.files:
             if manifest.head.foreign:
                 unknown.append(file.path)
-            why = fault(
+            why = self._lacking(manifest, file) if manifest.web else fault(
                 directory / file.path, (file.bytes, "" if manifest.head.foreign else file.checksum), known, pace
-            )
+            )  # fmt: skip
             size += file.bytes
             if why is not None:
                 faults[file.path] = why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Machine(Protocol):
         """Keep snapshots from being removed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wanted:
     """What has to be read of one table.
 
@@ -70,6 +71,11 @@ class Wanted:
     cells: Rows | None
 
     @property
+    def near(self) -> bool:
+        """Whether a cluster cannot read them."""
+        return self.manifest.web or not self.manifest.head.leaves.keys().isdisjoint(self.columns)
+
+    @cached_property
     def bytes(self) -> int:
         """About how many have to be read."""
         return self.manifest.weight(self.chosen, self.columns) if self.columns else 0

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._disk import refuse_passing
+from hven.engines.hats.webs import on_web
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class File:
     Attributes
     ----------
     path
-        Relative to the snapshot's directory; absolute if it is not ours.
+        Relative to the snapshot's directory; absolute, or an address, if it is not ours.
     rows, bytes
         How many it has.
     order, pixel
@@ -87,6 +88,8 @@ class Head:
         Rows that were changed since the numbers of distinct values were estimated from all rows.
     foreign
         Where the catalogue is, if its files are not ours.
+    leaves
+        Columns that stand in structs of the files -> where: ``lightcurve.mag``.
     """
 
     rows: int
@@ -102,6 +105,7 @@ class Head:
     coverage: str | None = None
     revised: int = 0
     foreign: str = ""
+    leaves: Mapping[str, str] = field(default_factory=dict)
     version: int = VERSION
 
 
@@ -343,7 +347,12 @@ class Manifest:
 
     def place(self, file: File) -> str:
         """Return where a file is."""
-        return file.path if file.path.startswith("/") else str(self.directory / file.path)
+        return file.path if file.path.startswith("/") or on_web(file.path) else str(self.directory / file.path)
+
+    @property
+    def web(self) -> bool:
+        """Whether the files are behind addresses."""
+        return on_web(self.head.foreign)
 
     @cached_property
     def written(self) -> dict[str, tuple[int, str]]:

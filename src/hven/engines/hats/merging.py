@@ -48,17 +48,17 @@ class CatalogueMerge(CatalogueStaging):
         final: Path,
         relative: str,
         seal: Callable[[CatalogueStaging], None],
+        reader: Reader,
         base: Manifest,
         gone: pa.Table | None,
-        reader: Reader,
     ) -> None:
         _refuse(table, base)
-        self._base, self._reader = base, reader
+        self._base = base
         self._names = list(table.primary)
         kinds = pa.schema([table.arrow.field(name).with_nullable(True) for name in self._names])
         self._gone = kinds.empty_table() if gone is None else gone.select(self._names).cast(kinds)
         self._lost: list[pa.Table] = [table.arrow.empty_table()]
-        super().__init__(table, snapshot, final, relative, seal)
+        super().__init__(table, snapshot, final, relative, seal, reader)
 
     def _written(self) -> tuple[Head, pa.Table]:
         self._gather()

@@ -51,7 +51,7 @@ class Near(Gathering):
     def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
         with self._engine.reading([one.snapshot.path for one in self._wanted.values()]):
             for name, one in self._wanted.items():
-                yield name, awaited(self._engine.reader.later(rows_of, self._engine, one, one.chosen), self._check)
+                yield name, awaited(begun(self._engine, one, one.chosen), self._check)
 
     def _check(self) -> None:
         check(self, self._limits)
@@ -122,7 +122,7 @@ class Streamed(Relay):
         waiting: deque[Any] = deque()
         try:
             for chosen in self._pieces():
-                waiting.append(self._engine.reader.later(rows_of, self._engine, self._one, chosen))
+                waiting.append(begun(self._engine, self._one, chosen))
                 if len(waiting) >= AHEAD:
                     yield awaited(waiting.popleft(), self._check)
             while waiting:
@@ -153,6 +153,11 @@ def check(execution: Any, limits: Limits) -> None:
         limits.clock.check()
 
 
+def begun(engine: Machine, wanted: Wanted, chosen: Rows) -> Any:
+    """Begin to read row groups of a table in another thread."""
+    return engine.reader.later(rows_of, engine, wanted, chosen, web=wanted.manifest.web)
+
+
 def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
     """Read row groups of a table: the columns that are wanted, and no rows whose cells are not."""
     manifest = wanted.manifest
@@ -166,7 +171,7 @@ def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
     asked = [layout.CELL, *names] if sliced and layout.CELL not in names else names
     pieces = []
     for path, groups in manifest.files(chosen):
-        found = engine.reader.read(path, groups, asked, manifest.written[path])
+        found = engine.reader.read(path, groups, asked, manifest.written[path], manifest.head.leaves)
         if sliced:
             found = within(found, wanted.cells)
         found = found.select(names)
@@ -192,8 +197,11 @@ def within(rows: pa.Table, ranges: Any) -> pa.Table:
     if int(lengths.sum()) * 2 > len(cells):
         return rows
     ends = np.cumsum(lengths)
-    taken = np.arange(ends[-1]) + np.repeat(places[:, 0] - (ends - lengths), lengths)
-    return rows.take(pa.array(taken))
+    taken = pa.array(np.arange(ends[-1]) + np.repeat(places[:, 0] - (ends - lengths), lengths))
+    if any(column.num_chunks != 1 for column in rows.columns):
+        return rows.take(taken)
+    arrays = [column.chunk(0) for column in rows.columns]  # a batch is quicker to take from than a table
+    return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=rows.schema).take(taken)])
 
 
 __all__ = ["Near", "Streamed", "rows_of"]

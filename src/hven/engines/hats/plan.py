@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FEW = 4  # row groups that are read at once
 FAR = "{size} of {tables} would have to be read for this query, and {most} are read here"
 CLUSTER = "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow more (near_bytes) under [hats] in hven.toml"
+NEARBY = "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address or has columns in columns: whoever runs the site may copy it into a root of [hats]"
 
 
 class HatsPlan(Plan):
@@ -59,7 +60,11 @@ class HatsPlan(Plan):
         self._rest = engine.embedded.prepare(bound)
         self.schema = self._rest.schema
         self._choice = Choice(told(flattened(distributed(bound))))
-        self._plain = Choice(bound)
+        plain = Choice(bound)
+        self._columns = {
+            table.qualified: tuple(dict.fromkeys([*self._choice.read(table.qualified), *plain.read(table.qualified)]))
+            for table in bound.tables
+        }
         self._streams = streamed(bound)
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -86,11 +91,10 @@ class HatsPlan(Plan):
                 message = f"the engine hats cannot read {type(relation).__name__.lower()} tables in place"
                 raise StorageError(message)
             manifest = self._engine.manifest(relation)
-            asked = Asked(manifest, self._engine.index(relation), values)
+            asked = Asked(manifest, self._engine.index(relation), values, relations)
             chosen = self._choice.groups(name, asked) if self._engine.indexes else np.arange(manifest.count)
             cells = self._choice.cells(name, asked) if self._engine.indexes else None
-            columns = tuple(dict.fromkeys([*self._choice.read(name), *self._plain.read(name)]))
-            found[name] = Wanted(relation, manifest, columns, chosen, cells)
+            found[name] = Wanted(relation, manifest, self._columns[name], chosen, cells)
         return found
 
     def _is_far(self, wanted: Mapping[str, Wanted]) -> bool:
@@ -115,6 +119,9 @@ class HatsPlan(Plan):
     ) -> Execution:
         if self._engine.spark is None:
             raise refusal(wanted, self._engine.near_bytes)
+        near = next((one for one in wanted.values() if one.near), None)
+        if near is not None:
+            raise refusal(wanted, self._engine.near_bytes, near)
         far = self._far
         if isinstance(far, Detour):
             return far.execute(values, relations, limits)
@@ -178,7 +185,7 @@ class HatsPlan(Plan):
         """Tell near or far, and how many files, row groups and bytes of each table are read."""
         wanted = self._wanted(values, relations)
         streams = self._streams is not None and len(wanted) == 1 and self._whole(*wanted.values())
-        road = "near" if streams or not self._is_far(wanted) else "far" if self._engine.spark else "too much without a cluster"  # fmt: skip
+        road = "near" if streams or not self._is_far(wanted) else "far" if self._engine.spark and not any(one.near for one in wanted.values()) else "too much without a cluster"  # fmt: skip
         lines = [
             f"{name}: {road}: {len(np.unique(one.manifest.array('file')[one.chosen])):,} of {len(one.manifest.head.files):,} files, "
             f"{len(one.chosen):,} of {one.manifest.count:,} row groups, {_size(one.bytes)}, about {one.rows:,} of {one.manifest.head.rows:,} rows are read"
@@ -218,10 +225,13 @@ def streamed(bound: Bound) -> Stream | None:
     return Stream(body.top, body.where is not None or body.source.where is not None)
 
 
-def refusal(wanted: Mapping[str, Wanted], most: int) -> TooLarge:
-    """Make the error of a query that is for a cluster, where there is none."""
+def refusal(wanted: Mapping[str, Wanted], most: int, near: Wanted | None = None) -> TooLarge:
+    """Make the error of a query that is for a cluster, where there is none, or which cannot read a table."""
     size = sum(one.bytes for one in wanted.values())
-    return TooLarge(say(FAR, _size(size), ", ".join(wanted), _size(most)), remedy=CLUSTER)
+    return TooLarge(
+        say(FAR, _size(size), ", ".join(wanted), _size(most)),
+        remedy=CLUSTER if near is None else NEARBY.format(near.manifest.head.foreign),
+    )
 
 
 def _size(size: float) -> str:

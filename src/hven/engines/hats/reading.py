@@ -1,4 +1,4 @@
-"""Rows of Parquet files by row groups: footers are kept, files are opened for each read, and a mount that hangs does not hang its reader."""
+"""Rows of Parquet files by row groups: footers are kept, files are opened for each read, and a mount or a server that hangs does not hang its reader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines._disk import PASSING
+from hven.engines.hats.webs import on_web
 from hven.model import Cache
-from hven.model.errors import StorageError, Unavailable
+from hven.model.errors import FarFault, StorageError, Unavailable, say
+from hven.model.types import leaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.engines.hats.webs import Webs
 
 FOOTERS = 64 * 1024**2  # bytes of footers that are kept
 FEW = 262_144  # rows up to which one thread decodes
@@ -25,11 +29,19 @@ _WEIGHT = 160  # bytes of a column of a row group in a footer, about
 
 
 class Reader:
-    """Reads row groups. Thread-safe."""
+    """Reads row groups. Thread-safe.
 
-    def __init__(self) -> None:
-        self._footers: Cache[tuple[tuple[int, int], Any]] = Cache(FOOTERS)
-        self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-reader")
+    Parameters
+    ----------
+    webs
+        What is asked for files behind addresses.
+    """
+
+    def __init__(self, webs: Webs) -> None:
+        self.webs = webs
+        self._footers: Cache[tuple[tuple[int, object], Any]] = Cache(FOOTERS)
+        # who waits for a server keeps nobody from reading here
+        self._pools = tuple(ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
 
     def read(
         self,
@@ -37,43 +49,64 @@ class Reader:
         groups: Sequence[int],
         columns: Sequence[str] | None = None,
         written: tuple[int, str] | None = None,
+        leaves: Mapping[str, str] | None = None,
     ) -> pa.Table:
-        """Read some row groups of a file; `written`: of how many bytes it was, and if that is told when it was changed.
+        """Read some row groups of a file.
+
+        Parameters
+        ----------
+        written
+            Of how many bytes it was, and if that is told when it was changed.
+        leaves
+            Columns that stand in structs, and where.
 
         Raises
         ------
         StorageError
             It is not there any more, cut off, or no such file.
         Unavailable
-            The machine does not let us read it now.
+            The machine, or its server, does not let us read it now.
         """
+        paths = None if columns is None else [(leaves or {}).get(name, name) for name in columns]
+        source: Any = path
+        stamp: tuple[int, object]
         try:
-            facts = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
-            stamp = facts.st_size, facts.st_mtime_ns
-            if written is not None and (facts.st_size != written[0] or written[1] not in {"", str(facts.st_mtime_ns)}):
-                raise changed(path, facts.st_size, written[0])
+            if on_web(path):  # which is asked for in this state alone
+                stamp = written or self.webs.state(path)
+                source = self.webs.opened(path, stamp[0], str(stamp[1]))
+            else:
+                stamp = _state(path, written)
             known = self._footers.find(path)
             footer = known[1] if known is not None and known[0] == stamp else None
-            # without pre_buffer: it keeps every row group that was read until the file is closed
-            with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as opened:
+            # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
+            with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as opened:
                 if footer is None:
                     footer = opened.metadata
                     self._footers.keep(path, (stamp, footer), _WEIGHT * footer.num_row_groups * footer.num_columns)
                 rows = sum(footer.row_group(number).num_rows for number in groups)
-                found: pa.Table = opened.read_row_groups(
-                    list(groups), columns=None if columns is None else list(columns), use_threads=rows > FEW
-                )
-                return found
-        except (OSError, pa.ArrowException, IndexError) as error:
+                found: pa.Table = opened.read_row_groups(list(groups), columns=paths, use_threads=rows > FEW)
+        except (FarFault, OSError, pa.ArrowException, IndexError) as error:
             raise trouble(path, error) from error
+        if not leaves or columns is None or paths is None:
+            return found
+        return pa.table([leaf(found, path) for path in paths], list(columns))
 
-    def later(self, call: Callable[..., Any], *given: Any) -> Future[Any]:
-        """Begin to read in another thread."""
-        return self._pool.submit(call, *given)
+    def later(self, call: Callable[..., Any], *given: Any, web: bool = False) -> Future[Any]:
+        """Begin to read in another thread; `web`: from a server."""
+        return self._pools[web].submit(call, *given)
 
     def close(self) -> None:
         """Let go of what is kept; who reads from a mount that hangs is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _state(path: str, written: tuple[int, str] | None) -> tuple[int, int]:
+    """Return size and time of a file, which must be what was written."""
+    facts = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
+    if written is not None and (facts.st_size != written[0] or written[1] not in {"", str(facts.st_mtime_ns)}):
+        raise changed(path, facts.st_size, written[0])
+    return facts.st_size, facts.st_mtime_ns
 
 
 def awaited(future: Future[Any], check: Callable[[], None]) -> Any:
@@ -100,6 +133,10 @@ def changed(path: str, size: int, known: int) -> StorageError:
 
 def trouble(path: str, error: BaseException) -> StorageError:
     """Say what is wrong with a file."""
+    if isinstance(error, FarFault):
+        return Unavailable(
+            say("the file {path} of a catalogue cannot be read now: {why}", path, error.message), remedy=error.remedy
+        )
     if isinstance(error, OSError) and error.errno in PASSING:
         message = f"the file {path} cannot be read now: {os.strerror(error.errno).lower()}"
         return Unavailable(message, remedy="see that the server may read it, and has files to open left")

@@ -11,7 +11,6 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,14 +26,18 @@ from hven.engines._statistics import Statistics, covered, distinct_cells, writte
 from hven.engines.hats.adopting import adopted
 from hven.engines.hats.keys import Keys
 from hven.engines.hats.manifest import NAME, File, Groups, Head, indexed, shares, write
+from hven.formats import End, votable
+from hven.formats import Head as Described
 from hven.formats import hats_layout as layout
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
 
+    from hven.engines.hats.reading import Reader
     from hven.model.table import Table
 
     Rows = npt.NDArray[np.int64]
@@ -77,7 +80,9 @@ class CatalogueStaging(FileStaging):
         final: Path,
         relative: str,
         seal: Callable[[CatalogueStaging], None],
+        reader: Reader,
     ) -> None:
+        self._reader = reader
         if layout.CELL in {column.name for column in table.columns} and table.position is not None:
             message = f"{table.qualified}: the name {layout.CELL} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
@@ -105,7 +110,7 @@ class CatalogueStaging(FileStaging):
         """
         self._open()
         with self._guard():
-            found = self._settle(*adopted(self.table, Path(directory)))
+            found = self._settle(*adopted(self.table, directory, self._reader.webs))
         self._end()
         return found
 
@@ -178,7 +183,7 @@ class CatalogueStaging(FileStaging):
         path = self._work / part.path
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
-        with pq.ParquetWriter(path, self._stored, metadata_collector=footers, **layout.WRITING) as writer:
+        with pq.ParquetWriter(path, self._stored, metadata_collector=footers, **layout.writing(stored)) as writer:
             writer.write_table(stored, row_group_size=layout.GROUP_ROWS)
         size, found = checksum(path)
         low, high = (int(keys[0]), int(keys[-1])) if keys is not None and len(keys) else (part.low, part.high)
@@ -234,7 +239,7 @@ class CatalogueStaging(FileStaging):
         pixels_ = [(file.order, file.pixel) for file, _ in placed]
         texts = {
             layout.PARTITIONS: layout.write_partitions(pixels_),
-            layout.COMMON: layout.common_metadata(self._stored),
+            layout.COMMON: layout.common_metadata(self._stored, described(self.table)),
             layout.SKYMAP: layout.skymap(sky.counts),
         }
         said = layout.write_properties(
@@ -281,6 +286,11 @@ class CatalogueStaging(FileStaging):
             engine="hats",
             checksum=text_checksum(text),
         )
+
+
+def described(table: Table) -> bytes:
+    """Write what the columns mean, as a VOTable without rows, which other programs read in the catalogue's metadata."""
+    return votable.metadata(Described(columns=table.columns, frames=table.frames, name=table.name), End()).encode()
 
 
 class Sky:

@@ -6,9 +6,10 @@ it in ``collection.properties`` and asks for all else there, so that whatever is
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import anyio
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hven.site import Published
 
 AT_ONCE = 4  # partitions that are made at the same time
-COLLECTION, MAP = "collection.properties", "point_map.fits"
+MAP = "point_map.fits"
 PARQUET, HTML = "application/vnd.apache.parquet", "text/html"
 
 
@@ -56,12 +57,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     def found(request: Request, text: str, path: str) -> Found | str:
         state, _, rest = path.partition("/")
-        made = tilings.tiling(around, around.reader(request), text, None if state in {"", COLLECTION} else state)
-        if state in {"", COLLECTION}:
+        made = tilings.tiling(around, around.reader(request), text, None if state in {"", hats.COLLECTION} else state)
+        if state in {"", hats.COLLECTION}:
             if rest:
                 raise NotFound(
                     say("there is no {path} in {state}", path[:200], text),
-                    remedy=f"{COLLECTION} names the newest state",
+                    remedy=f"{hats.COLLECTION} names the newest state",
                 )
             return whole(made, *((made.collection(), "text/plain") if state else (listing(places(made)), HTML)))
         address = f"{made.name}.{made.part}".rstrip(".")
@@ -72,7 +73,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         ):
             raise NotFound(
                 say("{table} has no {part}", made.table.qualified, made.part),
-                remedy=f"{COLLECTION} names what there is",
+                remedy=f"{hats.COLLECTION} names what there is",
             )
         pixel = None if made.part == tilings.INDEX else hats.partition_of(rest)
         if pixel is not None and rest == hats.partition_path(*pixel):
@@ -146,7 +147,7 @@ def places(made: Tiling) -> list[str]:
         *([f".{tilings.MARGIN}"] * (made.layout().margin >= 0)),
         *([f".{tilings.INDEX}"] * (made.indexed is not None)),
     ]
-    return [COLLECTION, *(f"{made.name}{part}/" for part in parts)]
+    return [hats.COLLECTION, *(f"{made.name}{part}/" for part in parts)]
 
 
 def listing(names: Sequence[str]) -> bytes:
@@ -174,6 +175,43 @@ def ways(published: Published, base: str) -> Sequence[Way]:
     ]
 
 
+def _described() -> dict[str, Any]:
+    """Describe the addresses as OpenAPI has it."""
+    words = {200: "the file", 206: "a range of it", 304: "it is the same", 404: "no such table or file", 410: "the state is not kept any more, or is not what this reader sees"}  # fmt: skip
+    about = {
+        "table": "a table: schema.name, or a collection",
+        "state": "as collection.properties names it",
+        "document": f"{hats.PROPERTIES}, {hats.PARTITIONS}, {hats.SKYMAP}, {MAP}, {hats.COMMON}",
+        "order": "HEALPix order",
+        "dir": "its number, in ten thousands",
+        "pixel": "nested index",
+    }
+    asked = {
+        "columns": "names, with commas between: these alone are sent",
+        "filters": f"{hats.CELL}>=1,{hats.CELL}<2: cells of order 29 whose rows are sent; all else in it is passed over",
+    }
+
+    def operation(name: str, summary: str, kind: str, path: str, known: dict[str, str]) -> tuple[str, dict[str, Any]]:
+        places = [("path", one) for one in re.findall(r"\{(\w+)\}", path)] + [("query", one) for one in known]
+        given = [
+            {"name": one, "in": place, "required": place == "path", "description": (about | known)[one], "schema": {"type": "integer" if one in {"order", "dir", "pixel"} else "string"}}
+            for place, one in places
+        ]  # fmt: skip
+        told: dict[str, Any] = {str(status): {"description": text} for status, text in words.items()}
+        told["200"]["content"] = {kind: {}}
+        said = {"summary": summary, "parameters": given, "responses": told}
+        return path, {"get": {**said, "operationId": name}, "head": {**said, "operationId": f"{name}-head"}}
+
+    state = "/hats/{table}/{state}"
+    return dict(
+        [
+            operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats.COLLECTION}", {}),
+            operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
+            operation("hats-partition", "Rows of a pixel of the sky", PARQUET, f"{state}/{hats.DATASET}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", asked),
+        ]
+    )  # fmt: skip
+
+
 FACE = Face(
     name="hats",
     title="HATS",
@@ -184,4 +222,5 @@ FACE = Face(
     faults=PLAIN,
     ways=ways,
     routes=routes,
+    described=_described(),
 )

@@ -92,6 +92,33 @@ class Web:
                 if left < 0:
                     return
 
+    def whole(self, path: str, most: int) -> bytes | None:
+        """Read a small file; None: there is none.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        most
+            Bytes.
+
+        Raises
+        ------
+        FarFault
+            See `hven.sources.stores.Store`; it has more bytes.
+        """
+        with self._asked("GET", path, {}) as answer:
+            if answer.status in {404, 410}:
+                return None
+            if answer.status != 200:
+                raise refusal(answer.status)
+            found = bytearray()
+            for part in answer.parts:
+                found += part
+                if len(found) > most:
+                    raise FarFault(f"{REFUSED}: it sends more than {most:,} bytes", remedy=OWNER)
+            return bytes(found)
+
     def listed(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, Fact]]:
         """Refuse: a web server lists nothing that programs could rely on."""
         raise UserError(
