@@ -304,7 +304,6 @@ def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: F
 
 
 def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(webs, "SILENT", 0.3)
     engine, snapshot = far(tmp_path, f"{there.address}/far")
     there.tag = '"two"'
     with pytest.raises(StorageError, match="is another one now") as fault:
@@ -317,10 +316,14 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     there.cut = 10
     with pytest.raises(Unavailable):
         asked(engine, snapshot, CONE)
-    there.cut, there.pause = None, 1.0
+    there.cut, there.pause = None, 1.5
+    monkeypatch.setattr(webs, "SILENT", 0.3)
+    engine.reader.webs._stores.clear()  # who is asked from now on has less patience
     with pytest.raises(Unavailable, match="does not answer in time"):
         asked(engine, snapshot, CONE)
     there.pause = 0.0
+    monkeypatch.undo()
+    engine.reader.webs._stores.clear()
     there.files.clear()
     with pytest.raises(Unavailable, match="has it no more"):
         asked(engine, snapshot, CONE)
