@@ -348,3 +348,11 @@ def test_rows_without_an_order_are_the_first_as_they_are_stored(engine, relation
         text = f"SELECT TOP {top} id, colour FROM sky.stars WHERE {condition}{window}"
         indexed, scanned = both(engine, text, relations)
         assert indexed == scanned
+
+
+@pytest.mark.parametrize("op", ["=", "<>", "<", "<=", ">", ">="])
+@pytest.mark.parametrize("text", ["'ivo://x?' || name {} 'ivo://x?NGC 224'", "'ivo://x?NGC 224' {} 'ivo://x?' || name"])
+def test_what_stands_behind_a_prefix_is_compared_behind_it(engine, relations, text, op):
+    some, every = both(engine, f"SELECT id FROM sky.stars WHERE {text.format(op)}", relations)
+    assert unordered(some) == unordered(every)
+    assert every
