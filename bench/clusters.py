@@ -113,7 +113,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                     iter(FarPlan(far, bind(parse(WORK["match"][0]), Tables([POINTS, OBJECTS])))._spreads.values())
                 )
                 views["o"] = session.rows(_exploded(objects, match, order_of(0.0003), 0.0003))
-            return lambda: sum(batch.num_rows for batch in batches(session.ask(session.sql(text, {}, views), "plain")))
+            return lambda: sum(batch.num_rows for batch in batches(session.ask(session.sql(text, {}, views))))
 
         for work, (adql, sql) in WORK.items():
             if only in f"hats.far.{work}":

@@ -1,11 +1,13 @@
-"""Which engine keeps the rows of a site in tests: the embedded one, or PostgreSQL with each of its three ways to find positions.
+"""Which engine keeps the rows of a site in tests: the embedded one, PostgreSQL with each of its three ways to find positions, or HATS.
 
-``pytest -k pgsphere`` runs one of them; `kept_by` says of a test which ones judge it (default: `USUAL`).
+``pytest -k pgsphere`` runs one of them; `kept_by` says of a test which ones judge it (default: `USUAL`). HVEN_KEEPERS=hats has them judged by
+tables that are all HATS, whatever of them is queried computed by a cluster of Spark.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from hven.model.settings import load
 from postgres import server, sphere
 
 EMBEDDED = "duckdb"
-USUAL = (EMBEDDED, "pgsphere")
+HATS = "hats"
+USUAL = tuple(os.environ.get("HVEN_KEEPERS", f"{EMBEDDED},pgsphere").split(","))
 EVERY = (EMBEDDED, "pgsphere", "q3c", "healpix")
 _count = itertools.count(1)
 _Test = TypeVar("_Test", bound=Callable[..., None])
@@ -42,9 +45,12 @@ class Keeper:
 
     def tell(self, site: Path) -> None:
         """Write the engine into a site's hven.toml."""
-        if self.url is not None:
-            path = site / "hven.toml"
-            said = path.read_text(encoding="utf-8")
+        path = site / "hven.toml"
+        said = path.read_text(encoding="utf-8")
+        if self.name == HATS:
+            more = f'\n[hats]\nroots = ["hats"]\nspark = "{self.url}"\nnear_bytes = 0\n'
+            path.write_text(f'engine = "hats"\n{said}{more}', encoding="utf-8")
+        elif self.url is not None:
             more = f'\n[postgres]\nurl = "{self.url}"\nnamespace = "site_{next(_count)}"\nposition = "{self.name}"\n'
             path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 

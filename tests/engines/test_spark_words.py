@@ -1,16 +1,36 @@
-"""What errors of Spark mean, and the texts of plans: without a cluster."""
+"""What errors of Spark mean, the texts of plans, and servers of other versions: without a cluster."""
 
 from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines.hats import faults
-from hven.engines.hats.cluster import Cluster
+from hven.engines.hats.checking import doubts
+from hven.engines.hats.cluster import Cluster, Facts
+from hven.engines.hats.connect import load
 from hven.engines.hats.far import Elsewhere, FarPlan
-from hven.model.errors import Cancelled, EvaluationError, ServiceError, StorageError, Timeout, TooLarge
+from hven.model.errors import (
+    Cancelled,
+    EvaluationError,
+    HvenError,
+    ServiceError,
+    StorageError,
+    Timeout,
+    TooLarge,
+    Unavailable,
+)
 from hven.testing.engine import STARS
+from running import hven, until
 
 
 @pytest.mark.parametrize(
@@ -58,3 +78,142 @@ def test_a_plan_needs_no_cluster():
     assert "`_healpix_29`" in plan.sql
     assert cluster.problem() is None
     cluster.close()
+
+
+@contextmanager
+def server(answer: Callable[[str, Any, Any], Any]) -> Iterator[str]:
+    """Serve Spark Connect's protocol: `answer` is given the name of a call, the messages, and the request."""
+    messages = load()
+    import grpc
+    from pyspark.sql.connect.proto import base_pb2_grpc
+
+    class Servicer(base_pb2_grpc.SparkConnectServiceServicer):
+        def Config(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
+            return answer("Config", messages, request)
+
+        def AnalyzePlan(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
+            return answer("AnalyzePlan", messages, request)
+
+        def ReleaseSession(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
+            return messages.ReleaseSessionResponse(session_id=request.session_id)
+
+    with ThreadPoolExecutor(4) as pool:
+        running = grpc.server(pool)
+        base_pb2_grpc.add_SparkConnectServiceServicer_to_server(Servicer(), running)
+        port = running.add_insecure_port("127.0.0.1:0")
+        running.start()
+        yield f"sc://127.0.0.1:{port}"
+        running.stop(0).wait(10)
+
+
+def of_version(version: str) -> Callable[[str, Any, Any], Any]:
+    def answer(call: str, messages: Any, request: Any) -> Any:
+        if call == "Config":
+            return messages.ConfigResponse(session_id=request.session_id, server_side_session_id="there")
+        found = messages.AnalyzePlanResponse(session_id=request.session_id, server_side_session_id="there")
+        found.spark_version.version = version
+        return found
+
+    return answer
+
+
+@pytest.mark.parametrize("version", ["3.5.6", "5.0.0"])
+def test_a_server_of_another_version_is_refused(version: str) -> None:
+    with server(of_version(version)) as url:
+        cluster = Cluster(url)
+        with pytest.raises(StorageError, match=f"is Spark {version}, and 4 is wanted") as fault:
+            cluster.session()
+        assert "Spark 4" in str(fault.value.remedy)
+        assert f"Spark {version}" in str(cluster.problem())
+        cluster.close()
+
+
+def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine answers, it does not: health says so within the time in which a server is taken for gone."""
+    monkeypatch.setattr("hven.engines.hats.connect.WAIT", 0.3)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def answer(call: str, messages: Any, request: Any) -> Any:
+        if hangs.is_set():
+            goes_on.wait(30)
+        return of_version("4.3.0")(call, messages, request)
+
+    with server(answer) as url:
+        cluster = Cluster(url)
+        assert cluster.problem() is None  # nobody needed it
+        session = cluster.session()
+        assert cluster.problem() is None
+        hangs.set()
+        assert "does not answer" in str(cluster.problem())
+        hangs.clear()
+        goes_on.set()
+        assert cluster.problem() is None
+        assert cluster.session() is session
+        cluster.close()
+
+
+def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked while somebody else found it gone is told the same: they do not wait for it one after another."""
+    asked: list[float] = []
+    entered, let = threading.Event(), threading.Event()
+
+    class Silent:
+        def __init__(self, _: str, where: str) -> None:
+            asked.append(1)
+            entered.set()
+            let.wait(30)
+            raise faults.silent(where)
+
+    class Counted:
+        def __init__(self) -> None:
+            self.lock, self.came = threading.Lock(), 0
+
+        def __enter__(self) -> None:
+            self.came += 1
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    monkeypatch.setattr("hven.engines.hats.cluster.Session", Silent)
+    cluster: Any = Cluster("sc://127.0.0.1:9")
+    lock = cluster._lock = Counted()
+    told: list[HvenError] = []
+
+    def ask() -> None:
+        try:
+            cluster.session()
+        except Unavailable as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    threads[0].start()
+    assert entered.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    until(lambda: lock.came == 5)
+    let.set()
+    for thread in threads:
+        thread.join(30)
+    assert (len(told), len(asked)) == (5, 1)
+    cluster.close()
+
+
+def test_what_is_wrong_with_a_cluster_is_told() -> None:
+    facts = Facts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
+    said = [f"{text}; {remedy}" for text, remedy in doubts(facts)]
+    assert [next(word for word in ("Python 3.1.4", "no Hven", "Hven 9.9", "/data", "no workers") if word in line) for line in said] == [
+        "no workers", "Python 3.1.4", "no Hven", "Hven 9.9", "/data",
+    ]  # fmt: skip
+    assert not list(doubts(Facts(version="4.3.0")))
+
+
+def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site is right nevertheless; an address that is none is an error when hven.toml is read."""
+    monkeypatch.setattr("hven.engines.hats.connect.WAIT", 0.2)
+    hven("init", site := tmp_path / "site")
+    (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\nspark = "sc://127.0.0.1:9"\n')
+    told = hven("check", "--site", site).stdout
+    assert "warning: hven.toml: the Spark cluster at 127.0.0.1:9 does not answer; try again" in told
+    assert "0 errors, 1 warning" in told
+    assert json.loads(hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"

@@ -12,9 +12,10 @@ import pytest
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
-from keepers import EMBEDDED, USUAL, Database, Keeper, database
+from keepers import EMBEDDED, HATS, USUAL, Database, Keeper, database
 from running import Server, hven, serving
 from shared import shared
+from spark import cluster
 from stilts import stilts
 
 HIPPARCOS = """\
@@ -129,9 +130,13 @@ def postgres() -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def keeper(request: pytest.FixtureRequest, postgres: Database) -> Keeper:
+def keeper(request: pytest.FixtureRequest, postgres: Database) -> Iterator[Keeper]:
     """Which engine keeps the rows."""
-    return Keeper(request.param, None if request.param == EMBEDDED else postgres.url)
+    if request.param == HATS:
+        with cluster() as spark:
+            yield Keeper(HATS, spark.url)
+    else:
+        yield Keeper(request.param, None if request.param == EMBEDDED else postgres.url)
 
 
 @pytest.fixture(scope="session")

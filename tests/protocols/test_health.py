@@ -27,7 +27,7 @@ from hven.model.errors import StorageError
 from hven.model.settings import init, load
 from hven.model.settings._sections import HealthSettings
 from hven.portal._pages.texts import texts
-from hven.site import Site
+from hven.site import HINDERED, Site
 from hven.site.counters import FILE, Counters, prepare
 from hven.site.store import Schedule
 from hven.site.store._schedules import alert
@@ -286,12 +286,18 @@ def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: in
     assert reader.get("/health/live").status == 200
 
 
-@pytest.mark.parametrize(("all_of_them", "state", "status"), [(True, "failed", 503), (False, "warning", 200)])
+@pytest.mark.parametrize(
+    ("name", "how", "state", "status"),
+    [
+        ("duckdb", "its tables are not served", "failed", 503),
+        ("postgres", "its tables are not served", "warning", 200),
+        ("duckdb", HINDERED, "warning", 200),
+    ],
+)
 def test_an_engine_that_is_away(
-    site: Site, monkeypatch: pytest.MonkeyPatch, all_of_them: bool, state: str, status: int
+    site: Site, monkeypatch: pytest.MonkeyPatch, name: str, how: str, state: str, status: int
 ) -> None:
-    name = "duckdb" if all_of_them else "postgres"
-    problem = f"engine {name}: no connection; its tables are not served"
+    problem = f"engine {name}: no connection; {how}"
     holdings = replace(site.current(), problems=(problem,))
     monkeypatch.setattr(site, "current", lambda: holdings)
     reader = Client(create(site))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.model.clock import Clock
+    from hven.model.errors import Fault
     from hven.model.settings import Section, Settings
     from hven.model.table import Table
 
@@ -470,6 +471,10 @@ class Engine(Protocol):
         """Return what keeps an engine whose rows are elsewhere from answering now, for the health page."""
         return None
 
+    def hindered(self) -> str | None:
+        """Return what keeps an engine whose rows can be read from answering some queries, for the health page."""
+        return None
+
     def connections(self) -> dict[str, int]:
         """Return the numbers of connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
         return {}
@@ -714,6 +719,9 @@ class Kind:
     verbs
         Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its parameters annotated by
         `Word`, named and described as it is.
+    check
+        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]`` asks what the settings name, and says what is wrong with
+        it and, in plain texts, what it is.
     """
 
     section: str = ""
@@ -722,6 +730,7 @@ class Kind:
     lacks: Callable[[Settings], str | None] = lambda _: None
     live: str = ""
     verbs: tuple[str, ...] = ()
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -769,6 +778,24 @@ def kinds() -> list[Kind]:
     return [kind(name) for name in plugins.names("engines")]
 
 
+def checked(settings: Settings) -> Iterator[Fault | str]:
+    """Ask what the settings of the engines name.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+
+    Yields
+    ------
+    said
+        What is wrong with it; a text says what it is.
+    """
+    for place in dict.fromkeys(one.check for one in kinds() if one.check):
+        module, _, name = place.partition(":")
+        yield from vars(plugins.imported(module, "the check of an engine"))[name](settings)
+
+
 def live() -> Any:
     """Return the module that reads databases in place."""
     return plugins.imported(next(one.live for one in kinds() if one.live), "what reads databases in place")
@@ -791,6 +818,7 @@ __all__ = [
     "Staging",
     "Verified",
     "Word",
+    "checked",
     "kind",
     "kinds",
     "live",

@@ -18,6 +18,7 @@ from hven.ingest.watermarks import unpacked
 from hven.jobs._redaction import Hiding
 from hven.jobs.planning import iso, stale_at, timing_of
 from hven.model.errors import HvenError
+from hven.site import HINDERED
 from hven.site.store.runs import ABORTED, ERROR, RUNNING
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ NO_ROWS = "rows that are published cannot be read"
 OLD_ROWS = "rows that are published are damaged: the last good ones are served"
 NO_ENGINE = "rows that are published cannot be read: their engine does not answer"
 NO_DATABASE = "a database does not answer; what is not in it is served"
+NO_CLUSTER = "a cluster does not answer: large queries are refused, all else is served"
 NO_STORE = "the system state does not answer: what is published is served as it was seen last"
 NO_DIRECTORY = "the directory of the data cannot be seen"
 NO_ROOM = "the disk is full: results of jobs cannot be kept, nor new data"
@@ -63,6 +65,7 @@ TOLD = (
     OLD_ROWS,
     NO_ENGINE,
     NO_DATABASE,
+    NO_CLUSTER,
     NO_STORE,
     NO_DIRECTORY,
     NO_ROOM,
@@ -359,7 +362,8 @@ class Health:
         text = "; ".join(f"{name}: {why}" for name, why in away.items())
         # rows that are read in place are their owner's: a server is there for the others, too
         stored = {item.relation.engine for item in holdings.published.values() if isinstance(item.relation, Snapshot)}
-        lost = bool(stored & away.keys())
+        dark = {name for name, why in away.items() if not why.endswith(HINDERED)}
+        lost = bool(stored & dark)
         return [
             _check(
                 "holdings",
@@ -368,7 +372,10 @@ class Health:
                 NO_ROWS if lacking else OLD_ROWS,
             ),
             _check(
-                "engines", "failed" if lost else "warning" if away else None, text, NO_ENGINE if lost else NO_DATABASE
+                "engines",
+                "failed" if lost else "warning" if away else None,
+                text,
+                NO_ENGINE if lost else NO_DATABASE if dark else NO_CLUSTER,
             ),
             _check("store", None if picture.trouble is None else "warning", picture.trouble, NO_STORE),
             _check("clock", None if picture.ahead is None else "warning", picture.ahead, AHEAD),

@@ -6,7 +6,7 @@ from hven.site._blinding import blind
 from hven.site._build import build
 from hven.site._catalogue import Catalogue
 from hven.site._deputies import delegate
-from hven.site._engines import EMBEDDED, Engines
+from hven.site._engines import EMBEDDED, HINDERED, Engines
 from hven.site._example_queries import examples
 from hven.site._obscore import UnionView
 from hven.site._overlay import inherited
@@ -21,6 +21,7 @@ from hven.site.store._uses import COUNTS, Used
 __all__ = [
     "COUNTS",
     "EMBEDDED",
+    "HINDERED",
     "TAP_SCHEMA",
     "USER_SCHEMA",
     "Catalogue",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "duckdb"
 LIVE = "live "  # begins the names of the engines of databases that are read in place; the database's url follows
+HINDERED = "its tables are served, and large queries of them refused"
 PAUSE = 2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
 
 
@@ -280,10 +281,15 @@ class Engines:
         Returns
         -------
         troubles
-            A sentence for each that cannot be opened.
+            A sentence for each that cannot be opened, or does not answer everything.
         """
-        found = ((name, self._problem(name)) for name in sorted(set(names)))
-        return [f"engine {name}: {said}; its tables are not served" for name, said in found if said]
+        found = []
+        for name in sorted(set(names)):
+            if said := self._problem(name):
+                found.append(f"engine {name}: {said}; its tables are not served")
+            elif said := self.get(name).hindered():
+                found.append(f"engine {name}: {said}; {HINDERED}")
+        return found
 
     def close(self) -> None:
         """Close them all."""
@@ -291,4 +297,4 @@ class Engines:
             engine.close()
 
 
-__all__ = ["EMBEDDED", "LIVE", "Engines"]
+__all__ = ["EMBEDDED", "HINDERED", "LIVE", "Engines"]

@@ -15,6 +15,7 @@ from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.dead_links import dead_links
 from hven.descriptor import new as draft
+from hven.engines import checked
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
 from hven.jobs import declared
@@ -131,8 +132,13 @@ def check(
     policies: dict[str, Levels] = {}
     dates: list[str] = []
     read: list[Resource] = []
+    engines: list[str] = []
     if faults:  # with one of them nothing else is told truly
         names = []
+    elif name is None:
+        told = list(checked(found))
+        engines = [fact for fact in told if isinstance(fact, str)]
+        faults += [fact for fact in told if not isinstance(fact, str)]
     for one in names:
         path = found.collections / one / f"{one}.yaml"
         resource, said = descriptor.checked(path, found)
@@ -148,11 +154,9 @@ def check(
                 spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None
             }
         faults += said
-    faults += (
-        [*declared.check(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)]
-        if name is None
-        else []
-    )
+    if name is None:
+        faults += [*declared.check(found), *lacking(found), *strangers(found)]
+        faults += exposed(found.directory, found.var, found.kept)
     spanning = name is not None and any(
         one.registration is not None or any(spec.spans for spec in one.tables) for one in read
     )
@@ -184,7 +188,7 @@ def check(
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        for line in dates:
+        for line in [*engines, *dates]:
             print(line)
         for table, levels in policies.items():
             for does, text in (

@@ -89,6 +89,7 @@ KIND = Kind(
     settings=SECTIONS,
     options=_options,
     lacks=lambda settings: None if of(settings).roots else NO_ROOTS,
+    check=f"{__name__}.checking:check",
 )
 
 __all__ = ["KIND", "open"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,7 +16,7 @@ from hven.engines._clock import Watch
 from hven.engines.hats import faults
 from hven.engines.hats.connect import Session, batches
 from hven.engines.hats.spark_functions import facts_of
-from hven.model.errors import UsageError
+from hven.model.errors import HvenError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +79,7 @@ class Cluster:
         self._session: Session | None = None
         self._turns = threading.Condition()
         self._running = 0
-        self._fault: str | None = None
+        self._fault: tuple[HvenError, float] | None = None
 
     def session(self) -> Session:
         """Return the session, opened if there is none.
@@ -86,27 +89,39 @@ class Cluster:
         Unavailable
             The server does not answer.
         """
+        begun = time.monotonic()
         with self._lock:
             if self._session is None:
+                if self._fault is not None and self._fault[1] > begun:
+                    raise self._fault[0]  # of who asked while this one waited
                 try:
                     self._session = Session(self.url, self.where)
-                except Exception as error:
-                    self._fault = str(error)
+                except HvenError as error:
+                    self._fault = error, time.monotonic()
                     raise
                 self._fault = None
             return self._session
 
-    def forget(self, session: Session, fault: str | None = None) -> None:
-        """Leave a session whose server is gone or began anew."""
+    def forget(self, session: Session, *, away: bool) -> None:
+        """Leave a session whose server is away, or began anew."""
         with self._lock:
-            self._fault = fault
+            self._fault = (faults.silent(self.where), time.monotonic()) if away else None
             if self._session is session:
                 self._session = None
                 session.close()
 
     def problem(self) -> str | None:
-        """Return what kept the cluster from answering when it was last asked."""
-        return self._fault
+        """Return what keeps the cluster from answering; nobody is asked before somebody needed it."""
+        session = self._session
+        if session is None and self._fault is None:
+            return None
+        try:
+            (session or self.session()).answers()
+        except HvenError as error:
+            if session is not None and error.__cause__ is not None and faults.away(error.__cause__):
+                self.forget(session, away=True)
+            return str(error)
+        return None
 
     @contextmanager
     def turn(self, stopped: Callable[[], bool], clock: Clock | None) -> Iterator[None]:
@@ -145,7 +160,7 @@ class Cluster:
         for root in roots:
             probe = session.messages.Relation()
             probe.read.data_source.format = "binaryFile"
-            probe.read.data_source.paths.append(root)
+            probe.read.data_source.paths.append(_some(root))
             try:
                 session.schema(probe)
             except session.errors as error:
@@ -159,7 +174,7 @@ class Cluster:
         try:
             session.register(name, facts_of(tuple(roots)), "VARCHAR")
             asked = session.sql(f"SELECT DISTINCT {name}(id) AS said FROM range(0, {PIECES}, 1, {PIECES})", {}, {})
-            for batch in batches(session.ask(asked, name)):
+            for batch in batches(session.ask(asked)):
                 for said in batch.column(0).to_pylist():
                     host, python, version, *away = said.split("\t")
                     _note(pythons, python, host)
@@ -177,6 +192,11 @@ class Cluster:
             session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+def _some(root: str) -> str:
+    """Name a file below a directory, if there is one: the server would list all that is in a directory."""
+    return next((str(Path(place, names[0])) for place, _, names in os.walk(root) if names), root)
 
 
 def _note(found: dict[str, list[str]], key: str, host: str) -> None:

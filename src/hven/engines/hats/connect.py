@@ -14,6 +14,7 @@ import time
 import uuid
 import warnings
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,7 +34,19 @@ WAIT = 2.0  # seconds until a server is taken for gone
 OPEN = 60.0  # seconds that one may take to begin a session: the first one loads much
 LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
 PIECE = 1 << 20  # .. in messages of so many
-AGAIN, TOLD = 0.25, 20  # seconds until a server is told again to stop a query, and how often
+AGAIN, TOLD = 0.1, 50  # seconds until a server is told again to stop a query, and how often
+SWEEPS = (
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+)  # seconds between the times at which jobs of a stopped query are stopped
+AHEAD = 2  # messages of an answer that wait here
+STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
@@ -133,6 +146,22 @@ class Session:
         except grpc.FutureTimeoutError:
             raise ConnectionError("nobody answers") from None
 
+    def answers(self) -> None:
+        """Ask for a sign of life, for `WAIT` at most.
+
+        Raises
+        ------
+        HvenError
+            There is none.
+        """
+        request = self._headed("ConfigRequest")
+        request.operation.get.keys.append("spark.sql.ansi.enabled")
+        try:
+            self._stub.Config(request, metadata=self._metadata, timeout=WAIT)
+        except self.errors as error:
+            if not faults.lost(error):  # it began anew, and the next query will
+                raise faults.translate(error, where=self.where) from error
+
     # --- messages
 
     def _headed(self, kind: str) -> Any:
@@ -159,26 +188,77 @@ class Session:
         request.schema.plan.root.CopyFrom(relation)
         self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=OPEN)
 
-    def ask(self, relation: Relation, tag: str) -> Any:
-        """Ask for rows; the call is iterated for answers, and can be cancelled."""
+    def ask(self, relation: Relation, watch: Watch | None = None) -> Answer:
+        """Ask for rows. Who leaves the answer before its end has it stopped in the cluster, if there is a `watch`; nobody waits for that."""
+        operation = str(uuid.uuid4())
+        return Answer(
+            self._pieces_of(operation, relation),
+            left=lambda: watch and self._interrupt(operation, watch),
+            ended=lambda stopped: self._release(operation, lambda: stopped and watch and self._sweep(operation, watch)),
+        )
+
+    def _pieces_of(self, operation: str, relation: Relation) -> Iterator[Any]:
+        """Yield the messages of an answer, which the server may give in several parts."""
+        call, last = self._execute(operation, relation), ""
+        while True:
+            for response in call:
+                if response.HasField("result_complete"):
+                    return
+                last = response.response_id
+                yield response
+            request = self._headed("ReattachExecuteRequest")
+            request.operation_id = operation
+            if last:
+                request.last_response_id = last
+            call = self._stub.ReattachExecute(request, metadata=self._metadata)
+
+    def _execute(self, operation: str, relation: Relation) -> Any:
         request = self._headed("ExecutePlanRequest")
-        request.operation_id = str(uuid.uuid4())
-        request.tags.append(tag)
+        request.operation_id = operation
+        # so that it can be released: others stay with the server until they count as abandoned, and nobody can stop their jobs then
+        request.request_options.add().reattach_options.reattachable = True
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
 
-    def interrupt(self, tag: str, watch: Watch, left: int = TOLD) -> None:
-        """Stop in the cluster what was asked with a tag; nobody waits for it. The server may not know of it yet: it is told again."""
+    def _release(self, operation: str, then: Callable[[], object]) -> None:
+        """Have the server forget an operation that has ended."""
+        request = self._headed("ReleaseExecuteRequest")
+        request.operation_id = operation
+        request.release_all.SetInParent()
+        with contextlib.suppress(ValueError):  # the channel is closed, and with it all that was asked
+            done = self._stub.ReleaseExecute.future(request, metadata=self._metadata, timeout=OPEN)
+            done.add_done_callback(lambda _: then())
+
+    def _interrupt(self, operation: str, watch: Watch, left: int = TOLD) -> None:
+        """Stop an operation. The server may not know of it yet: it is told again."""
 
         def told(answer: Any) -> None:
             if left and answer.exception() is None and not answer.result().interrupted_ids:
-                watch.at(time.monotonic() + AGAIN, lambda: self.interrupt(tag, watch, left - 1))
+                watch.at(time.monotonic() + AGAIN, lambda: self._interrupt(operation, watch, left - 1))
 
         request = self._headed("InterruptRequest")
-        request.interrupt_type = request.INTERRUPT_TYPE_TAG
-        request.operation_tag = tag
+        request.interrupt_type = request.INTERRUPT_TYPE_OPERATION_ID
+        request.operation_id = operation
         with contextlib.suppress(ValueError):  # the channel is closed, and with it all that was asked
             self._stub.Interrupt.future(request, metadata=self._metadata, timeout=OPEN).add_done_callback(told)
+
+    def _sweep(self, operation: str, watch: Watch, pauses: Sequence[float] = SWEEPS) -> None:
+        """Stop jobs that an operation began after it was stopped.
+
+        Spark stops the thread of an operation and the jobs that it has by then. Other threads that plan parts of the same query go on, and
+        begin jobs that nobody knows of any more. They bear the operation's name, and the server stops all jobs of a name when an operation
+        fails: so one of the same name is asked for that is no SQL.
+        """
+        relation = self.messages.Relation()
+        relation.sql.query = STOPPED
+
+        def again() -> None:
+            if pauses:
+                watch.at(time.monotonic() + pauses[0], lambda: self._sweep(operation, watch, pauses[1:]))
+
+        with contextlib.suppress(ValueError):
+            call = self._execute(operation, relation)
+            call.add_done_callback(lambda _=call: self._release(operation, again))  # held: else it is cancelled
 
     def define(self, names: Sequence[str]) -> None:
         """Define functions of ours that are not known yet."""
@@ -318,12 +398,84 @@ def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
     return grpc.insecure_channel(where, options), headers
 
 
-def batches(call: Any) -> Iterator[pa.RecordBatch]:
+class Answer:
+    """The messages of an answer, as they come.
+
+    A thread reads them: who waits for the next one can leave at once, while the server is told to stop and says that it has. A call that
+    is cancelled instead would hide that, and be kept there as abandoned.
+
+    Parameters
+    ----------
+    messages
+        Yields them.
+    left
+        Called when somebody leaves before the end.
+    ended
+        Called when the server has ended it, with whether somebody had left.
+    """
+
+    def __init__(self, messages: Iterator[Any], *, left: Callable[[], object], ended: Callable[[bool], object]) -> None:
+        self._messages, self._left, self._ended = messages, left, ended
+        self._waiting: deque[Any] = deque()
+        self._turn = threading.Condition()
+        self._over = self._gone = False
+        threading.Thread(target=self._read, name="hven-cluster", daemon=True).start()
+
+    def _read(self) -> None:
+        end: BaseException | None = None
+        try:
+            for response in self._messages:
+                self._put(response)
+        except BaseException as error:  # noqa: BLE001  (of whoever asks)
+            end = error
+        with self._turn:
+            self._over = True
+            self._waiting.append(end)
+            self._turn.notify_all()
+            gone = self._gone
+        self._ended(gone and end is not None)
+
+    def _put(self, response: Any) -> None:
+        with self._turn:
+            while len(self._waiting) >= AHEAD and not self._gone:
+                self._turn.wait()
+            if not self._gone:
+                self._waiting.append(response)
+                self._turn.notify_all()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give the messages; none any more once somebody left."""
+        while True:
+            with self._turn:
+                while not self._waiting and not self._gone:
+                    self._turn.wait()
+                if self._gone:
+                    return
+                response = self._waiting.popleft()
+                self._turn.notify_all()
+            if response is None:
+                return
+            if isinstance(response, BaseException):
+                raise response
+            yield response
+
+    def leave(self) -> None:
+        """Want no more of it."""
+        with self._turn:
+            left = not self._over and not self._gone
+            self._gone = True
+            self._waiting.clear()
+            self._turn.notify_all()
+        if left:
+            self._left()
+
+
+def batches(answer: Answer) -> Iterator[pa.RecordBatch]:
     """Read the batches of an answer as they come."""
-    for response in call:
+    for response in answer:
         if response.HasField("arrow_batch"):
             with pa.ipc.open_stream(response.arrow_batch.data) as reader:
                 yield from reader
 
 
-__all__ = ["Session", "batches", "load"]
+__all__ = ["Answer", "Session", "batches", "load"]

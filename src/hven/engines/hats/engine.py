@@ -388,7 +388,7 @@ class HatsEngine(Engine):
         return removed
 
     def problem(self) -> str | None:
-        """Return what keeps a root, or the cluster, from answering now, for the health page."""
+        """Return what keeps a root from answering now, for the health page."""
         for root in self.roots:
             looked = self.reader.later(os.listdir, root)
             try:
@@ -399,6 +399,10 @@ class HatsEngine(Engine):
                 if root == self.roots[0] and isinstance(error, FileNotFoundError) and root.parent.is_dir():
                     continue  # it is made when something is written
                 return f"the root {root} of [hats] cannot be read: {(error.strerror or str(error)).lower()}"
+        return None
+
+    def hindered(self) -> str | None:
+        """Return what keeps the cluster from answering, once somebody needed it: the near road goes on without."""
         with self._lock:
             cluster = self._cluster
         return None if cluster is None else cluster.problem()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import uuid
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,12 @@ from hven.model.errors import BindError, Cancelled, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from hven.adql.tree import Bound, ColumnRef, FromItem
     from hven.engines import Limits, Relation
     from hven.engines.hats.cluster import Cluster
-    from hven.engines.hats.connect import Session
+    from hven.engines.hats.connect import Answer, Session
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -95,6 +96,7 @@ class FarPlan:
         limits: Limits,
         files: Mapping[str, Sequence[str]],
         otherwise: Callable[[str], Execution] | None = None,
+        holding: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> Execution:
         """Run with these literals.
 
@@ -110,13 +112,16 @@ class FarPlan:
             Qualified table name -> its Parquet files, as the cluster sees them.
         otherwise
             Computes in another way what only Spark itself knows not to compute, given the reason.
+        holding
+            Keeps the files from being removed for as long as the cluster may read them.
 
         Returns
         -------
         execution
             Nothing is asked before somebody iterates; without `otherwise` it may then raise `Elsewhere`, before the first batch.
         """
-        asked = FarExecution(self._cluster, self.schema, partial(self._relation, values, relations, files), limits)
+        make = partial(self._relation, values, relations, files)
+        asked = FarExecution(self._cluster, self.schema, make, limits, holding)
         return asked if otherwise is None else Otherwise(asked, otherwise)
 
     def explain(self, files: Mapping[str, Sequence[str]]) -> str:
@@ -234,22 +239,29 @@ def _floats(column: pa.ChunkedArray) -> Any:
 class FarExecution(Timed):
     """A running query (`hven.engines.Execution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
 
-    def __init__(self, cluster: Cluster, schema: pa.Schema, make: Any, limits: Limits) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        schema: pa.Schema,
+        make: Any,
+        limits: Limits,
+        holding: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self.schema = schema
+        self._holding = holding
         self._cluster = cluster
         self._watch = cluster.watch
         self._make = make
         self._limits = limits
-        self._tag = f"hven-{uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._stopped: str | None = None
         self._over = False
-        self._running: tuple[Session, Any] | None = None
+        self._running: Answer | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._count()
         try:
-            with self._cluster.turn(lambda: self._stopped is not None, self._limits.clock):
+            with self._holding(), self._cluster.turn(lambda: self._stopped is not None, self._limits.clock):
                 yield from self._twice()
         finally:
             self.close()
@@ -267,7 +279,7 @@ class FarExecution(Timed):
                     yield batch
             except session.errors as error:
                 if self._stopped is None and (faults.lost(error) or faults.away(error)):
-                    self._cluster.forget(session, None if faults.lost(error) else faults.lines(error))
+                    self._cluster.forget(session, away=faults.away(error))
                     if not given and not again:
                         continue
                 raise self._translated(error) from error
@@ -279,25 +291,20 @@ class FarExecution(Timed):
         relation = self._make(session)
         if self._limits.rows is not None and self._limits.rows < MOST:
             relation = session.limited(relation, self._limits.rows + 1)
-        call = session.ask(relation, self._tag)
+        answer = session.ask(relation, self._watch)
         with self._lock:
-            self._running = session, call
-        self._check()
-        step = self._limits.step(len(self.schema))
-        complete = False
+            self._running = answer
         try:
-            for batch in batches(call):
+            self._check()
+            step = self._limits.step(len(self.schema))
+            for batch in batches(answer):
                 whole = fit(batch, self.schema)
                 for begin in range(0, whole.num_rows, step):
                     yield whole.slice(begin, step)
-            complete = True
+            if self._stopped is not None or self._over:
+                self._check()
         finally:
-            with self._lock:
-                self._running = None
-            if not complete:
-                call.cancel()
-                if not self._cluster.problem():
-                    session.interrupt(self._tag, self._watch)
+            answer.leave()
 
     # --- stopping
 
@@ -323,21 +330,20 @@ class FarExecution(Timed):
         with self._lock:
             if self._over or self._stopped is not None:
                 return
-            self._stopped, running = why, self._running
-        if running is not None:
-            session, call = running
-            session.interrupt(self._tag, self._watch)  # what runs in the cluster
-            call.cancel()  # who waits for it here
+            self._stopped = why
+        self._leave()
         self._cluster.wake()
 
     def close(self) -> None:
         """Free everything; see `hven.engines.Execution.close`."""
+        self._over = True
+        self._leave()
+
+    def _leave(self) -> None:
         with self._lock:
-            self._over, running = True, self._running
+            running = self._running
         if running is not None:
-            session, call = running
-            call.cancel()
-            session.interrupt(self._tag, self._watch)
+            running.leave()
 
 
 class Otherwise(Relay):

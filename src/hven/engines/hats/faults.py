@@ -61,6 +61,14 @@ def away(error: BaseException) -> bool:
     return status(error) == "UNAVAILABLE" or isinstance(error, ConnectionError)
 
 
+def silent(where: str) -> Unavailable:
+    """Make the error of a server that does not answer."""
+    return Unavailable(
+        f"the Spark cluster{_at(where)} does not answer",
+        remedy="try again in some seconds; if it lasts, look at its Connect server (spark in [hats])",
+    )
+
+
 def translate(
     error: BaseException, *, where: str = "", stopped: str | None = None, seconds: float | None = None
 ) -> HvenError | Elsewhere:
@@ -80,11 +88,8 @@ def translate(
         return late(seconds)
     if stopped == "cancel" or kind == "OPERATION_CANCELED" or status(error) == "CANCELLED":
         return Cancelled("the query was cancelled")
-    if away(error):
-        return Unavailable(
-            f"the Spark cluster{_at(where)} does not answer",
-            remedy="try again in some seconds; if it lasts, look at its Connect server (spark in [hats])",
-        )
+    if away(error) or status(error) == "DEADLINE_EXCEEDED":
+        return silent(where)
     if status(error) in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_at(where)} refuses this site", remedy="look at the token of spark in [hats]"
@@ -175,8 +180,3 @@ def _of_values(kind: str, text: str, state: str) -> HvenError | Elsewhere:
 
 def _at(where: str) -> str:
     return f" at {where}" if where else ""
-
-
-def lines(error: Any) -> str:
-    """Return the first line of an error."""
-    return said(error)[1].split("\n", 1)[0]

@@ -7,7 +7,7 @@ go through it row group by row group. Far: a cluster computes; what it does not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +128,8 @@ class HatsPlan(Plan):
         files = {name: [place for place, _ in one.manifest.files(one.chosen)] for name, one in wanted.items()}
         memory = {name: relation for name, relation in relations.items() if name not in wanted}
         otherwise = None if self._reading else lambda why: self._detour(why).execute(values, relations, limits)
-        found: Execution = far.execute(values, memory, limits, files, otherwise)
+        holding = partial(self._engine.reading, [one.snapshot.path for one in wanted.values()])
+        found: Execution = far.execute(values, memory, limits, files, otherwise, holding)
         return found
 
     @cached_property

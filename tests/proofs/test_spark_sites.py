@@ -1,0 +1,101 @@
+"""Sites whose tables are HATS and computed by a cluster: random queries (near = far = embedded), and one query over tables of two engines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from kept_queries import KEPT
+from made_queries import agree, agree_text, judged, judged_text
+
+from hven.engines.hats.settings import Hats
+from hven.engines.postgres.settings import Postgres
+from hven.site import Site
+from hven.testing.site import publish, tiny_site
+from made_tables import PUBLISHED
+from postgres import server, sphere
+from spark import cluster
+
+FULL = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof runs it")
+pytestmark = [FULL, pytest.mark.outside]
+COUNT = int(os.environ.get("HVEN_QUERIES") or 400)
+FIRST = int(os.environ.get("HVEN_QUERIES_FIRST") or 0)
+RICH = 1 << 40  # bytes: all is near
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[str]:
+    with cluster() as running:
+        yield running.url
+
+
+@pytest.fixture(scope="module", params=["far", "near"])
+def site(request: pytest.FixtureRequest, spark: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
+    hats = Hats(roots=("hats",), spark=spark, near_bytes=0 if request.param == "far" else RICH)
+    with tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
+        yield made
+
+
+@pytest.mark.parametrize("number", range(len(KEPT)))
+def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
+    answer = judged_text(site, KEPT[number], f"kept query {number}")
+    if isinstance(answer, pa.Table):
+        agree_text(KEPT[number], answer, f"kept query {number}")
+
+
+def told(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with capsys.disabled():
+        print(f"\n{text}", flush=True)
+
+
+def each(capsys: pytest.CaptureFixture[str], name: str, site: Site) -> Counter[str]:
+    """Ask the queries of all seeds; a fault does not end it: all are told at the end."""
+    kinds: Counter[str] = Counter()
+    faults = []
+    for seed in range(FIRST, FIRST + COUNT):
+        try:
+            answer = judged(site, seed)
+            rows = isinstance(answer, pa.Table)
+            kinds["rows" if rows else type(answer).__name__] += 1
+            if isinstance(answer, pa.Table) and agree(seed, answer):
+                kinds["compared"] += 1
+        except AssertionError as error:
+            faults.append(str(error))
+            told(capsys, str(error))
+    told(capsys, f"{name}: seeds {FIRST} to {FIRST + COUNT - 1}: {dict(kinds)}, {len(faults)} faults")
+    assert not faults, "\n\n".join(faults)
+    return kinds
+
+
+def test_random_queries_have_the_rows_of_the_embedded_engine(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = each(capsys, f"near_bytes = {site.settings.brought['hats'].near_bytes}", site)  # type: ignore[attr-defined]
+    assert kinds["rows"] > COUNT / 3
+    assert kinds["compared"] > COUNT / 12
+
+
+@pytest.mark.parametrize("other", ["duckdb", "postgres"])
+def test_tables_of_two_engines_answer_as_those_of_one(spark: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    with server() as address:
+        url = f"postgresql://{address}"
+        sphere(url)
+        brought = {
+            "hats": Hats(roots=("hats",), spark=spark, near_bytes=0),
+            "postgres": Postgres(url=url, namespace="two"),
+        }
+        with tiny_site(tmp_path, {}, brought=brought) as site:
+            for number, (table, rows) in enumerate(PUBLISHED):
+                publish(site, table, rows, keeper="hats" if number % 2 else other)
+            site.refresh()
+            kinds = each(capsys, f"hats and {other} by turns", site)
+    assert kinds["rows"] > COUNT / 3
+    assert kinds["compared"] > COUNT / 12
