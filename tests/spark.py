@@ -79,7 +79,7 @@ class Spark:
             "spark.pyspark.python": python, "spark.sql.artifact.isolation.enabled": "false",
             "spark.executor.processTreeMetrics.enabled": "false", "spark.eventLog.enabled": "false",
             # a loop that Spark compiled looks at no flag: who does not end when told to is killed with its executor
-            "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "200ms", "spark.task.reaper.killTimeout": "2s",
+            "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "100ms", "spark.task.reaper.killTimeout": "500ms",
             # what a client asked for that is gone ends soon, and not after five minutes
             "spark.connect.execute.manager.detachedTimeout": "4s", "spark.connect.execute.manager.maintenanceInterval": "1s",
             # who is stopped can be stopped again, with what it began meanwhile

@@ -309,15 +309,15 @@ def warm(far, files):
 
 
 def freed(running, begin, step=0.1):
-    """Wait until executors had less than a tenth of a core for half a second; give the seconds from `begin` to then."""
+    """Wait until executors had less than a twentieth of a core for two seconds; give the seconds from `begin` to then."""
     ticks = [running.ticks()]
     times = [time.monotonic()]
-    until(lambda: (ticks.append(running.ticks()), times.append(time.monotonic())) and _idle(ticks[-6:]), 60, step)
-    return max(0.0, times[-6] - begin)
+    until(lambda: (ticks.append(running.ticks()), times.append(time.monotonic())) and _idle(ticks[-20:]), 60, step)
+    return max(0.0, times[-20] - begin)
 
 
 def _idle(ticks):
-    return len(ticks) == 6 and ticks[-1] - ticks[0] <= 5
+    return len(ticks) == 20 and ticks[-1] - ticks[0] <= 10
 
 
 def test_a_client_that_is_killed(quick, files, capsys):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from hven.adql.tree import Bound
     from hven.model.clock import Clock
-    from hven.model.errors import Fault
     from hven.model.settings import Section, Settings
     from hven.model.table import Table
 
@@ -453,7 +452,7 @@ class Engine(Protocol):
     name
         Of its module or entry point.
     faulty
-        `Snapshot.path` -> what is missing or cut off, as this process found it.
+        `Snapshot.path` -> which file is missing or cut off, as this process found it.
 
     Common
     ------
@@ -465,7 +464,6 @@ class Engine(Protocol):
 
     name: str
     faulty: Mapping[str, str] = {}
-    """Paths of snapshots of which a file is missing or cut off, as this process found them, and which."""
 
     def problem(self) -> str | None:
         """Return what keeps an engine whose rows are elsewhere from answering now, for the health page."""
@@ -720,8 +718,7 @@ class Kind:
         Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its parameters annotated by
         `Word`, named and described as it is.
     check
-        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]`` asks what the settings name, and says what is wrong with
-        it and, in plain texts, what it is.
+        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they name; texts say what it is.
     """
 
     section: str = ""
@@ -778,48 +775,12 @@ def kinds() -> list[Kind]:
     return [kind(name) for name in plugins.names("engines")]
 
 
-def checked(settings: Settings) -> Iterator[Fault | str]:
-    """Ask what the settings of the engines name.
-
-    Parameters
-    ----------
-    settings
-        Of the site.
-
-    Yields
-    ------
-    said
-        What is wrong with it; a text says what it is.
-    """
-    for place in dict.fromkeys(one.check for one in kinds() if one.check):
-        module, _, name = place.partition(":")
-        yield from vars(plugins.imported(module, "the check of an engine"))[name](settings)
-
-
 def live() -> Any:
     """Return the module that reads databases in place."""
     return plugins.imported(next(one.live for one in kinds() if one.live), "what reads databases in place")
 
 
 __all__ = [
-    "Adopts",
-    "Caller",
-    "Engine",
-    "Execution",
-    "Kind",
-    "Limits",
-    "Live",
-    "LiveColumn",
-    "Memory",
-    "Plan",
-    "Relation",
-    "Relay",
-    "Snapshot",
-    "Staging",
-    "Verified",
-    "Word",
-    "checked",
-    "kind",
-    "kinds",
-    "live",
-]
+    "Adopts", "Caller", "Engine", "Execution", "Kind", "Limits", "Live", "LiveColumn", "Memory", "Plan", "Relation", "Relay", "Snapshot", "Staging",
+    "Verified", "Word", "kind", "kinds", "live",
+]  # fmt: skip

@@ -14,8 +14,8 @@ from hven.app._cli import metadata_score
 from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.dead_links import dead_links
+from hven.app._cli.engine_verbs import checked
 from hven.descriptor import new as draft
-from hven.engines import checked
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
 from hven.jobs import declared

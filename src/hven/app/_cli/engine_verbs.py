@@ -1,11 +1,11 @@
-"""The verbs that engines bring: `hven.engines.Verb`s become commands, with the option ``--json``."""
+"""The verbs that engines bring: they become commands, with the option ``--json``; and what engines say to ``hven check``."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -13,16 +13,27 @@ from hven import engines
 from hven.app._cli.context import settings, show_json, site
 from hven.model import plugins
 
+if TYPE_CHECKING:
+    from hven.model.errors import Fault
+    from hven.model.settings import Settings
+
 
 def places() -> dict[str, str]:
     """List the engines' verbs, each with its place: ``module:name``."""
     return {place.rpartition(":")[2]: place for kind in engines.kinds() for place in kind.verbs}
 
 
-def loaded(place: str) -> Callable[..., tuple[Any, bool]]:
-    """Load one verb."""
+def loaded(place: str) -> Callable[..., Any]:
+    """Load one verb, or check."""
     module, _, name = place.partition(":")
     return vars(plugins.imported(module, f"hven {name}"))[name]  # type: ignore[no-any-return]
+
+
+def checked(found: Settings) -> Iterator[Fault | str]:
+    """Ask what the settings of the engines name: what is wrong with it, and in plain texts what it is."""
+    for kind in engines.kinds():
+        if kind.check:
+            yield from loaded(kind.check)(found)
 
 
 def mounted(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:

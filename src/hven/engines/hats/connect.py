@@ -1,7 +1,6 @@
 """Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server. The package `pyspark` is loaded with the first one.
 
-The messages are sent without the client's own session: that retries a dead server for minutes, and holds what is running in the
-cluster for as long when this process dies.
+The messages are sent without the client's own session, which retries a dead server for minutes.
 """
 
 from __future__ import annotations
@@ -191,11 +190,15 @@ class Session:
     def ask(self, relation: Relation, watch: Watch | None = None) -> Answer:
         """Ask for rows. Who leaves the answer before its end has it stopped in the cluster, if there is a `watch`; nobody waits for that."""
         operation = str(uuid.uuid4())
-        return Answer(
-            self._pieces_of(operation, relation),
-            left=lambda: watch and self._interrupt(operation, watch),
-            ended=lambda stopped: self._release(operation, lambda: stopped and watch and self._sweep(operation, watch)),
-        )
+
+        def left() -> None:
+            if watch is not None:
+                self._interrupt(operation, watch)
+
+        def ended(stopped: bool) -> None:
+            self._release(operation, lambda: self._sweep(operation, watch) if stopped and watch is not None else None)
+
+        return Answer(self._pieces_of(operation, relation), left=left, ended=ended)
 
     def _pieces_of(self, operation: str, relation: Relation) -> Iterator[Any]:
         """Yield the messages of an answer, which the server may give in several parts."""
