@@ -146,15 +146,17 @@ class Spark:
         until(lambda: self.executors(worker))
         return self.executors(worker)[0]
 
-    def ticks(self) -> int:
-        """Return hundredths of seconds of processor time that executors had, without the functions of ours that they ask."""
-        found = 0
+    def ticks(self) -> dict[str, int]:
+        """Return hundredths of seconds of processor time that each thread of executors had that computes tasks: an executor that begins is busy, too."""
+        found = {}
         for process in self.executors():
-            try:
-                words = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            except OSError:
-                continue
-            found += int(words[11]) + int(words[12])
+            for path in Path(f"/proc/{process}/task").glob("*/stat"):
+                try:
+                    name, words = path.read_text(encoding="ascii", errors="replace").rpartition(")")[::2]
+                except OSError:
+                    continue
+                if "(Executor task" in name:
+                    found[path.parent.name] = sum(map(int, words.split()[11:13]))
         return found
 
     def kill(self, name: str) -> None:
@@ -176,6 +178,11 @@ class Spark:
         self.programs.clear()
         for executor in self.executors():  # one that a worker started meanwhile
             _quietly(executor)
+
+
+def worked(before: dict[str, int], after: dict[str, int]) -> int:
+    """Return hundredths of seconds between two looks at `Spark.ticks`."""
+    return sum(now - before.get(thread, 0) for thread, now in after.items())
 
 
 def _quietly(process: int) -> None:

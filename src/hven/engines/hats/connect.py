@@ -34,16 +34,8 @@ OPEN = 60.0  # seconds that one may take to begin a session: the first one loads
 LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
 PIECE = 1 << 20  # .. in messages of so many
 AGAIN, TOLD = 0.1, 50  # seconds until a server is told again to stop a query, and how often
-SWEEPS = (
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-)  # seconds between the times at which jobs of a stopped query are stopped
+# seconds between the times at which jobs of a stopped query are stopped
+SWEEPS = (0.1, 0.2, 0.3, 0.4, *(1.0,) * 4, *(2.0,) * 6, *(4.0,) * 3)
 AHEAD = 2  # messages of an answer that wait here
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
