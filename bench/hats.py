@@ -212,7 +212,7 @@ def over_http(home: Path, rows: int) -> Iterator[Journey]:
                 notes.append(f"{engine} {rate:.0f}/s, p50 {p50:.1f} ms, p95 {p95:.1f}, {errors} errors")
     mine, embedded = (statistics.median(found) for found in rates.values())
     yield against("hats.http.cones", mine, 1000.0, 1.0, unit="/s", higher=True, note=f"32 clients, 0.1 deg, all columns; {'; '.join(notes)}")  # fmt: skip
-    yield against("hats.http.cones.of_embedded", mine, embedded, 0.4, unit="/s", higher=True, note="beside the same table of the embedded engine, in turns")  # fmt: skip
+    yield against("hats.http.cones.of_embedded", mine, embedded, 0.45, unit="/s", higher=True, note="beside the same table of the embedded engine, in turns: 1,000/s where that has 2,215")  # fmt: skip
     shutil.rmtree(site)
     stars.unlink()
 
