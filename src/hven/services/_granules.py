@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from hven import query
 from hven.adql.text import literal, quote
 from hven.formats.media import Samples, open_product
-from hven.model import units
+from hven.model import Cache, units
 from hven.model.errors import HvenError, SourceError, Unavailable, say
 from hven.model.table import Bins, Column, begins_and_ends
 from hven.model.types import Type
@@ -44,6 +44,7 @@ ALWAYS = (
 TRIED = 50  # files of one layout of which the first that the reader may take is looked into
 LAYOUTS = 100  # that are looked into
 ASKED = 500  # files that are asked for at once
+FEW = 5_000  # files of a data set that are listed once, and not for each window
 FINE = 9_200_000_000 * SECOND  # from 1970 to where nanoseconds can be counted
 SLACK = SECOND  # that rows may be off which do not come from the files themselves
 _NUMBERS = re.compile(r"(\d+)")
@@ -57,6 +58,13 @@ class Granule(NamedTuple):
     start: int
     stop: int
     version: str
+
+
+class Known(Cache[list[Granule]]):
+    """The files of data sets that have few, as readers see them who see the same: so many files in all."""
+
+    def __init__(self) -> None:
+        super().__init__(20 * FEW)
 
 
 class Layout(NamedTuple):
@@ -171,11 +179,25 @@ class Files:
         start, stop
             Microseconds since 1970.
         """
+        low, high = start - self._slack, stop + self._slack
+        published = self.holdings.published.get(self.table.qualified)
+        if self.guarded or published is None or not 0 < (published.rows or 0) <= FEW:
+            found = self._between(low, high)
+            return self._open(found) if self.guarded else found
+        known = self.around.site.kept(Known)
+        reach = self.holdings.reach(self.who, self.around.policies)
+        key = (self.table.qualified, self.series.id, self.holdings.version, reach)
+        every = known.find(key)
+        if every is None:
+            every = self._between(*ALWAYS)
+            known.keep(key, every, len(every) + 1)
+        return [one for one in every if one.stop >= low and one.start < high]
+
+    def _between(self, low: int, high: int) -> list[Granule]:
         begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
         version = f", target.{quote(self.series.version)} AS a_version" if self.series.version else ""
         items = f"{begin} AS a_first, {end} AS a_last, {self._path}{version}"
-        late = f"{end} >= {_bound(self._end, start - self._slack)}"
-        early = f"{begin} < {_bound(self._begin, stop + self._slack)}"
+        late, early = f"{end} >= {_bound(self._end, low)}", f"{begin} < {_bound(self._begin, high)}"
         found = []
         for row in self._rows(items, late, early):
             path = self._named(row)
@@ -183,7 +205,7 @@ class Files:
                 continue
             number = str(row["a_version"] or "") if version else "".join(_VERSION.findall(path.rpartition("/")[2])[-1:])
             found.append(Granule(path, _micros(self._begin, row["a_first"]), _micros(self._end, row["a_last"]), number))
-        return self._open(found) if self.guarded else found
+        return found
 
     def _open(self, found: list[Granule]) -> list[Granule]:
         """Keep the files that the reader may take."""

@@ -230,8 +230,8 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
             taken = bins[inside]
             there[place[inside]] = True
             if spectrum:
-                shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], np.float64).T
-                found[:, place[inside]] = _grouped(shown, together, peak=peak)
+                shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], np.float64)
+                found[:, place[inside]] = _grouped(shown, together, peak=peak).T
                 if along is not None:
                     mean, most = (np.asarray(taken[f"{letter} {along.name}"], np.float64) for letter in "mh")
                     # bins of several lists of channels: their mean is none of them
@@ -270,18 +270,22 @@ def _lines(bins: Reduced, name: str) -> Numbers:
 
 
 def _grouped(picture: Numbers, together: int, *, peak: bool) -> Numbers:
-    """Put rows together; the last ones may be fewer."""
+    """Put channels together, the elements of each bin; the last ones may be fewer."""
     if together == 1:
         return picture
-    count, width = picture.shape
-    padded = np.full((-(-count // together) * together, width), np.nan)
-    padded[:count] = picture
-    parts = padded.reshape(-1, together, width)
-    if peak:
-        return np.asarray(np.fmax.reduce(parts, axis=1))
-    known = np.isfinite(parts)
+    each = [picture[:, at::together] for at in range(together)]
+    found = np.full(each[0].shape, np.nan) if peak else np.zeros(each[0].shape)
+    count = np.zeros(found.shape, np.int32)
+    for part in each:
+        of = np.s_[:, : part.shape[1]]
+        if peak:
+            np.fmax(found[of], part, out=found[of])
+        else:
+            known = np.isfinite(part)
+            np.add(found[of], part, out=found[of], where=known)
+            count[of] += known
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(known, parts, 0).sum(axis=1) / known.sum(axis=1))
+        return found if peak else found / count
 
 
 def coded(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
