@@ -39,7 +39,7 @@ tables:
   epn_core:
     standard: epn-tap-2.0
     frame: none
-    source: {kind: query, adql: "SELECT MIN(JD(at)) AS low, MAX(JD(at)) + 4 / 86400.0 AS high FROM goes.xrs"}
+    source: {kind: query, adql: 'SELECT MIN(JD(t."at")) AS low, MAX(JD(t."at")) + 4 / 86400.0 AS high FROM goes.xrs AS t'}
     set: {granule_uid: all, obs_id: all, target_name: Sun, target_class: star, dataproduct_type: ts, processing_level: 3, instrument_host_name: goes}
     map: {time_min: low, time_max: high}
     links: [{series: goes_xrs}]
@@ -102,12 +102,19 @@ def test_hapiclient(url: str, source: pa.Table, tmp_path: Path, format_: str) ->
 
 
 def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
+    """Its `process` writes names of parameters in capitals, which HAPI does not know: what pyvo says of the services is asked by another client."""
+
+    def asked(one: Any) -> bytes:
+        (at,) = (str(each.value) for each in one.params if each.name == "accessURL")
+        given = {each.name: each.value for each in one.input_params if isinstance(each.value, str) and each.value}
+        return httpx.get(at, params=given).content
+
     (row,) = pyvo.dal.TAPService(f"{url}/tap").search("SELECT * FROM goes.epn_core")
-    every = {one["local_semantics"]: one for one in row.getdatalink().bysemantics("#proc")}
+    every = {one["local_semantics"]: one for one in row.getdatalink() if one.semantics == "#proc"}
     assert set(every) == {"hapi", "das2"}
-    found = [line.split(",") for line in every["hapi"].process().read().decode().splitlines()]
+    found = [line.split(",") for line in asked(every["hapi"]).decode().splitlines()]
     assert [int(one[2]) for one in found] == source["number"].to_pylist()
-    (packet,) = parse(every["das2"].process().read()).packets
+    (packet,) = parse(asked(every["das2"])).packets
     np.testing.assert_array_equal(packet.values()["number"][:, 0], source["number"].to_numpy())
 
 
