@@ -53,6 +53,8 @@ from running import hven, until
         ("java.io.IOException: No space left on device", StorageError, "disk"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", Cancelled, "cancelled"),
         ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", Elsewhere, "Spark does not know"),
+        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', Elsewhere, "Spark does not know"),
+        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", Elsewhere, "Spark does not know"),
         ("[SOMETHING_NEW] what is this", ServiceError, r"\[SOMETHING_NEW\] what is this"),
     ],
 )  # fmt: skip
