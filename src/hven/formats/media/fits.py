@@ -1,4 +1,4 @@
-"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows. astropy reads (FITS 4.0)."""
+"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows. astropy reads what is no plain image (FITS 4.0)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import re
 import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from hven.formats.media import (
 )
 from hven.formats.media._cells import with_cells
 from hven.formats.media._distant import Opened
+from hven.formats.media._fits_heads import BLOCK, Head, Unusual, first_of, heads
 from hven.formats.media._plain import in_order, read_plain
 from hven.formats.media._product import Stored
 from hven.formats.media._spectral import polarizations
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Part
     from hven.formats.media._distant import Place
+
+    World = Callable[[], tuple[npt.NDArray[np.float64], str]]  # values along an axis, and their unit
 
 _ROLES = {
     "error": re.compile(r"(?i).*(err|error|stat|variance|var|sigma|uncert\w*|noise)\d*$"),
@@ -95,7 +99,6 @@ _VOTABLE = {
 }
 _LETTERS = {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
 _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
-BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
 LARGEST = 1 << 30  # bytes that a compressed file may unpack to
 
 
@@ -117,8 +120,6 @@ def open_fits(file: Place) -> Product:
     SourceError
         It is not FITS, or damaged.
     """
-    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
-
     name = file.name
     opened = ExitStack()
     with _told(name):
@@ -128,15 +129,13 @@ def open_fits(file: Place) -> Product:
                 opened.callback(spool.close)
             plain: Place = file if spool is None else Path(spool.name)
             stream = opened.enter_context(plain.open("rb"))
-            # no memory map: a file that is cut short while it is read would end the process
-            hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
-            opened.callback(hdus.close)
             size = plain.stat().st_size
-            parts = tuple(_parts(hdus, size, stream))
+            known, hdus = _heads(stream, size), cache(partial(_hdus, stream, opened))
+            parts = tuple(_parts(known, hdus, size, stream))
             if not parts and size % BLOCK:
                 raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
-            first = parts[0] if parts and parts[0].index == 0 else None
-            cards = _cards(hdus[0].header) if first is None else first.cards
+            first = parts[0] if parts and parts[0].index == 0 else known[0] if known else None
+            cards = _cards(hdus()[0].header) if first is None else first.cards
             return Product(medium="fits", parts=with_cells(parts, cards), cards=cards, closing=opened.close)
         except BaseException:
             opened.close()
@@ -184,26 +183,84 @@ def _told(name: str) -> Iterator[None]:
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
 
 
-def _parts(hdus: Any, size: int, stream: BinaryIO) -> Iterator[Part]:
-    from astropy.io import fits  # noqa: PLC0415  (loaded already)
+def _heads(stream: BinaryIO, size: int) -> list[Head]:
+    """Read the headers, where all are written plainly; none: astropy reads them."""
+    try:
+        return [*islice(heads(stream, size), MOST)] if size else []
+    except Unusual:
+        return []
 
+
+def _hdus(stream: BinaryIO, opened: ExitStack) -> Any:
+    """Have a file opened by astropy, until it is closed."""
+    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
+
+    stream.seek(0)
+    # no memory map: a file that is cut short while it is read would end the process
+    hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
+    opened.callback(hdus.close)
+    return hdus
+
+
+def _parts(known: Sequence[Head], hdus: Callable[[], Any], size: int, stream: BinaryIO) -> Iterator[Part]:
     index = 0
-    while index < MOST:
-        try:
-            hdu = hdus[index]
-        except IndexError:
-            return
-        if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
-            yield _rows(hdu, index, stream)
-        elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
-            yield _array(hdu, index, hdus, stream)
-        told = hdu.fileinfo()
-        end = told["datLoc"] + told["datSpan"]
+    while index < (len(known) or MOST):
+        head = known[index] if known else None
+        if head is not None and head.image:
+            if min(head.sizes, default=0) > 0:
+                yield _array(_Image.of(head, index), index, hdus, stream)
+            end = head.end
+        else:
+            try:
+                hdu = hdus()[index]
+            except IndexError:
+                return
+            yield from _part(hdu, index, hdus, stream)
+            told = hdu.fileinfo()
+            end = told["datLoc"] + told["datSpan"]
         if 0 < size <= end - BLOCK:  # padding may be missing
             raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
         if end == size:  # no further header need be looked for
             return
         index += 1
+
+
+def _part(hdu: Any, index: int, hdus: Callable[[], Any], stream: BinaryIO) -> Iterator[Part]:
+    """Make a part of an HDU that astropy has read."""
+    from astropy.io import fits  # noqa: PLC0415  (loaded already)
+
+    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
+        yield _rows(hdu, index, stream)
+    elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
+        sizes, name = tuple(int(size) for size in hdu.shape), str(hdu.name or "")
+        data = None if isinstance(hdu, fits.CompImageHDU) else int(hdu.fileinfo()["datLoc"])
+        cards = _cards(hdu.header)
+        words = first_of(cards)
+        yield _array(_Image(name, sizes, cards, words, data, lambda: hdu.header, hdu.section), index, hdus, stream)
+
+
+class _Image(NamedTuple):
+    """An image, whoever has read its header."""
+
+    name: str
+    sizes: tuple[int, ...]  # in the order of C
+    cards: tuple[Card, ...]
+    words: Mapping[str, Any]  # values by keyword
+    data: int | None  # first byte; None: in compressed tiles
+    header: Callable[[], Any]  # as astropy has it
+    section: Any = None  # of what is compressed
+
+    @classmethod
+    def of(cls, head: Head, index: int) -> Self:
+        """Take it from a header that was read here."""
+        name = str(head.words.get("EXTNAME", "" if index else "PRIMARY"))
+        return cls(name, head.sizes[::-1], head.cards, head.words, head.data, partial(_header, head.text))
+
+
+def _header(text: str) -> Any:
+    from astropy.io.fits import Header  # noqa: PLC0415  (a second to load, asked by few)
+
+    return Header.fromstring(text)
 
 
 def _cards(header: Any) -> tuple[Card, ...]:
@@ -227,13 +284,10 @@ def _cards(header: Any) -> tuple[Card, ...]:
     return tuple(map(read, header.cards))
 
 
-def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
-    header, name = hdu.header, str(hdu.name or "")
-    sizes = tuple(int(size) for size in hdu.shape)
-    cards = _cards(header)
-    plain = {card.keyword: card.value for card in reversed(cards) if card.keyword not in {"", "COMMENT", "HISTORY"}}
+def _array(image: _Image, index: int, hdus: Callable[[], Any], stream: BinaryIO) -> Array:
+    name, sizes, plain = image.name, image.sizes, image.words
     scale, zero = _real(plain.get("BSCALE", 1.0), 1.0), _real(plain.get("BZERO", 0.0), 0.0)
-    blank, bits = plain.get("BLANK"), int(header["BITPIX"])
+    blank, bits = plain.get("BLANK"), int(plain["BITPIX"] or 0)
     whole = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
     shifted = zero if whole else 0.0
     dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
@@ -241,13 +295,16 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
     if whole:
         kind = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
 
-    flat = _plain(hdu, stream, sizes, dtype)
+    flat = None
+    if image.data is not None:
+        kept = dtype.newbyteorder(">")
+        flat = partial(read_plain, stream, image.data, in_order(sizes, kept), kept)
 
     def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         with _told(name or str(index)):
             if flat is not None:
                 return flat(window)
-            return np.asarray(hdu.section[tuple(window)])
+            return np.asarray(image.section[tuple(window)])
 
     def meant(there: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if bits < 0 and (scale, zero) == (1.0, 0.0):
@@ -259,7 +316,7 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
             values[there == blank] = np.nan
         return values
 
-    axes = tuple(_axis(plain, header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
+    axes = tuple(_axis(plain, image.header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
     kinds = {axis.kind for axis in axes}
     return Array(
         index=index,
@@ -271,29 +328,19 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
         meant=meant,
         flat=flat is not None and not isinstance(stream, Opened),
         unit=str(plain.get("BUNIT") or "").strip() or None,
-        cards=cards,
+        cards=image.cards,
         places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
         role=next((role for role, pattern in _ROLES.items() if index and pattern.match(name)), "data"),
     )
-
-
-def _plain(
-    hdu: Any, stream: BinaryIO, sizes: tuple[int, ...], dtype: np.dtype[Any]
-) -> Callable[[Sequence[slice]], npt.NDArray[Any]] | None:
-    """Return what reads windows of an array that lies in a file as it is; None: it is in compressed tiles."""
-    from astropy.io import fits  # noqa: PLC0415  (loaded already)
-
-    if isinstance(hdu, fits.CompImageHDU):
-        return None
-    kind = dtype.newbyteorder(">")
-    return partial(read_plain, stream, int(hdu.fileinfo()["datLoc"]), in_order(sizes, kind), kind)
 
 
 def _real(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else default
 
 
-def _axis(plain: Mapping[str, Any], header: Any, number: int, sizes: tuple[int, ...], hdus: Any) -> Axis:
+def _axis(
+    plain: Mapping[str, Any], header: Callable[[], Any], number: int, sizes: tuple[int, ...], hdus: Callable[[], Any]
+) -> Axis:
     word = str(plain.get(f"CTYPE{number}") or "").strip()
     unit = str(plain.get(f"CUNIT{number}") or "").strip() or None
     kind = next((kind for kind, pattern in _KINDS if pattern.match(word.upper())), "")
@@ -301,17 +348,16 @@ def _axis(plain: Mapping[str, Any], header: Any, number: int, sizes: tuple[int, 
         kind = "spectral"  # as MUSE and many spectra have it
     size = sizes[len(sizes) - number]
     values: Callable[[], npt.NDArray[Any]] | None = None
+    world = partial(_world, plain, header, number, size, hdus)
     if kind not in {"longitude", "latitude"} and (word or plain.get(f"CRVAL{number}") is not None):
-        values = partial(_values, header, number, kind, size, hdus)
-    own = (
-        partial(_own, header, number, size, hdus, unit) if values is not None and kind in {"spectral", "time"} else None
-    )
+        values = partial(_values, plain, number, kind, world)
+    own = partial(_own, world, unit) if values is not None and kind in {"spectral", "time"} else None
     return Axis(name=word, size=size, kind=kind, unit=unit, values=values, own=own)
 
 
-def _own(header: Any, number: int, size: int, hdus: Any, unit: str | None) -> npt.NDArray[np.float64]:
+def _own(world: World, unit: str | None) -> npt.NDArray[np.float64]:
     """Compute what the file says of the pixels of an axis, in the unit that it names: wcslib turns some into its own."""
-    values, word = _world(header, number, size, hdus)
+    values, word = world()
     if unit is None or word == unit:
         return values
     from astropy.units import Unit  # noqa: PLC0415  (loaded already)
@@ -322,30 +368,32 @@ def _own(header: Any, number: int, size: int, hdus: Any, unit: str | None) -> np
         return values
 
 
-def _values(header: Any, number: int, kind: str, size: int, hdus: Any) -> npt.NDArray[Any]:
+def _values(plain: Mapping[str, Any], number: int, kind: str, world: World) -> npt.NDArray[Any]:
     """Compute what the pixels of an axis stand for, those of the other axes at their reference."""
-    own, word = _world(header, number, size, hdus)
+    own, word = world()
     if kind == "spectral":
-        return wavelengths(own, str(header.get(f"CTYPE{number}") or ""), word, header)
+        return wavelengths(own, str(plain.get(f"CTYPE{number}") or ""), word, plain)
     if kind == "time":
-        return times(own, word, header)
+        return times(own, word, plain)
     if kind == "polarization":
         return polarizations(own)
     return own
 
 
-def _world(header: Any, number: int, size: int, hdus: Any) -> tuple[npt.NDArray[np.float64], str]:
+def _world(
+    plain: Mapping[str, Any], header: Callable[[], Any], number: int, size: int, hdus: Callable[[], Any]
+) -> tuple[npt.NDArray[np.float64], str]:
     """Return values along an axis, and their unit: by wcslib, tables of coordinates (-TAB) and logarithms included."""
-    from astropy.wcs import WCS  # noqa: PLC0415  (loaded already)
-
     pixels = np.arange(1, size + 1, dtype=np.float64)
-    algorithm = str(header.get(f"CTYPE{number}") or "")[4:]
-    unit = str(header.get(f"CUNIT{number}") or "").strip()
+    algorithm = str(plain.get(f"CTYPE{number}") or "")[4:]
+    unit = str(plain.get(f"CUNIT{number}") or "").strip()
     if algorithm.startswith("-") and algorithm != "-":
+        from astropy.wcs import WCS  # noqa: PLC0415  (a second to load, asked by few)
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                wcs = WCS(header, fobj=hdus if "TAB" in algorithm else None)
+                wcs = WCS(header(), fobj=hdus() if "TAB" in algorithm else None)
                 there = np.tile(np.asarray(wcs.wcs.crpix, np.float64), (size, 1))
                 there[:, number - 1] = pixels
                 return wcs.wcs_pix2world(there, 1)[:, number - 1], str(wcs.wcs.cunit[number - 1])
@@ -353,13 +401,13 @@ def _world(header: Any, number: int, size: int, hdus: Any) -> tuple[npt.NDArray[
                 raise SourceError(
                     say("the axis {axis} has no values: {reason}", number, " ".join(str(fault).split())[:200])
                 ) from None
-    step = _real(header.get(f"CDELT{number}", header.get(f"CD{number}_{number}", 1.0)), 1.0)
-    if f"CDELT{number}" in header:
-        step *= _real(header.get(f"PC{number}_{number}", 1.0), 1.0)
-    elif f"CD{number}_{number}" in header:
-        step = _real(header[f"CD{number}_{number}"], 1.0)
-    return _real(header.get(f"CRVAL{number}", 0.0), 0.0) + (
-        pixels - _real(header.get(f"CRPIX{number}", 0.0), 0.0)
+    step = _real(plain.get(f"CDELT{number}", plain.get(f"CD{number}_{number}", 1.0)), 1.0)
+    if f"CDELT{number}" in plain:
+        step *= _real(plain.get(f"PC{number}_{number}", 1.0), 1.0)
+    elif f"CD{number}_{number}" in plain:
+        step = _real(plain[f"CD{number}_{number}"], 1.0)
+    return _real(plain.get(f"CRVAL{number}", 0.0), 0.0) + (
+        pixels - _real(plain.get(f"CRPIX{number}", 0.0), 0.0)
     ) * step, unit
 
 
