@@ -19,6 +19,10 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "bench"
 HVEN = Path(sys.executable).with_name("hven")
+# as where it is installed, which has its modules compiled: a checkout in which Python may write nothing compiles all of them at each start
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
+    "PYTHONPYCACHEPREFIX": str(CACHE / "bytecode")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +138,7 @@ def served(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,))
             [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
             stdout=subprocess.DEVNULL,
             stderr=log,
+            env=INSTALLED,
         )
         try:
             while True:

@@ -65,6 +65,11 @@ class Descriptors:
     settings: Settings
     seen: dict[str, Seen] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Begin with what the process that this one is a fork of has read, by the same settings; the next look finds what differs."""
+        if _ahead is not None and _ahead.settings == self.settings:
+            self.seen = dict(_ahead.seen)
+
     def settle(self, settings: Settings) -> None:
         """Apply other settings: every descriptor is read again, for some stand below or beside each.
 
@@ -130,6 +135,23 @@ class Descriptors:
             problem=problem,
             closed=last is None and _closed(path),
         )
+
+
+_ahead: Descriptors | None = None
+
+
+def read_ahead(settings: Settings) -> None:
+    """Read all descriptors here, once for all processes that are forks of this one.
+
+    Parameters
+    ----------
+    settings
+        Of the site, as those processes load them.
+    """
+    global _ahead  # noqa: PLW0603  (forks have nothing else in common)
+    found = Descriptors(settings)
+    found.look()
+    _ahead = found
 
 
 def files(settings: Settings) -> dict[str, Path]:

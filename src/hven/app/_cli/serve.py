@@ -49,7 +49,8 @@ def serve(
         *exposed(found.directory, found.var, found.kept),
     ]:
         print(f"warning: {fault}", file=sys.stderr)
-    found = replace(found, host=host or found.host, port=port or found.port)
+    # as the server's processes load them
+    found = replace(found, directory=found.directory.resolve(), host=host or found.host, port=port or found.port)
     free = _free(found.host, found.port)
     # the server's processes read the settings by themselves: addresses in ivoa.obscore are those of this server as well
     said = {"HVEN_HOST": host, "HVEN_PORT": port and str(port)}

@@ -33,7 +33,7 @@ from hven.services import face
 from hven.site import Site, Tally, counters
 from hven.site.serving import serving
 from hven.site.store import Store, stand
-from hven.site.watch import Descriptors
+from hven.site.watch import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,8 +230,7 @@ def _preload(settings: Settings) -> None:
     engine = plugins.load("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    # the workers tell what is wrong with them; here they bring the kinds of sources that are used
-    Descriptors(settings).look()
+    read_ahead(settings)  # the workers tell what is wrong with them
     for group in ("engines", "jobs"):
         for name in plugins.names(group):
             plugins.load(group, name)
