@@ -272,3 +272,41 @@ def test_half_points() -> None:
     ]  # fmt: skip
     assert [one["licence"] for one in found] == [4.5, 9, 9, 0]
     assert found[3]["bibcode"] == 2
+
+
+DESISE = {"uri": "http://www.ivoa.net/rdf/uat", "terms": {
+    "solar-physics": {"label": "Solar physics"}, "sun": {"label": "The Sun"}, "old-word": {"label": "Old", "deprecated": "", "useInstead": ["sun"]},
+}}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["desise", "text"])
+def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form: str) -> None:
+    path = site_of(tmp_path, BARE, published=False)
+    path.write_text(
+        BARE.replace("title: Stars\n", "title: Stars\nsubjects: [Solar Physics, solar-physiks,\n  old word]\n")
+    )
+    listed = tmp_path / "uat"
+    listed.write_text(json.dumps(DESISE) if form == "desise" else "# the UAT\nSolar physics\nsun\nold-word\n")
+    told = hven("check", "--metadata", "--subjects", listed, "--site", tmp_path).stdout.splitlines()
+    said = [line.partition("stars.yaml:")[2] for line in told if "subjects: '" in line]
+    assert said[0] == "3:27: subjects: 'solar-physiks' is no term of uat; did you mean 'solar-physics'?"
+    assert said[1:] == (
+        ["4:3: subjects: 'old word' is not used any more in uat; write sun"] if form == "desise" else []
+    )
+    faults = json.loads(hven("check", "--metadata", "--json", "--subjects", listed, "--site", tmp_path).stdout)[
+        "faults"
+    ]
+    assert [one["line"] for one in faults if one["message"].startswith("subjects:")] == [3, 4][: len(said)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "cannot be read: no such file"), ("", "has no terms"), ("{}", "is no list of terms in the IVOA's JSON"), ('{"terms": 3}', "is no list"), ("<rdf/>", "is no list"), ("\xff\xfe", "is no text")],
+)  # fmt: skip
+def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str) -> None:
+    site_of(tmp_path, BARE, published=False)
+    listed = tmp_path / "uat"
+    if text is not None:
+        listed.write_bytes(text.encode("latin-1"))
+    assert said in hven("check", "--metadata", "--subjects", listed, "--site", tmp_path, code=2).stderr
+    assert "--subjects belongs to --metadata" in hven("check", "--subjects", listed, "--site", tmp_path, code=2).stderr

@@ -206,10 +206,7 @@ class _Look:
     def __init__(self, resource: Resource, settings: Settings, published: Sequence[Shown]) -> None:
         self._resource, self._published = resource, published
         self._shares = _shares(resource, settings, [one.table for one in published])
-        faults: list[Fault] = []
-        page = read_page(resource.path, shown(resource.path, settings), faults)
-        tree = parse(page, faults) if page is not None else None
-        self._tree = tree if isinstance(tree, Entries) else None
+        self._tree = tree_of(resource, settings)
         self._file = shown(resource.path, settings)
 
     def lacks(self) -> Iterator[Lack]:
@@ -347,6 +344,14 @@ class _Look:
     def _column(self, node: Entries) -> int:
         """Return the column in which the keys of a map stand."""
         return next((key.place.column or 1 for key in node), node.place.column or 1)
+
+
+def tree_of(resource: Resource, settings: Settings) -> Entries | None:
+    """Read a descriptor once more as it is written: with the place of each word."""
+    faults: list[Fault] = []
+    page = read_page(resource.path, shown(resource.path, settings), faults)
+    tree = parse(page, faults) if page is not None else None
+    return tree if isinstance(tree, Entries) else None
 
 
 _WORDS = {"ucd": "UCD", "unit": "unit", "description": "description"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven import __version__, adql
+from hven import __version__, adql, descriptor
 from hven.formats.votable import legal
 from hven.model import plugins
 from hven.model.resource import SPDX, Entry, Person, Registered, Related, Resource
@@ -146,11 +146,23 @@ def document(one: Registered) -> str:
     one
         The record; what was not told yet has the dates of this moment.
     """
+    return "".join(pieces(one))
+
+
+def pieces(one: Registered) -> tuple[str, str, str]:
+    """Write the same in pieces, of which a list of records is put together at once: it is a megabyte, and each further text of it a copy.
+
+    Parameters
+    ----------
+    one
+        As of `document`.
+    """
     now = vosi.iso(datetime.now(UTC)) if not (one.created and one.changed) else ""
-    return (
+    begin = (
         f'<ri:Resource xmlns="" {NAMESPACES} xsi:schemaLocation="{RI} {RI}" xsi:type="{one.kind}" created="{one.created or now}" '
-        f'updated="{one.changed or now}" status="active">{one.body}</ri:Resource>'
+        f'updated="{one.changed or now}" status="active">'
     )
+    return begin, one.body, "</ri:Resource>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,7 +506,7 @@ def _said(about: Resource) -> str:
 
 def _subjects(about: Resource) -> list[str]:
     """Return the subjects as the UAT's vocabulary writes them."""
-    words = (re.sub(r"[\s_]+", "-", one.strip().lower()) for one in about.subjects)
+    words = map(descriptor.term, about.subjects)
     return list(dict.fromkeys(one for one in words if one)) or list(SUBJECTS)
 
 

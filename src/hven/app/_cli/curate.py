@@ -112,9 +112,18 @@ def check(
     least: Annotated[
         int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
     ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option(
+            "--subjects", metavar="FILE", help="With --metadata: look subjects up in this list of terms, too."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
+    if subjects is not None and not metadata:
+        raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
+    terms = descriptor.read_terms(subjects) if subjects is not None else None
     if least is not None and not metadata:
         raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {least}")
     found = settings(context)
@@ -171,6 +180,7 @@ def check(
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)
     described = metadata_score.scored(context, read) if metadata and read else []
+    faults += [fault for one in read if terms is not None for fault in descriptor.unknown_subjects(one, found, terms)]
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
         listed = [

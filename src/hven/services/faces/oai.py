@@ -20,12 +20,12 @@ from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound, ParamError
 from hven.services import _vosi as vosi
-from hven.services._registry import MAIL, PAGE, RI, Records, document, harvested
+from hven.services._registry import MAIL, PAGE, RI, Records, harvested, pieces
 from hven.services.errors import PLAIN
 from hven.services.face import Face, Surroundings, route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -105,12 +105,13 @@ class _Repository:
         said = dict(given)
         try:
             verb = _checked(given)
-            inside = f"<{verb}>{''.join(getattr(self, f'_{verb}')(said))}</{verb}>"
+            inside = [f"<{verb}>", *getattr(self, f"_{verb}")(said), f"</{verb}>"]
         except Refused as error:
-            inside = f'<error code="{error.code}">{escape(legal(error.message))}</error>'
+            inside = [f'<error code="{error.code}">{escape(legal(error.message))}</error>']
             said = {} if error.code in {"badVerb", "badArgument"} else said
         words = "".join(f" {name}={quoteattr(legal(value))}" for name, value in said.items())
-        return f"{HEAD}<responseDate>{moment}</responseDate><request{words}>{escape(self._url)}</request>{inside}</OAI-PMH>\n"
+        head = f"{HEAD}<responseDate>{moment}</responseDate><request{words}>{escape(self._url)}</request>"
+        return "".join([head, *inside, "</OAI-PMH>\n"])
 
     def _Identify(self, _: Mapping[str, str]) -> Iterator[str]:  # noqa: N802  (verbs of the protocol, as those below)
         settings = self._around.site.settings
@@ -120,7 +121,7 @@ class _Repository:
         yield f"<earliestDatestamp>{self._registry.earliest() or vosi.iso(datetime.now(UTC))}</earliestDatestamp>"
         yield "<deletedRecord>transient</deletedRecord><granularity>YYYY-MM-DDThh:mm:ssZ</granularity>"
         if own is not None:
-            yield f"<description>{_metadata(own, 'ivo_vor')}</description>"
+            yield from ("<description>", *_metadata(own, "ivo_vor"), "</description>")
 
     def _ListMetadataFormats(self, said: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         if "identifier" in said:
@@ -135,23 +136,25 @@ class _Repository:
 
     def _GetRecord(self, said: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         found = self._one(said["identifier"])
-        yield _record(found, _prefix(said))
+        yield from _record(found, _prefix(said))
 
     def _ListIdentifiers(self, said: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
-        return self._listed(said, lambda one, _: _header(one), heads=True)
+        return self._listed(said, lambda one, _: (_header(one),), heads=True)
 
     def _ListRecords(self, said: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         return self._listed(said, _record, heads=False)
 
     def _listed(
-        self, said: Mapping[str, str], write: Callable[[Registered, str], str], *, heads: bool
+        self, said: Mapping[str, str], write: Callable[[Registered, str], Iterable[str]], *, heads: bool
     ) -> Iterator[str]:
         asked = self._resumed(said) if "resumptionToken" in said else _asked(said)
-        found = self._registry.page(asked.after, PAGE + 1, asked.since, asked.until, heads=heads)
+        without = {"body", "dublin"} if heads else {"dublin" if asked.prefix == "ivo_vor" else "body"}
+        found = self._registry.page(asked.after, PAGE + 1, asked.since, asked.until, without=without)
         if not found and not asked.cursor:
             raise Refused("noRecordsMatch", "no record changed between these moments")
         shown = found[:PAGE]
-        yield from (write(one, asked.prefix) for one in shown)
+        for one in shown:
+            yield from write(one, asked.prefix)
         if len(found) > PAGE or asked.cursor:
             size = self._registry.count(asked.since, asked.until)
             more = until = ""
@@ -256,19 +259,20 @@ def _header(one: Registered) -> str:
     return f"<header{gone}><identifier>{escape(one.ivoid)}</identifier><datestamp>{one.changed}</datestamp><setSpec>{SET}</setSpec></header>"
 
 
-def _record(one: Registered, prefix: str) -> str:
-    metadata = "" if one.deleted else f"<metadata>{_metadata(one, prefix)}</metadata>"
-    return f"<record>{_header(one)}{metadata}</record>\n"
+def _record(one: Registered, prefix: str) -> Iterable[str]:
+    if one.deleted:
+        return "<record>", _header(one), "</record>\n"
+    return "<record>", _header(one), "<metadata>", *_metadata(one, prefix), "</metadata></record>\n"
 
 
-def _metadata(one: Registered, prefix: str) -> str:
+def _metadata(one: Registered, prefix: str) -> tuple[str, str, str]:
     if prefix == "ivo_vor":
-        return document(one)
+        return pieces(one)
     space, schema = FORMATS[prefix]
     where = f'xsi:schemaLocation="{space} {schema}"'
     return (
-        f'<oai_dc:dc xmlns:oai_dc="{DC}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>{one.dublin}</oai_dc:dc>'
-    )
+        f'<oai_dc:dc xmlns:oai_dc="{DC}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>', one.dublin, "</oai_dc:dc>"
+    )  # fmt: skip
 
 
 def routes(around: Surroundings) -> Sequence[BaseRoute]:

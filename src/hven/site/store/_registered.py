@@ -12,7 +12,7 @@ from hven.model.resource import Registered
 from hven.site.store._database import following, meta, parts, registered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hven.site.store._database import Database
 
@@ -80,7 +80,13 @@ class Registry:
         return claimed
 
     def page(
-        self, after: int, most: int, since: str | None = None, until: str | None = None, *, heads: bool = False
+        self,
+        after: int,
+        most: int,
+        since: str | None = None,
+        until: str | None = None,
+        *,
+        without: Collection[str] = (),
     ) -> list[Registered]:
         """List records in the order of their changes.
 
@@ -90,13 +96,22 @@ class Registry:
             Number of the last one that was told.
         most
             How many.
-        heads
-            Without what stands in them.
+        without
+            Which of their texts (`body`, `dublin`) nobody needs.
         """
-        texts = {"body", "dublin"} if heads else set()
-        query = sa.select(*(sa.literal("").label(one.name) if one.name in texts else one for one in registered.c))
-        query = query.where(registered.c.number > after, *_between(since, until)).order_by(registered.c.number)
+        query = sa.select(*(sa.literal("").label(one.name) if one.name in without else one for one in registered.c))
+        query = query.where(*_between(since, until)).order_by(registered.c.number)
         with self._database.reading() as connection:
+            if since is not None and not after:
+                # moments are never set back, so that what changed since stands together: else each record were looked at for its own
+                first = (
+                    sa.select(sa.func.min(registered.c.changed)).where(registered.c.changed >= since).scalar_subquery()
+                )
+                begin = connection.execute(sa.select(sa.func.min(registered.c.number)).where(registered.c.changed == first)).scalar()  # fmt: skip
+                if begin is None:
+                    return []
+                after = begin - 1
+            query = query.where(registered.c.number > after)
             return [_told(row) for row in connection.execute(query.limit(most))]
 
     def count(self, since: str | None = None, until: str | None = None) -> int:
