@@ -14,6 +14,7 @@ from astropy.io.votable import parse
 
 from citation_world import PSZ2, make
 from hven.app._server import create
+from hven.jobs._worker import run_next
 from hven.model.settings import load
 from hven.site import Site
 
@@ -22,14 +23,23 @@ from asking import Client
 
 LINKS = """\
     links: [{semantics: "#this", text: "https://example.org/{target.name}.fits", type: application/fits}]
+    position: [ra, dec]
+    obscore:
+      set: {dataproduct_type: spectrum, facility_name: Uraniborg, calib_level: 2, access_format: application/fits, em_min: 4e-7, em_max: 7e-7}
+      map: {s_ra: ra, s_dec: dec, t_min: "55000", t_max: "55001", target_name: name, access_url: name}
 """
 QUERY = "SELECT * FROM psz2.main"
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(load(make(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch=False) as site:
-        yield Client(create(site))
+        yield site
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    return Client(create(site))
 
 
 def infos(body: bytes) -> dict[str, str]:
@@ -44,6 +54,9 @@ def infos(body: bytes) -> dict[str, str]:
         ("/tap/sync", {"LANG": "ADQL", "QUERY": QUERY}, "ivo://ivoa.net/std/TAP"),
         ("/cone/psz2.main", {"RA": 36, "DEC": -4, "SR": 1}, "ivo://ivoa.net/std/ConeSearch"),
         ("/datalink/psz2.main", {"ID": "c1"}, "ivo://ivoa.net/std/DataLink"),
+        ("/sia/ivoa.obscore", {"POS": "36,-4", "SIZE": 1}, "ivo://ivoa.net/std/SIA"),
+        ("/sia2/ivoa.obscore", {"POS": "CIRCLE 36 -4 1"}, "ivo://ivoa.net/std/SIA"),
+        ("/ssa/ivoa.obscore", {"REQUEST": "queryData", "POS": "36,-4"}, "ivo://ivoa.net/std/SSA"),
         ("/collections/psz2/main/download", {"_as": "votable"}, ""),
     ],
 )  # fmt: skip
@@ -59,6 +72,20 @@ def test_every_face_says_what_was_asked(client: Client, path: str, given: dict[s
         assert (found["data_ivoid"], found["citation"]) == ("ivo://uraniborg.example/psz2", "2016A&A...594A..27P")
         assert found["acknowledgement"] == "Based on observations made at Uraniborg."
         assert (found["publication_date"], found["is_derived_from"]) == ("2015-02-05", "arXiv:1502.01598")
+
+
+def test_the_result_of_a_job_says_it_too(client: Client, site: Site) -> None:
+    given = {"LANG": "ADQL", "QUERY": QUERY, "PHASE": "RUN"}
+    made = client.post("/tap/async", **given)
+    assert made.status == 303
+    assert run_next(site)
+    job = made.headers["location"].removeprefix("http://vo.example")
+    found = infos(client.get(f"{job}/results/result").body)
+    assert found["service_protocol"].startswith("ivo://ivoa.net/std/TAP")
+    assert (found["request"], found["QUERY"]) == ("http://vo.example/tap/async", QUERY)
+    assert job.rpartition("/")[2] not in str(found)  # who knows it may read and delete the job
+    assert (found["data_ivoid"], found["publisher"]) == ("ivo://uraniborg.example/psz2", "Uraniborg")
+    assert datetime.fromisoformat(found["request_date"]).tzinfo is not None
 
 
 def test_the_tag_is_of_what_is_said_and_not_of_when(client: Client) -> None:

@@ -82,6 +82,29 @@ def test_a_collection_as_datacite_has_it(site: Site) -> None:
     assert {"description": "Based on observations made at Uraniborg.", "descriptionType": "Other"} in made["descriptions"]  # fmt: skip
 
 
+SEAS = PSZ2.replace("ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main", "ra: {type: float64, unit: deg, ucd: pos.bodyrc.lon").replace(
+    "dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main", "dec: {type: float64, unit: deg, ucd: pos.bodyrc.lat"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lons", "box"),
+    [((10, 20), (10, 20)), ((0, 350), (-180, 180)), ((200, 210), (-160, -150)), ((-30, 30), (-30, 30))],
+)
+def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[int, int]) -> None:
+    """Positions on the Earth are places for DataCite, whichever way their longitudes are counted."""
+    rows = "name,ra,dec,begin,end,target_name\n" + "".join(f"c{n},{lon},{n * 10 - 5},2010-01-01T00:00:00,2010-02-01T00:00:00,Earth\n" for n, lon in enumerate(lons))  # fmt: skip
+    said = (
+        SEAS.replace("    primary: name\n", "    primary: name\n    position: [ra, dec]\n")
+        + "      target_name: string\n"
+    )
+    with Site(settings.load(make(tmp_path, said, rows=rows)), watch=False) as site:
+        made = {**citing.datacite(cited(site)), "doi": "10.5072/psz2"}
+    judge(made)
+    assert made["geoLocations"] == [{"geoLocationBox": {"westBoundLongitude": box[0], "eastBoundLongitude": box[1], "southBoundLatitude": -5.0, "northBoundLatitude": 5.0}}]  # fmt: skip
+    assert _plain(etree.fromstring(citing.datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
+
+
 def test_releases_know_each_other(site: Site) -> None:
     first, second = cited(site, "r4"), cited(site, "R6")
     judge({**citing.datacite(first), "doi": "10.5072/psz2.r4"})

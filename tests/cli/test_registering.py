@@ -237,16 +237,32 @@ class Terminal(io.StringIO):
 def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     toml = _bare(tmp_path) / "hven.toml"
     before = toml.read_text()
-    monkeypatch.setattr(sys, "stdin", Terminal("idoc\nhttps://idoc.example\nnobody\nIAS\n"))
+    monkeypatch.setattr(sys, "stdin", Terminal("idoc\nhttps://idoc.example nobody\nIAS\n"))
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 1
     assert "contact_email" in capsys.readouterr().err
     assert toml.read_text() == before
-    monkeypatch.setattr(sys, "stdin", Terminal('idoc\nhttps://idoc.example\nvo@idoc.example\nInstitut "é"\n'))
+    monkeypatch.setattr(sys, "stdin", Terminal('idoc\nvo@idoc.example https://idoc.example\nInstitut "é"\n'))
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
-    assert "says all that registries need" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "says all that registries need" in out
+    assert len(re.findall(r"The (authority|registry|organisation)\b", err)) == 3  # questions
     found = settings.load(toml.parent)
     assert (found.authority, found.public_url, found.contact_email, found.registry.organisation) == ("idoc", "https://idoc.example", "vo@idoc.example", 'Institut "é"')  # fmt: skip
     assert set(before.splitlines()) - set(toml.read_text().splitlines()) == {'authority = "example.org"          # ivo://example.org/...'}  # fmt: skip
+
+
+def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    toml = _bare(tmp_path) / "hven.toml"
+    toml.write_text('authority = "idoc"\npublic_url = "https://idoc.example"\n[registry]\norganisation = "IAS"\n')
+    monkeypatch.setattr(sys, "stdin", Terminal("vo@idoc.example\n"))
+    assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
+    assert "The authority" not in capsys.readouterr().err
+    assert (settings.load(toml.parent).public_url, settings.load(toml.parent).contact_email) == ("https://idoc.example", "vo@idoc.example")  # fmt: skip
+    toml.write_text('authority = "idoc"\n[registry]\norganisation = "IAS"\n')
+    monkeypatch.setattr(sys, "stdin", Terminal("https://idoc.example\n"))  # half of the answer
+    assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
+    assert "still to be said: contact_email" in capsys.readouterr().err
+    assert settings.load(toml.parent).public_url == "https://idoc.example"
 
 
 @pytest.mark.parametrize(

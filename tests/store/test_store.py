@@ -313,6 +313,9 @@ CAME_WITH = {  # format -> its tables
     8: ("grants", "audit"),
     9: ("pushes", "pushed"),
     10: ("drafts",),
+    11: ("registered", "registered_parts"),
+    12: ("uses",),
+    13: ("citations", "results"),
 }
 
 

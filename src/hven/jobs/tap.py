@@ -204,6 +204,8 @@ def run(work: Work) -> None:
                 Info(name="standardID", value=STANDARD),
                 *cited,
                 Info(name="service_protocol", value=STANDARD),
+                # without the job's id, which opens it to whoever knows it
+                Info(name="request", value=f"{work.site.settings.url}/tap/async"),
                 Info(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
                 *uploads.renamed(uploaded),
                 *query.unused(params, PARAMS, *READ),

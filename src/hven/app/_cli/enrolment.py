@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 MOST = 100_000  # records of a site that a registry is asked for
+# keys of hven.toml -> the question that asks for them: one for each record that a site begins with
 QUESTIONS = {
-    "authority": "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
-    "public_url": "The address at which everybody finds this site",
-    "contact_email": "The address of whom harvesters and readers write to",
-    "registry.organisation": "The institute that publishes, by its name",
-}
+    ("authority",): "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
+    ("public_url", "contact_email"): "The registry: the address at which everybody finds this site, and the e-mail address of whom harvesters and readers write to",
+    ("registry.organisation",): "The organisation: the institute that publishes, by its name",
+}  # fmt: skip
 
 
 def guide(context: typer.Context, settings: Settings) -> None:
@@ -66,7 +66,18 @@ def ask_and_write(settings: Settings) -> Settings:
         return settings
     if not sys.stdin.isatty():
         raise UsageError("--write asks questions, and this is no terminal", remedy="hven register prints the lines to paste")  # fmt: skip
-    said = {key: typer.prompt(QUESTIONS[key], err=True).strip() for key in lacking}
+    said: dict[str, str] = {}
+    for keys, question in QUESTIONS.items():
+        if wanted := [key for key in keys if key in lacking]:
+            answer = typer.prompt(question, err=True).strip()
+            # an e-mail address is known by its sign, whatever stands first
+            words = (
+                sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
+                if len(keys) > 1
+                else [answer]
+            )
+            known = dict(zip(keys, words, strict=False)) if len(words) > 1 else dict(zip(wanted, words, strict=False))
+            said |= {key: known[key] for key in wanted if key in known}
     file = settings.directory / settings_room.FILE
     before = file.read_bytes()
     file.write_bytes(with_lines(before.decode(), said).encode())
