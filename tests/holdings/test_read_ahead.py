@@ -1,0 +1,73 @@
+"""A server's processes begin with the descriptors that the first one has read, and read again what differs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hven import descriptor
+from hven.model import settings
+from hven.model.resource import Resource
+from hven.site import watch
+
+TEXT = "collection: {name}\ntitle: {title}\ntables:\n  main:\n    source: rows.csv\n    columns: {{id: string}}\n"
+
+
+def write(site: Path, name: str, title: str = "Stars") -> None:
+    folder = site / "collections" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.csv").write_text("id\na\n")
+    (folder / f"{name}.yaml").write_text(TEXT.format(name=name, title=title))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which descriptors are read, in their order."""
+    found: list[str] = []
+    load = descriptor.load
+
+    def noted(path: Path, site: settings.Settings) -> Resource:
+        found.append(path.stem)
+        return load(path, site)
+
+    monkeypatch.setattr(descriptor, "load", noted)
+    monkeypatch.setattr(watch, "_ahead", None)
+    return found
+
+
+def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, read: list[str]) -> None:
+    (tmp_path / "hven.toml").touch()
+    for name in ("a", "b", "c"):
+        write(tmp_path, name)
+    found = settings.load(tmp_path)
+    watch.read_ahead(found)
+    assert read == ["a", "b", "c"]
+    read.clear()
+    own = watch.Descriptors(settings.load(tmp_path))  # as a worker loads them
+    assert own.look() is False
+    assert read == []
+    assert {name: seen.resource and seen.resource.title for name, seen in own.seen.items()} == dict.fromkeys(
+        "abc", "Stars"
+    )
+    write(tmp_path, "b", "Moons of Saturn")
+    (tmp_path / "collections/c/c.yaml").unlink()
+    later = watch.Descriptors(settings.load(tmp_path))  # a worker that is begun anew
+    assert later.look() is True
+    assert read == ["b"]
+    assert sorted(later.seen) == ["a", "b"]
+    assert later.seen["b"].resource is not None
+    assert later.seen["b"].resource.title == "Moons of Saturn"
+    assert sorted(own.seen) == ["a", "b", "c"]  # each process has its own picture
+
+
+def test_by_other_settings_all_are_read(tmp_path: Path, read: list[str]) -> None:
+    (tmp_path / "hven.toml").touch()
+    write(tmp_path, "a")
+    found = settings.load(tmp_path)
+    watch.read_ahead(found)
+    read.clear()
+    other = watch.Descriptors(replace(found, contact_email="vo@tycho.example"))
+    assert other.look() is True
+    assert read == ["a"]
