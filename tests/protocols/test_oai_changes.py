@@ -264,7 +264,7 @@ def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
         rows = site.store.registry.page(0, 100_000)
         assert len(rows) >= 2 * len(resources)
         request = "<responseDate>2026-01-01T00:00:00Z</responseDate><request verb='ListRecords'>https://vo.example/oai</request>"
-        body = f"{HEAD}{request}<ListRecords>{''.join(_record(one, prefix) for one in rows)}</ListRecords></OAI-PMH>"
+        body = f"{HEAD}{request}<ListRecords>{''.join(piece for one in rows for piece in _record(one, prefix))}</ListRecords></OAI-PMH>"
         etree.fromstring(body.encode())
         valid(directory, body.encode())
     return len(resources)
