@@ -21,7 +21,7 @@ import pytest
 from running import until
 
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
-JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=4 -Djava.net.preferIPv4Stack=true"
+JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
 
 
 # whoever kills the tests kills them, too; executors end with their worker

@@ -389,7 +389,17 @@ class Folder(Protocol):
     """Where a catalogue is, as `opened` asks it: a directory, or an address."""
 
     def read(self, name: str) -> bytes | None:
-        """Read a small file; None: there is none.
+        """Read a small file.
+
+        Parameters
+        ----------
+        name
+            Below the place.
+
+        Returns
+        -------
+        body
+            None: there is none.
 
         Raises
         ------
@@ -398,7 +408,13 @@ class Folder(Protocol):
         """
 
     def has(self, name: str) -> bool:
-        """Return whether there is a file; True where nobody can tell without asking for each."""
+        """Return whether there is a file; True where nobody can tell without asking for each.
+
+        Parameters
+        ----------
+        name
+            Below the place.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +430,13 @@ class Directory:
     path: Path
 
     def read(self, name: str) -> bytes | None:
-        """See `Folder.read`."""
+        """Read a small file; see `Folder.read`.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
         try:
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):

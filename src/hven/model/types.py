@@ -416,7 +416,7 @@ def leaf(rows: pa.Table | pa.RecordBatch, path: str) -> pa.ChunkedArray | pa.Arr
     Returns
     -------
     values
-        Null where the struct is.
+        Null where the struct is, shape (rows,).
     """
     if path in rows.schema.names:
         return rows.column(path)

@@ -153,6 +153,11 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
     name
         Of the collection.
 
+    Returns
+    -------
+    rows
+        `LISTED`, and ``direct``: where a file is taken without us, or None.
+
     Raises
     ------
     NotFound
@@ -225,6 +230,11 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
         Of the collection, or of the schema of a release.
     paths
         Of the files.
+
+    Returns
+    -------
+    found
+        What there is of them for this reader.
 
     Raises
     ------
@@ -420,6 +430,11 @@ def successor(around: Surroundings, url: str, release: Release, who: Reader) -> 
         Of the file.
     release
         That has it.
+
+    Returns
+    -------
+    url
+        As a header has it; None: there is none for this reader.
     """
     holdings = around.site.current()
     known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
@@ -578,10 +593,17 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
     folders
         Whether a folder leads out of the site, for who asks for many of its files.
 
+    Returns
+    -------
+    place
+        Absolute.
+
     Raises
     ------
     Unavailable
         It is gone, or was changed since.
+    Gone
+        It is of a release, and was replaced.
     """
     place, seen = _found(settings, row, folders)
     other = not _same(seen, row)
@@ -725,7 +747,20 @@ def _read(settings: Settings, row: dict[str, Any], place: str | None, start: int
 
 
 def at_once(file: int, wanted: int, start: int) -> bytearray:
-    """Read what is in memory; nothing, if that is nothing, or the machine cannot tell."""
+    """Read what is in memory.
+
+    Parameters
+    ----------
+    file
+        Its descriptor.
+    wanted, start
+        Bytes, and from which.
+
+    Returns
+    -------
+    piece
+        Empty, if nothing is, or the machine cannot tell.
+    """
     room = bytearray(wanted)
     try:
         del room[os.preadv(file, [room], start, os.RWF_NOWAIT) :]

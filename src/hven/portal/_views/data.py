@@ -12,14 +12,14 @@ from starlette.routing import Route
 from hven import services as dali
 from hven.model.errors import ParamError, say
 from hven.model.sky import bodies
-from hven.portal._explore import facets, headers, map_frames, map_marks, names, places, read
+from hven.portal._explore import facets, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.search import NEAR
 from hven.portal._pages import grounds
 from hven.portal._pages.texts import texts
-from hven.portal._views import form
+from hven.portal._views import form, row_header
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
@@ -212,7 +212,7 @@ def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
 def _header(seen: View, state: Asked) -> dict[str, Any]:
     """Return the FITS header of the file that a row is about, if its collection publishes that file."""
     row = pages.one(seen.search, seen.asking, seen.search.row)
-    found = headers.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()))
+    found = row_header.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()))
     if found is None:
         return {"file": "", "url": "", "hdus": []}
     return {

@@ -14,8 +14,9 @@ from astropy.io import fits
 
 from hven.ingest import ingest
 from hven.model.table import FILES
-from hven.portal._explore import headers, read, rows
+from hven.portal._explore import read, rows
 from hven.portal._explore.page_queries import Asking
+from hven.portal._views import row_header
 from hven.site import Site
 from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.sources.cards import headers as cards_of
@@ -83,11 +84,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-def behind(site: Site, name: str) -> headers.Behind | None:
+def behind(site: Site, name: str) -> row_header.Behind | None:
     road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
     tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
     table = next(one for one in tables if one.qualified == "sun.images")
-    return headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
+    return row_header.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> No
         ]  # the list of all files is private
         road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
         free, locked = (
-            headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
+            row_header.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables)
             for name in ("free", "locked")
         )
         assert free is not None
