@@ -8,6 +8,7 @@ import json
 import lzma
 import math
 import tarfile
+import threading
 
 import duckdb
 import numpy as np
@@ -23,6 +24,7 @@ from hven.model.sky import shape_text as shapes
 from hven.sources import ROW, Context
 from hven.sources import json as kind
 from hven.sources._reading import geojson, jsonrows, jsontext
+from hven.sources._reading.jsoncells import Reader
 from shared import shared
 
 
@@ -518,3 +520,36 @@ def test_emissions_of_jupiter_in_lines():
     with gzip.open(path, "rt") as file:
         wanted = [json.loads(line) for line in file]
     assert [row["x"] for row in Read(path.parent, path.name, ["x"]).rows] == [one["x"] for one in wanted]
+
+
+def test_who_leaves_early_waits_for_what_is_being_read(tmp_path, monkeypatch):
+    """DuckDB waits for ever where a connection is closed while one of its threads asks."""
+    for n in range(9):
+        put(tmp_path, f'{{"a": {n}}}', f"{n}.json")
+    source = kind.open(kind.Options(files="*.json"), Context(directory=tmp_path, batch=1))
+    parse, leave = Reader.parse, Reader.__exit__
+    begun, left = threading.Event(), threading.Event()
+    started, done, early = [], [], []
+
+    def slowly(self, group):
+        started.append(group)
+        if group[0][0].name != "0.json":  # one that nobody wants any more
+            begun.set()
+            left.wait(0.3)
+        found = parse(self, group)
+        done.append(group)
+        return found
+
+    def leaves(self, *given):
+        early.append(len(started) - len(done))
+        left.set()
+        return leave(self, *given)
+
+    monkeypatch.setattr(Reader, "parse", slowly)
+    monkeypatch.setattr(Reader, "__exit__", leaves)
+    rows = source.batches()
+    assert next(rows).to_pylist() == [{"a": 0}]
+    assert begun.wait(10)
+    rows.close()
+    assert early == [0]
+    assert len(done) == len(started) < 9

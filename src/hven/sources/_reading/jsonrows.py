@@ -28,7 +28,7 @@ from hven.sources._reading.jsontext import BLOCK
 from hven.sources._reading.rows import Nulls, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from hven.sources._reading.files import DataFile
@@ -94,8 +94,9 @@ class JsonTable(ABC):
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows; small files are put together into one batch."""
         names = check_names(columns, self._names(), self._title)
-        with self._reading(names) as reader:
-            found = (self._batch(parsed, names) for parsed in self._reported(self._parsed(reader, limit)))
+        # groups end before their reader does: DuckDB waits for ever where a connection is closed under its query
+        with self._reading(names) as reader, contextlib.closing(self._parsed(reader, limit)) as groups:
+            found = (self._batch(parsed, names) for parsed in self._reported(groups))
             yield from cut(found, self.context.batch, limit)
 
     @contextlib.contextmanager
@@ -119,7 +120,7 @@ class JsonTable(ABC):
         """Return the frame that a document says of all its geometries."""
         return None
 
-    def _parsed(self, reader: Reader, limit: int | None) -> Iterator[Parsed]:
+    def _parsed(self, reader: Reader, limit: int | None) -> Generator[Parsed, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
         workers = max(1, min(os.cpu_count() or 1, 4)) if limit is None else 1
         queue: deque[Future[Parsed]] = deque()
