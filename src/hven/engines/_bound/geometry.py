@@ -9,7 +9,11 @@ from hven.adql.tree import Binary, Cast, ColumnRef, Compare, Expr, Function, Lit
 from hven.engines._bound.shapes import ConstantShape, arguments, constant_shape, coordinates
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from hven.adql.tree import Bound
+
+    Pair = tuple[Expr, Expr]
 
 __all__ = [
     "MIRROR",
@@ -21,6 +25,7 @@ __all__ = [
     "contained",
     "coordinates",
     "distance_points",
+    "near",
     "told",
     "touching",
 ]
@@ -77,6 +82,18 @@ def distance_points(expr: Expr) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]] |
         if one is not None and two is not None:
             return one, two
     return None
+
+
+def near(condition: Expr, signs: Collection[str] = ("<", "<=")) -> Iterator[tuple[Pair, Pair, Expr, str]]:
+    """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near: ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``."""
+    if isinstance(condition, Compare):
+        for call, sign, limit in (
+            (condition.left, condition.op, condition.right),
+            (condition.right, MIRROR[condition.op], condition.left),
+        ):
+            points = distance_points(call)
+            if points is not None and sign in signs:
+                yield *points, limit, sign
 
 
 def circle_parts(expr: Expr) -> tuple[Expr, Expr, Expr] | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql.kinds import is_null
-from hven.adql.tree import Cast, Compare
+from hven.adql.tree import Cast
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import (
-    MIRROR,
     ConstantShape,
     constant_shape,
     contained,
     coordinates,
-    distance_points,
+    near,
     touching,
 )
 from hven.engines._bound.narrowable import position_of
@@ -34,19 +33,12 @@ def located(
         point, shape, one = inside
         found, columns = constant_shape(shape, free), position_of(narrowable, number, coordinates(point))
         return None if found is None or columns is None else (columns, found, constant(one, free))
-    if not isinstance(condition, Compare):
-        return None
-    for call, op, limit in (
-        (condition.left, condition.op, condition.right),
-        (condition.right, MIRROR[condition.op], condition.left),
-    ):
-        points, radius = distance_points(call), constant(limit, free)
-        if points is None or radius is None or op not in {"<", "<=", "="}:
-            continue
-        for here, there in (points, points[::-1]):
+    for first, second, limit, _ in near(condition, ("<", "<=", "=")):
+        radius = constant(limit, free)
+        for here, there in ((first, second), (second, first)):
             lon, lat = constant(there[0], free), constant(there[1], free)
             columns = position_of(narrowable, number, here)
-            if lon is not None and lat is not None and columns is not None:
+            if radius is not None and lon is not None and lat is not None and columns is not None:
                 return columns, ConstantShape("CIRCLE", (lon, lat, radius)), None
     return None
 

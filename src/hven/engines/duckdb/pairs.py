@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from hven.adql.grouping import of_its_row
 from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, walk
 from hven.engines._bound.constants import constant
-from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points, touching
+from hven.engines._bound.geometry import circle_parts, contained, coordinates, near, touching
 from hven.engines._bound.narrowable import Narrowable, key_column, position_of
 from hven.engines.duckdb.accesses import Found, spread
 from hven.engines.duckdb.indexing import numbers_of
@@ -143,8 +143,8 @@ def matches(narrowable: Narrowable, free: frozenset[int]) -> list[Match]:
                 tried, test = [(point, circle), (circle[:2], (*point, circle[2]))], "inside"
             elif point is not None:
                 tried = [(point, (inside[1],))]
-        elif isinstance(condition, Compare) and (near := _near(condition)) is not None:
-            a, b, limit, test = near
+        elif (pair := next(near(condition), None)) is not None:
+            a, b, limit, test = pair
             tried = [(a, (*b, limit)), (b, (*a, limit))]
         ways = [_side(narrowable, leaves, here, around) for here, around in tried]
         if (shapes := touching(condition)) is not None:
@@ -182,17 +182,6 @@ def correlated(inner: Narrowable, outer: Narrowable, free: frozenset[int]) -> li
         if sides:
             found.append(replace(match, sides=sides))
     return found
-
-
-def _near(condition: Compare) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr], Expr, str] | None:
-    for call, op, limit in (
-        (condition.left, condition.op, condition.right),
-        (condition.right, MIRROR[condition.op], condition.left),
-    ):
-        points = distance_points(call)
-        if points is not None and op in {"<", "<="}:
-            return *points, limit, op
-    return None
 
 
 def _side(

@@ -16,12 +16,11 @@ import pyarrow as pa
 from hven.adql.tree import ColumnRef, Compare, Function, TableRef
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import (
-    MIRROR,
     circle_parts,
     column_pair,
     contained,
     coordinates,
-    distance_points,
+    near,
 )
 from hven.engines._bound.narrow import selects
 from hven.engines._bound.narrowable import narrowable_of
@@ -121,14 +120,8 @@ def _near(
         if circle is not None and one.slot not in free and one.value == 1 and isinstance(condition, Compare):
             call = condition.left if isinstance(condition.left, Function) else condition.right
             yield id(call), coordinates(point), circle[:2], circle[2]
-    if isinstance(condition, Compare):
-        for call, op, limit in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
-            points = distance_points(call)
-            if points is not None and op in {"<", "<="}:
-                yield id(condition), *points, limit
+    for first, second, limit, _ in near(condition):
+        yield id(condition), first, second, limit
 
 
 def _match(

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.tree import Compare
 from hven.engines import Memory
 from hven.engines._bound.constants import constant
-from hven.engines._bound.geometry import MIRROR, circle_parts, column_pair, contained, coordinates, distance_points
+from hven.engines._bound.geometry import circle_parts, column_pair, contained, coordinates, near
 from hven.engines._bound.narrowable import position_of
 from hven.model.sky import healpix
 
@@ -105,14 +104,8 @@ def _pairs(condition: Expr, free: frozenset[int]) -> Iterator[tuple[Pair | None,
         circle = circle_parts(shape)
         if circle is not None:
             yield coordinates(point), circle[:2], circle[2], constant(one, free)
-    if isinstance(condition, Compare):
-        for call, op, limit in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
-            points = distance_points(call)
-            if points is not None and op in {"<", "<="}:
-                yield *points, limit, None
+    for first, second, limit, _ in near(condition):
+        yield first, second, limit, None
 
 
 def _numbers(rows: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -43,10 +43,9 @@ from hven.adql.tree import (
 from hven.engines._bound.constants import constant
 from hven.engines._bound.covers import cover
 from hven.engines._bound.geometry import (
-    MIRROR,
     ConstantShape,
     coordinates,
-    distance_points,
+    near,
 )
 from hven.engines._bound.narrow import selects
 from hven.engines._bound.narrowable import narrowable_of
@@ -309,13 +308,10 @@ class Places:
         """Write the condition beside ``DISTANCE(..) < r``; empty if there is none."""
         if id(node) not in self._positions.positive:
             return ""
-        for call, op, limit in ((node.left, node.op, node.right), (node.right, MIRROR[node.op], node.left)):
-            points = distance_points(call)
-            if points is None or op not in {"<", "<="}:
-                continue
+        for first, second, limit, _ in near(node):
             radius = dialect.double(writer.expr(limit), limit)
             parts = []
-            for here, there in (points, points[::-1]):
+            for here, there in ((first, second), (second, first)):
                 lon, lat = dialect.doubles(writer, there)
                 parts.append(
                     self._looked_up(writer, here, (lon, lat, radius), constant(limit, self._positions.free), there)
