@@ -21,7 +21,6 @@ from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits
 from hven.engines.hats import open as open_hats
-from hven.engines.hats import webs
 from hven.formats import hats_layout as layout
 from hven.model import plugins
 from hven.model.errors import SourceError, StorageError, TooLarge, Unavailable
@@ -29,6 +28,8 @@ from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, Type
 from hven.sources import Catalogue, Context
+from hven.sources._stores import web_catalogues
+from hven.sources.stores import WebCatalogues
 from hven.testing.source import SourceContract
 
 HVEN = Path(sys.executable).with_name("hven")
@@ -229,7 +230,7 @@ def there(tmp_path: Path) -> Iterator[Files]:
 
 
 def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], allow_private=True, **options)  # fmt: skip
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogues(allow_private=True), **options)  # fmt: skip
     return engine, engine.stage(STARS, "a").adopt(address)
 
 
@@ -317,7 +318,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     with pytest.raises(Unavailable):
         asked(engine, snapshot, CONE)
     there.cut, there.pause = None, 1.5
-    monkeypatch.setattr(webs, "SILENT", 0.3)
+    monkeypatch.setattr(web_catalogues, "SILENT", 0.3)
     engine.reader.webs._stores.clear()  # who is asked from now on has less patience
     with pytest.raises(Unavailable, match="does not answer in time"):
         asked(engine, snapshot, CONE)
@@ -331,7 +332,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
 
 
 def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: Files) -> None:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")])
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogues(allow_private=False))  # fmt: skip
     with pytest.raises(SourceError, match="public internet"):
         engine.stage(STARS, "a").adopt(f"{there.address}/far")
     engine.close()

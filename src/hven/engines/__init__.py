@@ -719,6 +719,8 @@ class Kind:
         `Word`, named and described as it is.
     check
         For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they name; texts say what it is.
+    webs
+        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for (`hven.sources.stores.WebCatalogues`).
     """
 
     section: str = ""
@@ -728,6 +730,7 @@ class Kind:
     live: str = ""
     verbs: tuple[str, ...] = ()
     check: str = ""
+    webs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

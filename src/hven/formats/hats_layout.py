@@ -385,6 +385,17 @@ _OLD: Final = {
 }
 
 
+def on_web(place: str) -> bool:
+    """Return whether a place is an address.
+
+    Parameters
+    ----------
+    place
+        Of a catalogue or of one of its files.
+    """
+    return place.startswith(("http://", "https://"))
+
+
 class Folder(Protocol):
     """Where a catalogue is, as `opened` asks it: a directory, or an address."""
 
@@ -731,6 +742,7 @@ __all__ = [
     "common_metadata",
     "counting",
     "divided",
+    "on_web",
     "opened",
     "partition_of",
     "partition_path",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hven.engines import Memory, kind, live
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, Unavailable
+from hven.sources.stores import WebCatalogues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -118,7 +119,10 @@ class Engines:
             )
             return found
         where = self._settings.kept / ("snapshots" if name == EMBEDDED else f"engine-{name}")
-        options = kind(name).options(self._settings, self._site or str)
+        brought = kind(name)
+        options = {**brought.options(self._settings, self._site or str)}
+        if brought.webs:
+            options["webs"] = WebCatalogues(allow_private=self._settings.allow_private)
         _begun(where.parent, self._settings.directory)
         engine: Engine = plugins.load("engines", name).open(where, memory=self._memory, **options)
         return engine

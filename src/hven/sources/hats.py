@@ -59,7 +59,7 @@ class CatalogueRows:
     """
 
     def __init__(self, options: Options, context: Context) -> None:
-        self._web = options.path.startswith(("http://", "https://"))
+        self._web = layout.on_web(options.path)
         folder: layout.Folder
         if self._web:
             place = options.path.rstrip("/")

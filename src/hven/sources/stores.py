@@ -15,6 +15,7 @@ from hven.sources._stores.ftp import Ftp
 from hven.sources._stores.s3 import S3
 from hven.sources._stores.spec import SPOKEN, Spec
 from hven.sources._stores.web import Web
+from hven.sources._stores.web_catalogues import WebCatalogues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "Disk",
     "Fact",
     "Store",
+    "WebCatalogues",
     "Whole",
     "changed",
     "fixed",

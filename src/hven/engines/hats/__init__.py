@@ -33,7 +33,7 @@ def open(  # noqa: A001  (the contract's name)
     near_bytes: int = NEAR,
     at_once: int = 4,
     site: str = "",
-    allow_private: bool = False,
+    webs: Any = None,
     threads: int | None = None,
 ) -> Engine:
     """Open the engine of a site in this process; roots and cluster are reached when they are first needed.
@@ -52,8 +52,8 @@ def open(  # noqa: A001  (the contract's name)
         Statements in the cluster.
     site
         Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody looks.
-    allow_private
-        Catalogues behind addresses that are not on the public internet may be read.
+    webs
+        Asks for catalogues behind addresses (`hven.sources.stores.WebCatalogues`); None: there are none.
     """
     made: Engine = plugins.imported(f"{__name__}.engine", "the engine hats").HatsEngine(
         directory,
@@ -63,7 +63,7 @@ def open(  # noqa: A001  (the contract's name)
         near_bytes=near_bytes,
         at_once=at_once,
         site=site,
-        allow_private=allow_private,
+        webs=webs,
         threads=threads,
     )
     return made
@@ -79,7 +79,6 @@ def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
         "near_bytes": said.near_bytes,
         "at_once": said.at_once,
         "site": identity(),
-        "allow_private": settings.allow_private,
     }
 
 
@@ -90,6 +89,7 @@ KIND = Kind(
     options=_options,
     lacks=lambda settings: None if of(settings).roots else NO_ROOTS,
     check=f"{__name__}.checking:check",
+    webs=True,
 )
 
 __all__ = ["KIND", "open"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 
 from hven.engines._statistics import plain, written
 from hven.engines.hats.manifest import File, Groups, Head, indexed, shares
-from hven.engines.hats.webs import on_web, reason
 from hven.formats import hats_layout as layout
 from hven.model.errors import HvenError, Place, SourceError, say
 from hven.model.sky import Moc, healpix
@@ -25,7 +23,7 @@ from hven.model.types import leaf, leaves
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.engines.hats.webs import Webs
+    from hven.engines.hats.reading import Reader
     from hven.model.table import Table
 
 READERS = 8  # threads that read footers
@@ -48,7 +46,7 @@ class Found:
     schema: pa.Schema
 
 
-def adopted(table: Table, directory: str, webs: Webs) -> tuple[Head, pa.Table]:
+def adopted(table: Table, directory: str, reader: Reader) -> tuple[Head, pa.Table]:
     """Read what a manifest says of a catalogue of others, in a directory or behind an address.
 
     Raises
@@ -57,12 +55,11 @@ def adopted(table: Table, directory: str, webs: Webs) -> tuple[Head, pa.Table]:
         No catalogue; a file is missing, is no Parquet, or differs from the others; cells that lie outside of their partition; fewer rows
         than are said.
     """
-    web = on_web(directory)
-    opened = layout.opened(directory, webs.folder(directory) if web else layout.Directory(Path(directory)))
+    web = layout.on_web(directory)
+    opened = layout.opened(directory, reader.webs.folder(directory) if web else layout.Directory(Path(directory)))
     said = opened.said
-    look = partial(_asked, webs) if web else _looked
     with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="hats-footers") as pool:
-        files = list(pool.map(lambda one: look(one[0], one[1], f"{directory}/{one[2]}"), opened.partitions))
+        files = list(pool.map(lambda one: _looked(reader, one[0], one[1], f"{directory}/{one[2]}"), opened.partitions))
     cell = cells_in(said)
     _alike(table, files)
     columns = indexed(table)
@@ -104,33 +101,24 @@ def cells_in(said: Mapping[str, str]) -> str | None:
     return name if name == layout.CELL and said.get("hats_col_healpix_order", "29") == "29" else None
 
 
-def _looked(order: int, pixel: int, path: str) -> Found:
+def _looked(reader: Reader, order: int, pixel: int, path: str) -> Found:
     """Read the footer of a partition."""
-    if os.path.isdir(path):  # noqa: PTH112  (of many files)
+    web = layout.on_web(path)
+    if not web and os.path.isdir(path):  # noqa: PTH112  (of many files)
         raise SourceError(
             say("partitions that are directories (hats_npix_suffix=/) cannot be served in place"),
             place=Place(file=path),
             remedy="leave out engine: hats, and the rows are read",
         )
     try:
-        facts = os.stat(path)  # noqa: PTH116
-        with pq.ParquetFile(path) as opened:
-            return Found(path, order, pixel, facts.st_size, str(facts.st_mtime_ns), opened.metadata, opened.schema_arrow)  # fmt: skip
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(say(UNREADABLE, str(error)), place=Place(file=path), remedy=layout.ANEW) from error
-
-
-def _asked(webs: Webs, order: int, pixel: int, path: str) -> Found:
-    """Read the footer of a partition behind an address."""
-    try:
-        size, stamp = webs.state(path)
-        webs.opened(path, size, stamp).read(
-            4
-        )  # of a small file Arrow would read all, which servers without ranges give
-        with pq.ParquetFile(webs.opened(path, size, stamp), pre_buffer=False) as opened:
+        size, stamp = reader.state(path)
+        source = reader.source(path, size, stamp)
+        if web:  # of a small file Arrow would read all, which servers without ranges give
+            source.read(4)
+        with pq.ParquetFile(source, pre_buffer=False) as opened:
             return Found(path, order, pixel, size, stamp, opened.metadata, opened.schema_arrow)
     except (HvenError, OSError, pa.ArrowException) as error:
-        known = reason(error) if isinstance(error, HvenError) else None
+        known = reader.webs.reason(error) if isinstance(error, HvenError) else None
         raise SourceError(
             say(UNREADABLE, known.message if known else str(error)),
             place=Place(file=path),
@@ -204,7 +192,8 @@ def _count_placeless(files: list[Found], position: tuple[str, str], statistics: 
 
     def count(one: Found) -> tuple[int, ...]:
         where = leaves(one.schema)
-        found = pq.ParquetFile(one.path, pre_buffer=False).read([where[name][0] for name in position])
+        with pq.ParquetFile(one.path, pre_buffer=False) as opened:
+            found = opened.read([where[name][0] for name in position])
         columns = (leaf(found, where[name][0]) for name in position)
         return tuple(pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0 for column in columns)
 

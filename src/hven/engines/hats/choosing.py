@@ -59,7 +59,7 @@ class Asked:
     index: KeyIndex | None
     values: Values
     relations: Mapping[str, Relation] = field(default_factory=dict)
-    known: dict[Near, Rows | None] = field(default_factory=dict)
+    known: dict[Around, Rows | None] = field(default_factory=dict)
 
 
 class Test(Protocol):
@@ -98,7 +98,7 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class Around:
     """The position is near that of a row in memory."""
 
     place: Nearby
@@ -198,7 +198,7 @@ class Every:
         """See `Test.groups`."""
         found = among
         for part in sorted(
-            self.parts, key=lambda one: not isinstance(one, Inside | Near)
+            self.parts, key=lambda one: not isinstance(one, Inside | Around)
         ):  # what leaves few comes first
             some = part.groups(asked, found)
             found = found if some is None else some
@@ -317,7 +317,7 @@ class Choice:
         if len(mine) != 1 or (test := self.tests.get(mine[0])) is None:
             return None
         for part in test.parts if isinstance(test, Every) else (test,):
-            if isinstance(part, Inside | Near) and (found := part.cells(asked)) is not None:
+            if isinstance(part, Inside | Around) and (found := part.cells(asked)) is not None:
                 return found
         return None
 
@@ -352,7 +352,7 @@ def _inside(condition: Expr, narrowable: Narrowable, number: int, free: frozense
 
 def _near(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:
     found = nearby(condition, narrowable, number, free)
-    return None if found is None else Near(found)
+    return None if found is None else Around(found)
 
 
 def _of_column(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Test | None:

@@ -25,7 +25,6 @@ from hven.engines.hats.merging import CatalogueMerge
 from hven.engines.hats.plan import HatsPlan
 from hven.engines.hats.reading import Reader, changed
 from hven.engines.hats.staging import READERS, CatalogueStaging
-from hven.engines.hats.webs import Webs, on_web
 from hven.formats import hats_layout as layout
 from hven.model import plugins
 from hven.model.errors import BindError, HvenError, StorageError, Unavailable, say
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.engines import Plan, Snapshot
     from hven.engines.hats.manifest import File
+    from hven.engines.hats.reading import Webs
     from hven.model.table import Table
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -62,7 +62,7 @@ class HatsEngine(Engine):
         near_bytes: int,
         at_once: int,
         site: str,
-        allow_private: bool,
+        webs: Webs | None,
         threads: int | None,
     ) -> None:
         self.roots = roots
@@ -75,7 +75,7 @@ class HatsEngine(Engine):
         self._embedded: Engine | None = None
         self._cluster: Any = None
         self._lock = threading.RLock()
-        self.reader = Reader(Webs(allow_private=allow_private))
+        self.reader = Reader(webs)
         self._open: OrderedDict[str, Manifest] = OrderedDict()
         self._indexes: dict[str, KeyIndex] = {}
         self._refused: Mapping[str, str] = {}
@@ -303,11 +303,7 @@ class HatsEngine(Engine):
         """Return what is wrong with a file, as far as its size and time tell."""
         place = manifest.place(file)
         try:
-            if on_web(place):
-                size, stamp = self.reader.webs.state(place)
-            else:
-                facts = os.stat(place)  # noqa: PTH116  (of many files)
-                size, stamp = facts.st_size, str(facts.st_mtime_ns)
+            size, stamp = self.reader.state(place)
         except OSError as error:
             return f"{place}: {(error.strerror or str(error)).lower()}"
         except HvenError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._disk import refuse_passing
-from hven.engines.hats.webs import on_web
+from hven.formats.hats_layout import on_web
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:

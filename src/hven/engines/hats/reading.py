@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines._disk import PASSING
-from hven.engines.hats.webs import on_web
+from hven.formats.hats_layout import on_web
 from hven.model import Cache
 from hven.model.errors import FarFault, StorageError, Unavailable, say
 from hven.model.types import leaf
@@ -19,7 +19,8 @@ from hven.model.types import leaf
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.engines.hats.webs import Webs
+    from hven.formats.hats_layout import Folder
+    from hven.model.errors import HvenError
 
 FOOTERS = 64 * 1024**2  # bytes of footers that are kept
 FEW = 262_144  # rows up to which one thread decodes
@@ -28,20 +29,54 @@ LOOK = 0.05  # seconds between two looks whether the reader was stopped, or has 
 _WEIGHT = 160  # bytes of a column of a row group in a footer, about
 
 
+class Webs(Protocol):
+    """Asks for files behind addresses (`hven.sources.stores.WebCatalogues`)."""
+
+    def folder(self, address: str) -> Folder:
+        """Return what is behind an address."""
+
+    def state(self, path: str) -> tuple[int, str]:
+        """Ask for the size of a file, and for what tells that it changed."""
+
+    def opened(self, path: str, size: int, stamp: str) -> Any:
+        """Open a file in the state that `state` told."""
+
+    def reason(self, error: HvenError) -> HvenError:
+        """Return what curators are told of an error, which readers are spared."""
+
+
 class Reader:
     """Reads row groups. Thread-safe.
 
     Parameters
     ----------
     webs
-        What is asked for files behind addresses.
+        Asks for files behind addresses; None: there are none.
     """
 
-    def __init__(self, webs: Webs) -> None:
-        self.webs = webs
-        self._footers: Cache[tuple[tuple[int, object], Any]] = Cache(FOOTERS)
+    def __init__(self, webs: Webs | None) -> None:
+        self._webs = webs
+        self._footers: Cache[tuple[tuple[int, str], Any]] = Cache(FOOTERS)
         # who waits for a server keeps nobody from reading here
         self._pools = tuple(ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
+
+    @property
+    def webs(self) -> Webs:
+        """What asks for files behind addresses."""
+        if self._webs is None:
+            raise StorageError(say("files behind addresses are not read here"), remedy="name a directory")
+        return self._webs
+
+    def state(self, path: str) -> tuple[int, str]:
+        """Return the size of a file, and what tells that it changed."""
+        if on_web(path):
+            return self.webs.state(path)
+        facts = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
+        return facts.st_size, str(facts.st_mtime_ns)
+
+    def source(self, path: str, size: int, stamp: str) -> Any:
+        """Return what Arrow opens; of a file behind an address, in that state alone."""
+        return self.webs.opened(path, size, stamp) if on_web(path) else path
 
     def read(
         self,
@@ -68,14 +103,11 @@ class Reader:
             The machine, or its server, does not let us read it now.
         """
         paths = None if columns is None else [(leaves or {}).get(name, name) for name in columns]
-        source: Any = path
-        stamp: tuple[int, object]
         try:
-            if on_web(path):  # which is asked for in this state alone
-                stamp = written or self.webs.state(path)
-                source = self.webs.opened(path, stamp[0], str(stamp[1]))
-            else:
-                stamp = _state(path, written)
+            stamp = written if written is not None and on_web(path) else self.state(path)
+            if written is not None and (stamp[0] != written[0] or written[1] not in {"", stamp[1]}):
+                raise changed(path, stamp[0], written[0])
+            source = self.source(path, *stamp)
             known = self._footers.find(path)
             footer = known[1] if known is not None and known[0] == stamp else None
             # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
@@ -99,14 +131,6 @@ class Reader:
         """Let go of what is kept; who reads from a mount that hangs is not waited for."""
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _state(path: str, written: tuple[int, str] | None) -> tuple[int, int]:
-    """Return size and time of a file, which must be what was written."""
-    facts = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
-    if written is not None and (facts.st_size != written[0] or written[1] not in {"", str(facts.st_mtime_ns)}):
-        raise changed(path, facts.st_size, written[0])
-    return facts.st_size, facts.st_mtime_ns
 
 
 def awaited(future: Future[Any], check: Callable[[], None]) -> Any:

@@ -110,7 +110,7 @@ class CatalogueStaging(FileStaging):
         """
         self._open()
         with self._guard():
-            found = self._settle(*adopted(self.table, directory, self._reader.webs))
+            found = self._settle(*adopted(self.table, directory, self._reader))
         self._end()
         return found
 

@@ -9,13 +9,12 @@ import datetime as dt
 import io
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from hven.formats import hats_layout as layout
-from hven.model import plugins
 from hven.model.errors import FarFault, HvenError, Place, SourceError, StorageError, say
+from hven.sources._stores._facts import CHANGED, Fact, Whole
+from hven.sources._stores.web import Web
 
-SCHEMES = ("http://", "https://")
 SILENT = 20.0  # seconds without a byte after which a server does not answer
 TOTAL = 120.0  # seconds for one range
 SMALL = 64 << 20  # bytes of what is not Parquet
@@ -26,43 +25,32 @@ AGAIN = "ingest the collection anew, or roll back to an older snapshot"
 SHORT = "{path} ends too early"
 
 
-def on_web(path: str) -> bool:
-    """Return whether a file is behind an address."""
-    return path.startswith(SCHEMES)
-
-
-def reason(error: HvenError) -> HvenError:
-    """Return what curators are told: the cause, which readers are spared."""
-    return error.__cause__ if isinstance(error.__cause__, HvenError) else error
-
-
 @dataclass(frozen=True, slots=True)
 class WebFolder:
     """A catalogue behind an address (`hven.formats.hats_layout.Folder`)."""
 
     address: str
-    store: Any
+    store: Web
 
     def read(self, name: str) -> bytes | None:
         """See `hats_layout.Folder.read`."""
         try:
-            found: bytes | None = self.store.whole(name, SMALL)
+            return self.store.whole(name, SMALL)
         except HvenError as error:
-            why = reason(error)
+            why = WebCatalogues.reason(error)
             raise SourceError(
                 say("a catalogue cannot be read: {why}", why.message),
                 place=Place(file=f"{self.address}/{name}"),
                 remedy=why.remedy or "look at the address",
             ) from error
-        return found
 
     def has(self, name: str) -> bool:  # noqa: ARG002  (the contract)
         """Return True: each file is asked for when its footer is read."""
         return True
 
 
-class Webs:
-    """The addresses that are asked. Thread-safe.
+class WebCatalogues:
+    """Asks for catalogues behind addresses. Thread-safe.
 
     Parameters
     ----------
@@ -72,26 +60,58 @@ class Webs:
 
     def __init__(self, *, allow_private: bool) -> None:
         self._private = allow_private
-        self._stores: dict[str, Any] = {}
+        self._stores: dict[str, Web] = {}
 
-    def _store(self, address: str) -> Any:
+    @staticmethod
+    def reason(error: HvenError) -> HvenError:
+        """Return what curators are told: the cause, which readers are spared.
+
+        Parameters
+        ----------
+        error
+            As it was raised here.
+        """
+        return error.__cause__ if isinstance(error.__cause__, HvenError) else error
+
+    def _store(self, address: str) -> Web:
         found = self._stores.get(address)
         if found is None:
-            web = plugins.imported("hven.sources.stores", "a catalogue behind an address").Web
-            found = self._stores[address] = web(address, {}, allow_private=self._private, seconds=SILENT)
+            found = self._stores[address] = Web(address, {}, allow_private=self._private, seconds=SILENT)
         return found
 
     def folder(self, address: str) -> WebFolder:
-        """Return what is behind an address."""
+        """Return what is behind an address.
+
+        Parameters
+        ----------
+        address
+            Of a catalogue.
+        """
         return WebFolder(address, self._store(address))
 
-    def _placed(self, path: str) -> tuple[Any, str]:
+    def _placed(self, path: str) -> tuple[Web, str]:
         """Return who is asked for a file, and its name there."""
         address, dataset, name = path.rpartition(f"/{layout.DATASET}/")
         return self._store(address), f"{dataset[1:]}{name}"
 
     def state(self, path: str) -> tuple[int, str]:
-        """Ask for the size of a file, and for what tells that it changed."""
+        """Ask for the size of a file, and for what tells that it changed.
+
+        Parameters
+        ----------
+        path
+            Its address.
+
+        Returns
+        -------
+        size, stamp
+            Bytes; time and tag, or empty.
+
+        Raises
+        ------
+        FarFault
+            Its server is away, refuses, has it no more, or does not say its size.
+        """
         store, name = self._placed(path)
         fact = store.fact(name)
         if fact.bytes is None:
@@ -102,7 +122,18 @@ class Webs:
         )
 
     def opened(self, path: str, size: int, stamp: str) -> Ranges:
-        """Open a file in the state that `state` told."""
+        """Open a file in the state that `state` told.
+
+        Parameters
+        ----------
+        path, size, stamp
+            Its address, and what was told.
+
+        Returns
+        -------
+        file
+            Asked for ranges as it is read.
+        """
         store, name = self._placed(path)
         return Ranges(store, name, path, size, stamp)
 
@@ -110,13 +141,11 @@ class Webs:
 class Ranges(io.RawIOBase):
     """A file that is read by ranges, as Arrow asks for it."""
 
-    def __init__(self, store: Any, name: str, path: str, size: int, stamp: str) -> None:
-        facts = plugins.imported("hven.sources.stores", "a catalogue behind an address")
+    def __init__(self, store: Web, name: str, path: str, size: int, stamp: str) -> None:
         modified, _, tag = stamp.partition("|")
         when = dt.datetime.fromisoformat(modified) if modified else None
         self._store, self._name, self._path, self._size, self._at = store, name, path, size, 0
-        self._fact = facts.Fact(bytes=size, modified=when, tag=tag or None)
-        self._whole, self._changed = facts.Whole, facts.CHANGED
+        self._fact = Fact(bytes=size, modified=when, tag=tag or None)
 
     def readable(self) -> bool:
         """Return True."""
@@ -154,10 +183,10 @@ class Ranges(io.RawIOBase):
                 parts.append(part)
                 if time.monotonic() > late:
                     break
-        except self._whole as error:
+        except Whole as error:
             raise FarFault(error.message, remedy=RANGES) from None
         except FarFault as error:
-            if error.message == self._changed:
+            if error.message == CHANGED:
                 raise StorageError(say(OTHER, self._path), remedy=AGAIN) from error
             raise
         found = b"".join(parts)
@@ -168,4 +197,4 @@ class Ranges(io.RawIOBase):
         return found
 
 
-__all__ = ["Ranges", "WebFolder", "Webs", "on_web", "reason"]
+__all__ = ["Ranges", "WebCatalogues", "WebFolder"]
