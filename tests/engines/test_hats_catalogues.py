@@ -17,19 +17,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from file_servers import Files, web
+from hven import query
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Limits
 from hven.engines.hats import open as open_hats
+from hven.engines.hats.settings import Hats
 from hven.formats import hats_layout as layout
+from hven.ingest import ingest
 from hven.model import plugins
-from hven.model.errors import SourceError, StorageError, TooLarge, Unavailable
+from hven.model.errors import HvenError, SourceError, StorageError, TooLarge, Unavailable
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, Type
+from hven.site.auth import OWNER
 from hven.sources import Catalogue, Context
 from hven.sources._stores import web_catalogues
 from hven.sources.stores import WebCatalogues
+from hven.testing.site import site_with
 from hven.testing.source import SourceContract
 
 HVEN = Path(sys.executable).with_name("hven")
@@ -416,3 +421,19 @@ def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     lacking = asked(engine, snapshot, "SELECT id FROM far.stars WHERE ra IS NULL")
     assert sorted(row["id"] for row in lacking) == sorted(table["id"].to_pylist()[:3])
     engine.close()
+
+
+def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, there: Files) -> None:
+    text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{there.address}/far'}}\n"
+    brought = {"hats": Hats(roots=("hats",))}
+    with site_with(tmp_path / "open", text, brought=brought, allow_private=True) as site:
+        assert "in_place" in ingest(site, "far").tables["far.stars"].findings
+        site.refresh()
+        assert not list((tmp_path / "open" / "hats").rglob("*.parquet"))
+        with query.run(CONE, OWNER, site=site) as result:
+            assert result.table().num_rows > 0
+    with (
+        site_with(tmp_path / "closed", text, brought=brought) as site,
+        pytest.raises(HvenError, match="public internet"),
+    ):
+        ingest(site, "far")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class SortedRows:
     keys: Keys
 
 
-class FileStaging:
+class FileStaging(ABC):
     """A snapshot that is being written into a directory of its own; engines add `finish` (`hven.engines.Staging`).
 
     Parameters
@@ -124,9 +125,9 @@ class FileStaging:
         del table
         return SortedRows(table=pa.Table.from_arrays(gathered(columns, order), schema=self._schema), keys=keys[order])
 
+    @abstractmethod
     def _unordered(self, table: pa.Table) -> SortedRows:
         """Return rows of a table without a key, as they came."""
-        raise NotImplementedError
 
     def _spill(self) -> None:
         run = self._sorted_run()

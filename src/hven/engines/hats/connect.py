@@ -201,6 +201,7 @@ class Session:
                     return
                 last = response.response_id
                 yield response
+            time.sleep(AGAIN)  # one that ends its answers at once is not asked without a pause
             request = self._headed("ReattachExecuteRequest")
             request.operation_id = operation
             if last:
