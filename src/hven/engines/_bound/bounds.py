@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hven.adql.tree import Between, Compare, In, Subquery
 from hven.engines._bound.constants import constant, listed
-from hven.engines._bound.geometry import MIRROR
+from hven.engines._bound.geometry import sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,7 @@ class Choices(Generic[C]):
 def bounds(condition: Expr, column: Callable[[Expr], C | None], free: frozenset[int]) -> Bounds[C] | Choices[C] | None:
     """Recognise such a condition; `column` tells whether an expression is a column that is asked about."""
     if isinstance(condition, Compare):
-        for side, op, other in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
+        for side, op, other in sides(condition):
             found, value = column(side), constant(other, free)
             if found is None or value is None or op == "<>":
                 continue

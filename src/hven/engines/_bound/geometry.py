@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Pair = tuple[Expr, Expr]
 
 __all__ = [
-    "MIRROR",
     "ConstantShape",
     "arguments",
     "circle_parts",
@@ -26,11 +25,12 @@ __all__ = [
     "coordinates",
     "distance_points",
     "near",
+    "sides",
     "told",
     "touching",
 ]
 
-MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
+_MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
 
 
 TOUCH = {"CONTAINS", "INTERSECTS"}
@@ -84,13 +84,16 @@ def distance_points(expr: Expr) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]] |
     return None
 
 
+def sides(condition: Compare) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
+    """Return a comparison as it stands, and read from its other side: ``a < b``, ``b > a``."""
+    left, right = condition.left, condition.right
+    return (left, condition.op, right), (right, _MIRROR[condition.op], left)
+
+
 def near(condition: Expr, signs: Collection[str] = ("<", "<=")) -> Iterator[tuple[Pair, Pair, Expr, str]]:
     """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near: ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``."""
     if isinstance(condition, Compare):
-        for call, sign, limit in (
-            (condition.left, condition.op, condition.right),
-            (condition.right, MIRROR[condition.op], condition.left),
-        ):
+        for call, sign, limit in sides(condition):
             points = distance_points(call)
             if points is not None and sign in signs:
                 yield *points, limit, sign

@@ -39,12 +39,12 @@ from hven.adql.tree import (
 )
 from hven.engines._bound.constants import constant, is_text, listed, microseconds
 from hven.engines._bound.geometry import (
-    MIRROR,
     column_pair,
     constant_shape,
     contained,
     coordinates,
     distance_points,
+    sides,
     touching,
 )
 from hven.engines._bound.touching import compared
@@ -543,7 +543,7 @@ def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
     if fixed is not None:
         return fixed
     if isinstance(expr, Compare):
-        for side, op, other in ((expr.left, expr.op, expr.right), (expr.right, MIRROR[expr.op], expr.left)):
+        for side, op, other in sides(expr):
             value = constant(other, free)
             if value is not None and constant(side, free) is None:
                 return _compare(side, op, value, names, free)
