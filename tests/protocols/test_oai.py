@@ -231,7 +231,7 @@ def test_which_records_there_are(records: dict[str, etree._Element]) -> None:
         "ivo://tycho.example/organisation": "vr:Organisation",
         "ivo://tycho.example/registry": "vg:Registry",
         "ivo://tycho.example/__system__/tap/run": "vs:CatalogService",
-        **dict.fromkeys(("ivo://tycho.example/hapi", "ivo://tycho.example/das2"), "vs:DataService"),
+        **dict.fromkeys(("ivo://tycho.example/hapi", "ivo://tycho.example/das2", "ivo://tycho.example/portal"), "vs:DataService"),
         "ivo://idoc.d2s/corot/bright": "vs:CatalogResource",
         "ivo://idoc.d2s/corot/brightstars-conesearch": "vs:CatalogService",
         "ivo://tycho.example/images": "vs:CatalogResource",
@@ -301,6 +301,9 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
     assert not {
         name for name in tap.xpath("tableset/schema/table/name/text()") if name.startswith(("sealed", "hushed"))
     }
+    pages = records["ivo://tycho.example/portal"].find("capability/interface")
+    assert pages.get("{http://www.w3.org/2001/XMLSchema-instance}type") == "vr:WebBrowser"
+    assert harvester.get(pages.findtext("accessURL").removeprefix(BASE)).headers["content-type"].startswith("text/html")
     epn = records["ivo://idoc/psup/omega_maps/q/epn_core"]
     assert epn.xpath("tableset/schema/table/utype/text()") == ["ivo://ivoa.net/std/epntap#table-2.0"]
     assert capability(epn, "ivo://ivoa.net/std/TAP#aux").find("interface").get("role") == "std"

@@ -113,8 +113,10 @@ def forget(settings: Settings, name: str) -> None:
 
 
 def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[Capability]:
-    """Name the page of a collection."""
-    if schema is None or schema.name not in around.site.current().resources:
+    """Name the page of a collection; without one, the first page of the site."""
+    if schema is None:
+        return [Capability(standard_id=None, url=f"{base}/", interface="vr:WebBrowser")]
+    if schema.name not in around.site.current().resources:
         return []
     return [Capability(standard_id=None, url=f"{base}/collections/{quote(schema.name)}", interface="vr:WebBrowser")]
 
@@ -122,6 +124,7 @@ def _capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence
 FACE = Face(
     name="portal",
     title="Pages for people",
+    description="What is published here, in a browser: found, shown, drawn and taken along.",
     applies=lambda _: True,
     routes=routes,
     capable=_capable,
