@@ -111,6 +111,18 @@ def colour(page: Any, time: str, channel: float) -> list[int]:
     return found
 
 
+def test_nothing_else_takes_time_from_the_first_picture(tab: Tab) -> None:
+    page = tab.go(HERE)
+    page.wait_for_selector("[data-pane=basket][data-ready]")
+    begun, drawn = page.evaluate(
+        """() => [
+          Math.min(...performance.getEntriesByType("resource").filter((one) => /basket|health/.test(one.name)).map((one) => one.startTime)),
+          Math.min(1000, performance.getEntriesByName("first picture")[0].startTime),
+        ]"""
+    )
+    assert begun >= drawn
+
+
 def test_what_is_drawn_are_the_samples(tab: Tab) -> None:
     page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20&_else=0")
     tab.alive("timeline")

@@ -36,6 +36,8 @@ const PANES = {
   timeline: () => import("./timeline.js"),
 };
 
+const PATIENT = 1000; // milliseconds that the others wait for a sole pane
+
 const wide = matchMedia("(min-width: 1200px)");
 const workspace = new Workspace(document);
 const { t } = workspace;
@@ -99,7 +101,7 @@ const seen = new IntersectionObserver(
   { rootMargin: "100% 0px" }, // a screen ahead: what is scrolled to is there already
 );
 
-/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. What a page is for (`data-now`) waits for nothing. */
+/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. What is needed at once (`data-now`) waits for nothing, but for the pane that a page is all about (`data-sole`): until that is there, no other takes the browser's time. */
 workspace.bring = (root) => {
   for (const one of all(root, "details[data-opened]", HTMLDetailsElement)) {
     if (workspace.state.has(one.dataset.opened ?? "")) one.open = true;
@@ -108,9 +110,16 @@ workspace.bring = (root) => {
     one.addEventListener("toggle", () => one.open || one.removeAttribute("data-beside")); // the rows take its room
     if (wide.matches) one.open = true;
   }
-  for (const element of all(root, "[data-pane]")) {
-    if (element.hidden || !element.childElementCount || "now" in element.dataset) mount(element);
-    else seen.observe(element);
-  }
+  const panes = all(root, "[data-pane]");
+  const sole = panes.filter((one) => "sole" in one.dataset);
+  const others = () => {
+    for (const one of panes) {
+      if (one.hidden || !one.childElementCount || "now" in one.dataset) mount(one);
+      else seen.observe(one);
+    }
+  };
+  if (!sole.length) return others();
+  const long = new Promise((done) => setTimeout(done, PATIENT));
+  void Promise.race([Promise.all(sole.map(mount)), long]).then(others);
 };
 workspace.bring(document);
