@@ -25,7 +25,7 @@ from test_spans import read
 
 from file_servers import Files, web
 from hven.app._server import create
-from hven.formats.media import open_product
+from hven.formats.media import Samples, open_product
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model import settings
@@ -404,6 +404,29 @@ def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Pa
         kept = {number: moment for number, moment in enumerate(odd) if number not in {699, 800}}
         expected = [1000 + number for number, _ in sorted(kept.items(), key=lambda pair: pair[1])]
         assert [int(row[1]) for row in found] == expected
+
+
+def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS]}')
+    cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 500), [1, 2], 1)
+    site, client = opened(tmp_path)
+    with site:
+        read: list[str] = []
+        ordered = Samples._ordered
+        monkeypatch.setattr(Samples, "_ordered", lambda self: read.append(self._name) or ordered(self))  # type: ignore[func-returns-value]
+        first = rows(client, parameters="LL", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
+        assert read[-1:] == ["x_20200101_V1.cdf"]
+        read.clear()
+        again = rows(client, parameters="STATUS", start="2020-01-01T00:15Z", stop="2020-01-01T00:25Z")
+        assert (len(first), len(again)) == (10, 10)
+        assert first[5][0] == again[0][0] == "2020-01-01T00:15:00.123456789Z"
+        assert read == []
+        cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01T00:00:30", 500), [1, 2], 1)
+        sync(site, "nda")
+        moved = rows(client, parameters="LL", start="2020-01-01T00:15Z", stop="2020-01-01T00:25Z")
+        assert moved[0][0] == "2020-01-01T00:15:30.123456789Z"
 
 
 def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) -> None:

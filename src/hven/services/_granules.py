@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 import re
+import threading
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ from hven.services._stamps import DAY, SECOND, UNIX, iso
 from hven.sources.readers import open_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from hven.formats.media import Product
     from hven.model.table import Series, Table
@@ -65,6 +67,25 @@ class Known(Cache[list[Granule]]):
 
     def __init__(self) -> None:
         super().__init__(20 * FEW)
+
+
+class Clocks(Cache[Any]):
+    """When the samples of files were taken, of the files that were read last: tiles of a picture, and the next picture, are of the same."""
+
+    def __init__(self) -> None:
+        super().__init__(64 << 20, 16 << 20)
+        self._turns = tuple(threading.Lock() for _ in range(16))
+
+    def of(self, key: Hashable, samples: Samples) -> None:
+        """Have samples know their times; of several who ask at once for those of a file, one reads them."""
+        known = self.find(key)
+        if known is None:
+            with self._turns[hash(key) % len(self._turns)]:
+                known = self.find(key)
+                if known is None:
+                    self.keep(key, samples.times, samples.times.bytes)
+        if known is not None:
+            samples.know(known)
 
 
 class Layout(NamedTuple):
@@ -309,7 +330,7 @@ class Files:
             layout: Layout | None = kept.find(key)
             if layout is None:
                 try:
-                    with self._product(known, path) as product:
+                    with self._product(known, path)[0] as product:
                         one = Samples(product, self.series, path.rpartition("/")[2])
                         layout = Layout(one.time, one.columns, one.bins, one.lengths, one.finer)
                 except (HvenError, OSError) as error:
@@ -320,16 +341,18 @@ class Files:
             return layout
         return None
 
-    def _product(self, known: filed.Found, path: str) -> Product:
+    def _product(self, known: filed.Found, path: str) -> tuple[Product, Hashable]:
+        """Open a file; and return what tells its state from others."""
         row = known.one(path)
         place = filed.opened_at(self.around, self.who, self.table.schema, row)
         filed.look_beside(self.around, self.who, self.table.schema, path, place)
         known.note("file taken", path)
         try:
             name = path.rpartition("/")[2]
+            state = (row["tag"], *([(facts := place.stat()).st_mtime_ns, facts.st_size] if isinstance(place, Path) else []))  # fmt: skip
             if self.series.reader is not None:
-                return open_read(self.around.site.settings, place, name, self.series.reader)
-            return open_product(place, name, lines=True)
+                return open_read(self.around.site.settings, place, name, self.series.reader), state
+            return open_product(place, name, lines=True), state
         except SourceError as error:
             raise _broken(path, error) from error
 
@@ -387,18 +410,21 @@ class Files:
                     if one.path != last:
                         if product is not None:
                             product.closing()
-                        product, last = self._product(known, one.path), one.path
-                        samples = self._sampled(product, one.path)
+                        (product, state), last = self._product(known, one.path), one.path
+                        samples = self._sampled(product, one.path, state)
                     yield from self._piece(samples, told, wanted, one.path, begin, end, fine)
             finally:
                 if product is not None:
                     product.closing()
 
-    def _sampled(self, product: Product, path: str) -> Samples:
+    def _sampled(self, product: Product, path: str, state: Hashable) -> Samples:
         try:
-            return Samples(product, self.series, path.rpartition("/")[2])
+            samples = Samples(product, self.series, path.rpartition("/")[2])
+            if self.series.reader is None:  # a program may give others at any time, and what is wrong with them is told
+                self.around.site.kept(Clocks).of((self.table.schema, path, state, repr(self.series)), samples)
         except SourceError as error:
             raise _broken(path, error) from error
+        return samples
 
     def _piece(
         self,

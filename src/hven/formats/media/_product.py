@@ -266,4 +266,33 @@ class Product:
         raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
 
 
-__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored", "Variable"]
+class Times(NamedTuple):
+    """When the samples of a file were taken, in order.
+
+    Attributes
+    ----------
+    scale
+        Of the counts: 1, they are microseconds since 1970, or 1000, nanoseconds.
+    counts
+        Shape (n,), increasing.
+    where
+        Which record of a clock each sample is (-1: none), by clock; None: they stand so in the file.
+    left
+        Samples that were left out, as of `Samples`.
+    cut
+        As of `Samples`.
+    """
+
+    scale: int
+    counts: npt.NDArray[np.int64]
+    where: dict[str, npt.NDArray[np.int64] | None]
+    left: int
+    cut: bool
+
+    @property
+    def bytes(self) -> int:
+        """What they take in memory."""
+        return self.counts.nbytes + sum(one.nbytes for one in self.where.values() if one is not None)
+
+
+__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored", "Times", "Variable"]

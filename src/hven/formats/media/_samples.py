@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.media._product import MISSING, Array, Part, Rows
+from hven.formats.media._product import MISSING, Array, Part, Rows, Times
 from hven.formats.media._since import DAY, ZEROS, moment
 from hven.model.errors import SourceError, say
 from hven.model.sky import clocks
@@ -123,6 +123,7 @@ class Samples:
         self.columns = tuple(one.column for one in self._parameters.values())
         self.bins = {key: one.bins for key, one in self._parameters.items() if one.bins}
         self.left, self.cut = 0, False
+        self._times: Times | None = None
 
     # --- which variables there are -----------------------------------------------------------------------------------
 
@@ -396,9 +397,8 @@ class Samples:
                 found.setdefault(card.keyword.upper(), card.value)
         return found
 
-    @cached_property
     def _counted(self) -> tuple[int, dict[str, npt.NDArray[np.int64]]]:
-        """Times by clock, as the file has them: counts of nanoseconds (1000) where some have such, of microseconds (1) else."""
+        """Read times by clock, as the file has them: counts of nanoseconds (1000) where some have such, of microseconds (1) else."""
         found = {"": self._moments(self._clock)}
         for name in sorted({name for one in self._parameters.values() for name in one.said.clocks}):
             values = self._values(name, next(one.of[one.said.clocks.index(name)].count for one in self._parameters.values() if name in one.said.clocks))  # fmt: skip
@@ -414,10 +414,25 @@ class Samples:
             for name, (times, nanos) in found.items()
         }
 
-    @cached_property
-    def _ordered(self) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64] | None]]:
-        """Times in order, and which record of a clock each sample is (-1: none), by clock; None: they stand so in the file."""
-        scale, every = self._counted
+    @property
+    def times(self) -> Times:
+        """When samples were taken: all times are read, once."""
+        if self._times is None:
+            self._times = self._ordered()
+        return self._times
+
+    def know(self, times: Times) -> None:
+        """Take the times that another look at the same file has read.
+
+        Parameters
+        ----------
+        times
+            Of it.
+        """
+        self._times, self.left, self.cut = times, times.left, times.cut
+
+    def _ordered(self) -> Times:
+        scale, every = self._counted()
         main = every[""]
         where: dict[str, npt.NDArray[np.int64] | None] = {"": None}
         good = main != MISSING
@@ -438,13 +453,13 @@ class Samples:
             rows = np.flatnonzero(own != MISSING)
             rows = rows[np.argsort(own[rows], kind="stable")]
             main, where = _matched(main, where, name, own, rows, tolerance)
-        return main, where
+        return Times(scale, main, where, self.left, self.cut)
 
     @cached_property
     def moments(self) -> npt.NDArray[np.int64]:
         """When samples were taken."""
-        scale = self._counted[0]
-        return self._ordered[0] // scale if scale > 1 else self._ordered[0]
+        times = self.times
+        return times.counts // times.scale if times.scale > 1 else times.counts
 
     @cached_property
     def lengths(self) -> dict[str, int]:
@@ -471,7 +486,7 @@ class Samples:
         ):
             return False  # nobody is asked
         capable = several or self._turning(clock)(0, min(clock.count, BLOCK))[1] is not None
-        return capable and self._counted[0] > 1
+        return capable and self.times.scale > 1
 
     @property
     def layout(self) -> str:
@@ -503,7 +518,7 @@ class Samples:
         SourceError
             The file is damaged; its times cannot be counted in nanoseconds.
         """
-        where, moments = self._ordered[1], self.moments
+        where, moments = self.times.where, self.moments
         first, last = (int(one) for one in np.searchsorted(moments, (start, stop)))
         if fine:
             moments = self._fine(first, last)
@@ -532,8 +547,8 @@ class Samples:
 
     def _fine(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """Count times in nanoseconds."""
-        times = self._ordered[0][first:last]
-        if self._counted[0] > 1:
+        times = self.times.counts[first:last]
+        if self.times.scale > 1:
             return times
         if (np.abs(times) > FINE).any():
             raise SourceError(say("{file} has times before 1678 or behind 2261, which cannot be counted in nanoseconds as those of other files", self._name))  # fmt: skip
