@@ -82,6 +82,7 @@ class Spark:
             "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "100ms", "spark.task.reaper.killTimeout": "500ms",
             # what a client asked for that is gone ends soon, and not after five minutes
             "spark.connect.execute.manager.detachedTimeout": "4s", "spark.connect.execute.manager.maintenanceInterval": "1s",
+            "spark.connect.execute.reattachable.senderMaxStreamDuration": "3s",
             # who is stopped can be stopped again, with what it began meanwhile
             "spark.connect.execute.manager.abandonedTombstonesSize": "0", "spark.connect.session.inactiveOperations.cacheExpiration": "0s",
             **conf,

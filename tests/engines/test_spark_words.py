@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hven.adql.scope import Tables
 from hven.engines.hats import faults
 from hven.engines.hats.checking import doubts
 from hven.engines.hats.cluster import Cluster, Facts
-from hven.engines.hats.connect import load
+from hven.engines.hats.connect import Pieces, load
 from hven.engines.hats.far import Elsewhere, FarPlan
 from hven.model.errors import (
     Cancelled,
@@ -199,6 +200,69 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
         thread.join(30)
     assert (len(told), len(asked)) == (5, 1)
     cluster.close()
+
+
+class Part:
+    """A part of an answer: messages by their names, then what comes instead of more."""
+
+    def __init__(self, *names: str, then: Exception | None = None) -> None:
+        self._names, self._then = list(names), then
+        self.cancelled = False
+
+    def __next__(self) -> Any:
+        if self._names:
+            return SimpleNamespace(response_id=(name := self._names.pop(0)), HasField=lambda _: name == "complete")
+        raise self._then or StopIteration
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def pieces_of(*parts: Part) -> tuple[Pieces, list[str]]:
+    asked: list[str] = []
+    left = list(parts[1:])
+
+    def again(last: str) -> Part:
+        asked.append(last)
+        return left.pop(0)
+
+    return Pieces(lambda: parts[0], again), asked
+
+
+def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("hven.engines.hats.connect.time.sleep", pauses.append)
+    pieces, asked = pieces_of(Part("a", "b"), Part(), Part("c", "complete"))
+    assert [piece.response_id for piece in pieces] == ["a", "b", "c"]
+    assert asked == ["b", "b"]
+    assert pauses == [0.1, 0.1]  # a server that ends its parts at once is not asked without a pause
+
+
+def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server sends anew is taken from there; if it had sent all and forgotten it, what is here goes on."""
+    monkeypatch.setattr("hven.engines.hats.connect.KEEP", 0.0)
+    first, second, third = Part("a", "b"), Part("b"), Part("b", "complete")
+    pieces, asked = pieces_of(first, second, third)
+    taken = [next(pieces).response_id]
+    pieces.keep()
+    pieces.keep()
+    taken += [piece.response_id for piece in pieces]
+    assert taken == ["a", "b"]
+    assert asked == ["a", "a"]
+    assert first.cancelled
+    assert second.cancelled
+
+    gone = RuntimeError("[INVALID_HANDLE.OPERATION_NOT_FOUND] The handle is invalid. Operation not found.")
+    pieces, asked = pieces_of(Part("a", "b", "complete"), Part(then=gone))
+    taken = [next(pieces).response_id]
+    pieces.keep()
+    assert taken + [piece.response_id for piece in pieces] == ["a", "b"]
+
+    pieces, asked = pieces_of(Part("a"), Part(then=gone))
+    assert next(pieces).response_id == "a"
+    with pytest.raises(RuntimeError) as fault:
+        next(pieces)
+    assert "has forgotten the query" in str(faults.translate(fault.value))
 
 
 def test_what_is_wrong_with_a_cluster_is_told() -> None:

@@ -43,7 +43,7 @@ ROWS = 4_000_000
 GROUPS = "SELECT band, COUNT(DISTINCT id) AS n, SUM(mag) AS m FROM sky.points GROUP BY band"
 HUNG = {
     "spark.network.timeout": "20s",
-    "spark.network.timeoutInterval": "10s",
+    "spark.network.timeoutInterval": "5s",
     "spark.executor.heartbeatInterval": "4s",
     "spark.speculation": "true",
     "spark.speculation.minTaskRuntime": "2s",
@@ -138,18 +138,32 @@ def test_an_executor_killed_after_rows_were_given(spark, files, capsys):
     told(capsys, f"executor killed after {rows[0].num_rows:,} rows were given: all {ROWS:,} came, once each")
 
 
-def test_an_executor_that_hangs(spark, files, undisturbed, capsys):
-    """It is as good as dead after 20 s; its work is done by the other, and by the one that the master starts."""
+@pytest.fixture(scope="module")
+def long(spark, files):
+    """Files for a query that takes about as long as it takes to count a worker as lost: each four times. Its answer, and the seconds that it takes."""
+    _, far = spark
+    often = {"sky.points": files["sky.points"] * 4}
+    groups(far, often)
+    return often, *timed(lambda: groups(far, often))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["executor", "machine"])
+def test_one_that_hangs(spark, long, capsys, whole):
+    """It is as good as dead after 20 s; its work is done by the other, and by the one that the master starts, if its worker can."""
     running, far = spark
-    wanted, plain = undisturbed
+    often, wanted, plain = long
     until(lambda: len(running.executors()) == 2)
-    victim = running.executor("two")
-    after(plain / 2, lambda: os.kill(victim, signal.SIGSTOP))
-    found, took = timed(lambda: groups(far, files))
-    os.kill(victim, signal.SIGKILL)
+    victims = [running.executor("two")] + [running.programs["worker-two"].pid] * whole
+    after(plain / 2, lambda: [os.kill(victim, signal.SIGSTOP) for victim in victims])
+    found, took = timed(lambda: groups(far, often))
+    os.kill(victims[0], signal.SIGKILL)
+    if whole:
+        running.kill("worker-two")
+        running.work("two")
+        until(lambda: len(running.executors()) == 2)
     assert found == wanted
-    told(capsys, f"executor stopped (SIGSTOP), 20 s until it counts as lost: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")  # fmt: skip
-    assert took < 3 * max(plain, 20)
+    told(capsys, f"{'machine' if whole else 'executor'} stopped (SIGSTOP), 20 s until it counts as lost: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")  # fmt: skip
+    assert took < 3 * plain
 
 
 def test_a_worker_lost_for_good(spark, files, undisturbed, capsys):
@@ -288,7 +302,7 @@ def test_a_cancelled_query_frees_the_cluster(quick, files, text, seconds, capsys
     took = freed(running, begin)
     told(capsys, f"cancelled after {seconds} s: told after {answered:.2f} s, the executors have nothing to do after {took:.2f} s")  # fmt: skip
     assert len(faults) == 1
-    assert took < 4
+    assert took < 1
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 3.0])
@@ -302,7 +316,7 @@ def test_a_timeout_frees_the_cluster(quick, files, text, seconds, capsys):
     answered = time.monotonic() - begin - seconds
     took = freed(running, begin + seconds)
     told(capsys, f"time limit of {seconds} s: told {answered:.2f} s later, the executors have nothing to do {took:.2f} s later")  # fmt: skip
-    assert took < 4
+    assert took < 1
 
 
 def warm(far, files):
@@ -344,6 +358,24 @@ def test_a_client_that_is_killed(quick, files, capsys):
     took = freed(running, begin)
     told(capsys, f"client killed: nothing runs in the cluster after {took:.1f} s")
     assert took < 10
+
+
+def test_who_reads_slowly_gets_all(quick, files, capsys):
+    """The server takes nobody for dead who has not come for the next rows for longer than it waits, in all phases of an answer."""
+    _, far = quick
+    text = "SELECT id, mag FROM sky.points WHERE mag >= 0"
+    batches = iter(execution(far, text, files))
+    rows = [next(batches)]
+    threading.Event().wait(
+        10
+    )  # the server's part ends after 3 s, and what nobody asks for any more is forgotten 4 s later
+    for number, batch in enumerate(batches):
+        rows.append(batch)
+        threading.Event().wait(10 if number == 25 else 1 if number < 12 else 0)
+    ids = pa.Table.from_batches(rows).column("id").to_numpy()
+    assert len(ids) == ROWS
+    assert len(np.unique(ids)) == ROWS
+    told(capsys, f"read with pauses of 1 and 10 s: all {ROWS:,} rows came, once each")
 
 
 def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, capsys):

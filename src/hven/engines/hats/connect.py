@@ -35,8 +35,10 @@ LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
 PIECE = 1 << 20  # .. in messages of so many
 AGAIN, TOLD = 0.1, 50  # seconds until a server is told again to stop a query, and how often
 # seconds between the times at which jobs of a stopped query are stopped
-SWEEPS = (0.1, 0.2, 0.3, 0.4, *(1.0,) * 4, *(2.0,) * 6, *(4.0,) * 3)
+SWEEPS = (*(0.1,) * 10, *(0.25,) * 8, *(1.0,) * 3, *(2.0,) * 6, *(4.0,) * 3)
 AHEAD = 2  # messages of an answer that wait here
+LOOKAHEAD = 512 << 10  # bytes of it that are on their way: a server repeats no more than the last 10 MB
+KEEP = 2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
@@ -190,23 +192,7 @@ class Session:
         def ended(stopped: bool) -> None:
             self._release(operation, lambda: self._sweep(operation, watch) if stopped and watch is not None else None)
 
-        return Answer(self._pieces_of(operation, relation), left=left, ended=ended)
-
-    def _pieces_of(self, operation: str, relation: Relation) -> Iterator[Any]:
-        """Yield the messages of an answer, which the server may give in several parts."""
-        call, last = self._execute(operation, relation), ""
-        while True:
-            for response in call:
-                if response.HasField("result_complete"):
-                    return
-                last = response.response_id
-                yield response
-            time.sleep(AGAIN)  # one that ends its answers at once is not asked without a pause
-            request = self._headed("ReattachExecuteRequest")
-            request.operation_id = operation
-            if last:
-                request.last_response_id = last
-            call = self._stub.ReattachExecute(request, metadata=self._metadata)
+        return Answer(Pieces(lambda: self._execute(operation, relation), lambda last: self._reattach(operation, last)), left=left, ended=ended)  # fmt: skip
 
     def _execute(self, operation: str, relation: Relation) -> Any:
         request = self._headed("ExecutePlanRequest")
@@ -215,6 +201,13 @@ class Session:
         request.request_options.add().reattach_options.reattachable = True
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
+
+    def _reattach(self, operation: str, last: str) -> Any:
+        request = self._headed("ReattachExecuteRequest")
+        request.operation_id = operation
+        if last:
+            request.last_response_id = last
+        return self._stub.ReattachExecute(request, metadata=self._metadata)
 
     def _release(self, operation: str, then: Callable[[], object]) -> None:
         """Have the server forget an operation that has ended."""
@@ -385,6 +378,7 @@ def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
     token = said.get("token", "")
     options = [
         ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0),
+        ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", LOOKAHEAD),
         ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", int(WAIT * 1000)), ("grpc.max_reconnect_backoff_ms", 1000),
     ]  # fmt: skip
     here = where.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
@@ -392,6 +386,68 @@ def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
     if said.get("use_ssl", "").lower() == "true" or (token and not here):
         return grpc.secure_channel(where, grpc.ssl_channel_credentials(), options), headers
     return grpc.insecure_channel(where, options), headers
+
+
+class Pieces:
+    """The messages of an answer, each once, in whatever parts the server gives them.
+
+    A server ends its parts after some time, and forgets what nobody has asked for since: it cannot tell who reads slowly from who has died.
+
+    Parameters
+    ----------
+    begin
+        Asks for the first part.
+    again
+        Asks for the next one, after the message with this name; empty: from the first.
+    """
+
+    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any]) -> None:
+        self._begin, self._again = begin, again
+        self._part: Any = None
+        self._before: Any = None  # the part before, if the next one was asked for early
+        self._last = ""
+        self._asked = 0.0
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> Any:
+        if self._part is None:
+            self._part, self._asked = self._begin(), time.monotonic()
+        while True:
+            try:
+                response = next(self._part)
+            except StopIteration:
+                if (
+                    time.monotonic() < self._asked + AGAIN
+                ):  # one that ends its parts at once is not asked without a pause
+                    time.sleep(AGAIN)
+                self._part, self._asked = self._again(self._last), time.monotonic()
+                continue
+            except Exception as error:
+                if self._before is None or not faults.forgotten(error):
+                    raise
+                self._part, self._before = self._before, None  # all of the answer has been sent, and is here
+                continue
+            if self._before is not None:
+                self._before.cancel()
+                self._before = None
+            if response.HasField("result_complete"):
+                raise StopIteration
+            self._last = response.response_id
+            return response
+
+    def keep(self) -> None:
+        """Have the server keep what nobody reads for the moment."""
+        if self._part is None or time.monotonic() < self._asked + KEEP:
+            return
+        with contextlib.suppress(ValueError):  # the channel is closed
+            part, self._asked = self._again(self._last), time.monotonic()
+            if self._before is None:
+                self._before = self._part
+            else:
+                self._part.cancel()
+            self._part = part
 
 
 class Answer:
@@ -402,16 +458,16 @@ class Answer:
 
     Parameters
     ----------
-    messages
-        Yields them.
+    pieces
+        The messages.
     left
         Called when somebody leaves before the end.
     ended
         Called when the server has ended it, with whether somebody had left.
     """
 
-    def __init__(self, messages: Iterator[Any], *, left: Callable[[], object], ended: Callable[[bool], object]) -> None:
-        self._messages, self._left, self._ended = messages, left, ended
+    def __init__(self, pieces: Pieces, *, left: Callable[[], object], ended: Callable[[bool], object]) -> None:
+        self._pieces, self._left, self._ended = pieces, left, ended
         self._waiting: deque[Any] = deque()
         self._turn = threading.Condition()
         self._over = self._gone = False
@@ -420,7 +476,7 @@ class Answer:
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for response in self._messages:
+            for response in self._pieces:
                 self._put(response)
         except BaseException as error:  # noqa: BLE001  (of whoever asks)
             end = error
@@ -434,7 +490,9 @@ class Answer:
     def _put(self, response: Any) -> None:
         with self._turn:
             while len(self._waiting) >= AHEAD and not self._gone:
-                self._turn.wait()
+                self._turn.wait(KEEP / 2)
+                if not self._gone:
+                    self._pieces.keep()
             if not self._gone:
                 self._waiting.append(response)
                 self._turn.notify_all()
@@ -474,4 +532,4 @@ def batches(answer: Answer) -> Iterator[pa.RecordBatch]:
                 yield from reader
 
 
-__all__ = ["Answer", "Session", "batches", "load"]
+__all__ = ["Answer", "Pieces", "Session", "batches", "load"]

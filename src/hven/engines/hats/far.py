@@ -278,10 +278,11 @@ class FarExecution(Timed):
                     given = True
                     yield batch
             except session.errors as error:
-                if self._stopped is None and (faults.lost(error) or faults.away(error)):
+                gone = faults.lost(error) or faults.away(error)
+                if self._stopped is None and gone:
                     self._cluster.forget(session, away=faults.away(error))
-                    if not given and not again:
-                        continue
+                if self._stopped is None and (gone or faults.forgotten(error)) and not given and not again:
+                    continue
                 raise self._translated(error) from error
             except pa.ArrowException as error:
                 raise self._translated(error) from error

@@ -29,7 +29,12 @@ _TYPES = {
     "STRING": "VARCHAR",
 }
 _WIDE = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
-_LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INVALID_HANDLE.SESSION_NOT_FOUND", "INVALID_HANDLE.OPERATION_ABANDONED"}  # fmt: skip
+_LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INVALID_HANDLE.SESSION_NOT_FOUND"}
+_FORGOTTEN = {
+    "INVALID_HANDLE.OPERATION_ABANDONED",
+    "INVALID_HANDLE.OPERATION_NOT_FOUND",
+    "INVALID_CURSOR.POSITION_NOT_AVAILABLE",
+}
 
 
 def said(error: BaseException) -> tuple[str, str, str]:
@@ -54,6 +59,11 @@ def _told(error: BaseException, what: str) -> Any:
 def lost(error: BaseException) -> bool:
     """Return whether the session is gone, so that the query may be asked once more in another one: the server began anew, or closed it."""
     return said(error)[0] in _LOST
+
+
+def forgotten(error: BaseException) -> bool:
+    """Return whether the server has forgotten a query, but not the session: nothing of ours was heard of for longer than it waits."""
+    return said(error)[0] in _FORGOTTEN
 
 
 def away(error: BaseException) -> bool:
@@ -90,6 +100,11 @@ def translate(
         return Cancelled("the query was cancelled")
     if away(error) or status(error) == "DEADLINE_EXCEEDED":
         return silent(where)
+    if lost(error) or forgotten(error):
+        return Unavailable(
+            f"the Spark cluster{_at(where)} has forgotten the query: its Connect server began anew, or this site was not heard of for a while",
+            remedy="ask again; if it lasts, look at the server's log, and at spark.connect.execute.manager.detachedTimeout",
+        )
     if status(error) in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_at(where)} refuses this site", remedy="look at the token of spark in [hats]"
