@@ -23,7 +23,7 @@ from hven.engines import Engine, Limits, Memory, Snapshot, _spool
 from hven.engines.hats import open as open_hats
 from hven.engines.hats import staging
 from hven.engines.hats.choosing import Asked, Choice
-from hven.engines.hats.engine import HatsEngine
+from hven.engines.hats.engine import OWNER, HatsEngine
 from hven.engines.hats.manifest import NAME, Manifest
 from hven.formats import hats_layout as layout
 from hven.model.clock import Clock
@@ -451,7 +451,11 @@ def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_root_is_one_sites(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "killed while it was claimed"])
+def test_a_root_is_one_sites(tmp_path: Path, begun: bool) -> None:
+    if begun:
+        (tmp_path / "hats").mkdir()
+        (tmp_path / "hats" / OWNER).touch()
     first = opened(tmp_path, site="one")
     write(first, stars(5))
     second = open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "hats")], site="two")

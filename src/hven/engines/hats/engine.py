@@ -216,9 +216,14 @@ class HatsEngine(Engine):
         root = self.roots[0]
         try:
             root.mkdir(exist_ok=True)
-            with suppress(FileExistsError), (root / OWNER).open("x") as file:
-                file.write(self._site)
-            owner = (root / OWNER).read_text()
+            owner = (root / OWNER).read_text() if (root / OWNER).exists() else ""
+            if not owner:  # nobody's; or of one who is about to write, or was killed then
+                with (root / OWNER).open("a+") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    file.seek(0)
+                    owner = file.read()
+                    if not owner:
+                        file.write(self._site)
         except OSError as error:
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
             raise StorageError(message, remedy="look at the directory, its mount and its rights") from error
