@@ -170,7 +170,12 @@ def rows_of(engine: Machine, wanted: Wanted, chosen: Rows) -> pa.Table:
     sliced = wanted.cells is not None and bool(manifest.head.cell) and len(chosen) > 0
     asked = [layout.CELL, *names] if sliced and layout.CELL not in names else names
     pieces = []
+    own = sliced and not manifest.head.foreign
     for path, groups in manifest.files(chosen):
+        few = engine.reader.within(path, groups, schema, manifest.written[path], wanted.cells) if own else None
+        if few is not None:
+            pieces.append(pa.Table.from_batches([few], schema))
+            continue
         found = engine.reader.read(path, groups, asked, manifest.written[path], manifest.head.leaves)
         if sliced:
             found = within(found, wanted.cells)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines._disk import PASSING
+from hven.engines.hats.plainly import Plain, rows_within
 from hven.formats.hats_layout import on_web
 from hven.model import Cache
 from hven.model.errors import FarFault, StorageError, Unavailable, say
@@ -57,6 +58,7 @@ class Reader:
     def __init__(self, webs: Webs | None) -> None:
         self._webs = webs
         self._footers: Cache[tuple[tuple[int, str], Any]] = Cache(FOOTERS)
+        self._plain: Cache[tuple[tuple[int, str], Plain]] = Cache(FOOTERS)
         # who waits for a server keeps nobody from reading here
         self._pools = tuple(ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
 
@@ -122,6 +124,50 @@ class Reader:
         if not leaves or columns is None or paths is None:
             return found
         return pa.table([leaf(found, path) for path in paths], list(columns))
+
+    def within(
+        self, path: str, groups: Sequence[int], schema: pa.Schema, written: tuple[int, str], ranges: Any
+    ) -> pa.RecordBatch | None:
+        """Read the rows of some row groups in some cells, without the others: see `hven.engines.hats.plainly`.
+
+        Parameters
+        ----------
+        schema
+            What is wanted.
+        written
+            As of `read`.
+        ranges
+            Cells of order 29, half-open, ascending, shape (r, 2).
+
+        Returns
+        -------
+        rows
+            None: whole row groups have to be read.
+
+        Raises
+        ------
+        StorageError, Unavailable
+            As of `read`.
+        """
+        try:
+            stamp = self.state(path)
+            known = self._plain.find(path)
+            if stamp[0] != written[0]:
+                raise changed(path, stamp[0], written[0])
+            if known is None or known[0] != stamp:
+                footer = pq.read_metadata(path)
+                known = stamp, Plain(footer)
+                self._plain.keep(path, known, _WEIGHT * footer.num_row_groups * footer.num_columns)
+            found = rows_within(path, known[1], groups, schema, ranges)
+        except (OSError, pa.ArrowException, IndexError) as error:
+            raise trouble(path, error) from error
+        if found is None:
+            return None
+        columns = dict(found.columns)
+        if rest := [name for name in schema.names if name not in columns]:
+            others = self.read(path, groups, rest, written).take(pa.array(found.rows))
+            columns |= {name: others.column(name).combine_chunks() for name in rest}
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def later(self, call: Callable[..., Any], *given: Any, web: bool = False) -> Future[Any]:
         """Begin to read in another thread; `web`: from a server."""
