@@ -38,11 +38,13 @@ from running import hven, until
     ("text", "kind", "said"),
     [
         ("[ARITHMETIC_OVERFLOW] long overflow. If necessary set spark.sql.ansi.enabled. SQLSTATE: 22003", EvaluationError, "range of BIGINT"),
+        ("[ARITHMETIC_OVERFLOW] overflow. Use 'try_add' to tolerate overflow and return NULL instead. SQLSTATE: 22003", EvaluationError, "range of BIGINT"),
         ("[BINARY_ARITHMETIC_OVERFLOW] 9223372036854775807L + 1L caused overflow. SQLSTATE: 22003", EvaluationError, "range of BIGINT"),
         ('[CAST_INVALID_INPUT] The value \'x\' of the type "STRING" cannot be cast to "INT" because it is malformed. SQLSTATE: 22018', EvaluationError, "the text 'x' cannot be read as INTEGER"),
         ('[CAST_OVERFLOW] The value 1.0E30D of the type "DOUBLE" cannot be cast to "BIGINT" due to an overflow. SQLSTATE: 22003', EvaluationError, "1.0E30D is out of the range of BIGINT"),
         ("[SCALAR_SUBQUERY_TOO_MANY_ROWS] More than one row returned. SQLSTATE: 21000", EvaluationError, "several rows"),
         ("[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built SQLSTATE: P0001", EvaluationError, "would be built"),
+        ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
         ("[PYTHON_EXCEPTION] Traceback:\nModuleNotFoundError: No module named 'hven'\n SQLSTATE: 38000", StorageError, "have no Hven"),
         ("[PYTHON_EXCEPTION] Traceback:\nRuntimeError: hven 9.9 is on the workers, and here is 0.1\n SQLSTATE: 38000", StorageError, "have Hven 9.9, and here is 0.1"),

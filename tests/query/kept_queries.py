@@ -61,4 +61,5 @@ KEPT: tuple[str, ...] = (
     "SELECT t.id FROM sky.stars AS t WHERE t.seen IN ('0000-01-01', '0000-01-02T03:04:05') OR t.seen IN (ISO(SIN(10)), CAST('2020-06-01' AS TIMESTAMP), NULL)",
     "SELECT t.id FROM sky.stars AS t WHERE t.seen IN (ISO(SIN(10)), ISO(COS(10))) OR t.seen NOT IN ('0000-01-01', '9999-12-31')",
     "SELECT IVO_HEALPIX_INDEX(t.id, 0, 0) AS a, IVO_HEALPIX_INDEX(t.id, 45, 0) AS b, IVO_HEALPIX_INDEX(t.id, 315, 0) AS c FROM sky.stars AS t",
+    "SELECT -LENGTH(REGEXP_EXTRACT(t1.label, '(', 30)) AS c1 FROM TAP_UPLOAD.mine AS t1 NATURAL LEFT JOIN sky.stars AS t2",
 )  # fmt: skip

@@ -15,7 +15,7 @@ _VALUES = (
     (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
     (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value (?P<v>.*) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
     (re.compile(r"CAST_OVERFLOW"), re.compile(r"The value (?P<v>\S+) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
-    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)\b(?P<t>long|integer|short) overflow|\d(?P<u>L)\b|$"), "a number is out of the range of {t}"),
+    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)(?P<t>(?:long|integer|short)(?= overflow)|^overflow(?=\. Use))|\d(?P<u>L)\b|$"), "a number is out of the range of {t}"),
     (re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"), re.compile(r"(?P<v>)(?P<t>)"), "a subquery that stands for one value gave several rows"),
     (re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"), re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL), "the pattern cannot be read: {v}"),
 )  # fmt: skip
@@ -26,6 +26,7 @@ _TYPES = {
     "integer": "INTEGER",
     "INT": "INTEGER",
     "short": "SMALLINT",
+    "overflow": "BIGINT",  # of sums
     "STRING": "VARCHAR",
 }
 _WIDE = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
@@ -179,6 +180,9 @@ def _of_values(kind: str, text: str, state: str) -> HvenError | Elsewhere:
         if found is not None:
             plain = words.format(v=found["v"] or "", t=_type(found))
             return EvaluationError(f"a value cannot be computed: {plain}", remedy=_WIDE if "range of" in plain else "")
+    unread = re.search(r"PatternSyntaxException: (.*?)(?: near index|$)", text, re.MULTILINE)
+    if unread is not None:
+        return EvaluationError(f"a value cannot be computed: the pattern cannot be read: {unread[1]}")
     python = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
     if python is not None:
         return EvaluationError(f"a value cannot be computed: {python[1]}")
