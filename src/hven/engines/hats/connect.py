@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.engines.hats import faults
+from hven.engines.hats.matches import MARK
 from hven.engines.hats.spark_functions import TYPES, call_of
 from hven.model.errors import StorageError, UsageError
 
@@ -41,6 +43,7 @@ LOOKAHEAD = 512 << 10  # bytes of it that are on their way: a server repeats no 
 KEEP = 2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
+_OWN = itertools.count(1)  # queries of this process, whose sessions are its own
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # overflow and bad casts are errors
@@ -336,7 +339,14 @@ class Session:
             yield request
 
     def sql(self, text: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
-        """Make a relation of SQL, over others by their names."""
+        """Make a relation of SQL, over others by their names.
+
+        Spark makes them views of the session while it plans, with no thought of another query that has the same names and is planned at
+        the same time: it would read the other's rows, or find none. So each has names of its own, where there is `MARK`.
+        """
+        own = f"_{next(_OWN)}"
+        text = text.replace(MARK, own)
+        views = {name.replace(MARK, own): view for name, view in views.items()}
         made = self.messages.Relation()
         made.sql.query = text
         for name, value in arguments.items():
