@@ -110,7 +110,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             views = {"r": session.files(columns, paths)}
             if " o " in text:
                 match = next(
-                    iter(FarPlan(far, bind(parse(WORK["match"][0]), Tables([POINTS, OBJECTS])))._spreads.values())
+                    iter(FarPlan(far, bind(parse(WORK["match"][0]), Tables([POINTS, OBJECTS]))).text.spreads.values())
                 )
                 views["o"] = session.rows(_exploded(objects, match, order_of(0.0003), 0.0003))
             return lambda: sum(batch.num_rows for batch in batches(session.ask(session.sql(text, {}, views))))

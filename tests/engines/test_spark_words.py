@@ -11,15 +11,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
+from hven.engines import Limits
 from hven.engines.hats import faults
 from hven.engines.hats.checking import doubts
 from hven.engines.hats.cluster import Cluster, Facts
 from hven.engines.hats.connect import Pieces, load
-from hven.engines.hats.far import Elsewhere, FarPlan
+from hven.engines.hats.far import Elsewhere, FarPlan, fit
+from hven.engines.hats.matches import cells, order_of
 from hven.model.errors import (
     Cancelled,
     EvaluationError,
@@ -29,7 +33,10 @@ from hven.model.errors import (
     Timeout,
     TooLarge,
     Unavailable,
+    UsageError,
 )
+from hven.model.sky import distance, healpix
+from hven.model.types import parse_type
 from hven.testing.engine import STARS
 from running import hven, until
 
@@ -55,10 +62,9 @@ from running import hven, until
         ("java.lang.OutOfMemoryError: Java heap space", TooLarge, "memory"),
         ("java.io.IOException: No space left on device", StorageError, "disk"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", Cancelled, "cancelled"),
-        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", Elsewhere, "Spark does not know"),
-        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', Elsewhere, "Spark does not know"),
-        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", Elsewhere, "Spark does not know"),
-        ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", Elsewhere, "two tables"),
+        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", Elsewhere, "cluster does not know"),
+        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', Elsewhere, "cluster does not know"),
+        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", Elsewhere, "cluster does not know"),
         ("[SOMETHING_NEW] what is this", ServiceError, r"\[SOMETHING_NEW\] what is this"),
     ],
 )  # fmt: skip
@@ -81,7 +87,7 @@ def test_a_plan_needs_no_cluster():
     plan = FarPlan(cluster, bind(parse(text), Tables([STARS])))
     told = plan.explain({"sky.stars": [f"/data/Npix={number}.parquet" for number in range(9)]})
     assert "sky.stars: 9 files (Npix=0.parquet, Npix=1.parquet, Npix=2.parquet, ..)" in told
-    assert "`_healpix_29`" in plan.sql
+    assert "`_healpix_29`" in plan.text.sql
     assert cluster.problem() is None
     cluster.close()
 
@@ -97,8 +103,8 @@ def server(answer: Callable[[str, Any, Any], Any]) -> Iterator[str]:
         def Config(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
             return answer("Config", messages, request)
 
-        def AnalyzePlan(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
-            return answer("AnalyzePlan", messages, request)
+        def ExecutePlan(self, request: Any, _: Any) -> Iterator[Any]:  # noqa: N802  (the protocol's names)
+            yield answer("ExecutePlan", messages, request)
 
         def ReleaseSession(self, request: Any, _: Any) -> Any:  # noqa: N802  (the protocol's names)
             return messages.ReleaseSessionResponse(session_id=request.session_id)
@@ -116,8 +122,11 @@ def of_version(version: str) -> Callable[[str, Any, Any], Any]:
     def answer(call: str, messages: Any, request: Any) -> Any:
         if call == "Config":
             return messages.ConfigResponse(session_id=request.session_id, server_side_session_id="there")
-        found = messages.AnalyzePlanResponse(session_id=request.session_id, server_side_session_id="there")
-        found.spark_version.version = version
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([("v", pa.string())])) as writer:
+            writer.write_batch(pa.record_batch({"v": [version]}))
+        found = messages.ExecutePlanResponse(session_id=request.session_id, server_side_session_id="there")
+        found.arrow_batch.data = sink.getvalue().to_pybytes()
         return found
 
     return answer
@@ -132,6 +141,61 @@ def test_a_server_of_another_version_is_refused(version: str) -> None:
         assert "Spark 4" in str(fault.value.remedy)
         assert f"Spark {version}" in str(cluster.problem())
         cluster.close()
+
+
+@pytest.mark.parametrize(("version", "name"), [("4.3.0 1a2b3c4d", "Spark"), ("0.7.2", "Sail")])
+def test_queries_are_written_for_the_server_that_answers(version: str, name: str) -> None:
+    """Nobody knows which one it is before it answers; then plans that were written are written anew."""
+    bound = bind(parse("SELECT id + 1 AS n FROM sky.stars"), Tables([STARS]))
+    with server(of_version(version)) as url:
+        cluster = Cluster(url)
+        plan = FarPlan(cluster, bound)
+        before = plan.explain({})
+        assert before.startswith("Spark: ")
+        assert cluster.session().version == version.split(maxsplit=1)[0]
+        assert plan.explain({}).startswith(f"{name}: ")
+        assert (plan.explain({}) == before) == (name == "Spark")
+        cluster.close()
+
+
+class Told(RuntimeError):
+    """An error of a call, as Sail tells it: a class of Java goes with it."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self._reason = reason
+
+    def trailing_metadata(self) -> Any:
+        return (("grpc-status-details-bin", f"\x08.. {self._reason}\x12.".encode()),) if self._reason else ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "kind", "said"),
+    [
+        ("java.lang.NumberFormatException", "Cannot cast string 'x' to value of Int32 type", EvaluationError, "the text 'x' cannot be read as INTEGER"),
+        ("org.apache.spark.sql.AnalysisException", "Can't cast value 1e30 to type Int64", EvaluationError, "1e30 is out of the range of BIGINT"),
+        ("", "Cast error: value of 9223372036854775808 is out of range Int64", EvaluationError, "9223372036854775808 is out of the range of BIGINT"),
+        ("java.lang.ArithmeticException", "Int64 overflow on negative(-9223372036854775808)", EvaluationError, "range of BIGINT"),
+        ("org.apache.spark.sql.AnalysisException", "Scalar subquery returned more than one row", EvaluationError, "several rows"),
+        ("org.apache.spark.sql.AnalysisException", "[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built", EvaluationError, "would be built"),
+        ("java.lang.UnsupportedOperationException", "function: zip_with", Elsewhere, "zip_with"),
+        ("java.lang.IllegalArgumentException", "invalid argument: found SELEC at 0:5", Elsewhere, "does not know"),
+        ("", "Error during planning: Projections require unique expression names", Elsewhere, "unique expression names"),
+        ("", "unsupported PySpark version: 4.3.0", StorageError, "does not know: 4.3.0"),
+        ("org.apache.spark.sql.execution.QueryExecutionException", "Object at location /data/hats/Npix=1.parquet not found: No such file", StorageError, "does not find a file of the table: /data/hats/Npix=1.parquet"),
+        ("", "something new", ServiceError, "something new"),
+    ],
+)  # fmt: skip
+def test_errors_of_sail_say_what_helps(reason: str, text: str, kind: type[Exception], said: str) -> None:
+    found = faults.translate(Told(reason, text))
+    assert type(found) is kind
+    with pytest.raises(kind, match=said):
+        raise found
+
+
+def test_a_session_that_sail_forgot_is_begun_anew() -> None:
+    assert faults.lost(Told("java.lang.IllegalArgumentException", "invalid argument: configuration not found: hven.session"))  # fmt: skip
+    assert not faults.lost(Told("java.lang.IllegalArgumentException", "invalid argument: something"))
 
 
 def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,3 +350,68 @@ def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest
     assert "warning: hven.toml: the Spark cluster at 127.0.0.1:9 does not answer; try again" in told
     assert "0 errors, 1 warning" in told
     assert json.loads(hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"
+
+
+def test_what_spark_does_not_compute_is_elsewhere():
+    for text in (
+        "SELECT COUNT(DISTINCT mag) OVER (PARTITION BY band) AS n FROM sky.stars",
+        "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
+    ):
+        with pytest.raises(Elsewhere):
+            FarPlan(Cluster("sc://127.0.0.1:9"), bind(parse(text), Tables([STARS])))
+
+
+def test_no_address_is_refused_early():
+    with pytest.raises(UsageError, match="no address"):
+        Cluster("http://head:15002")
+
+
+def test_a_server_that_is_not_there_is_told():
+    nobody = Cluster("sc://127.0.0.1:9")
+    bound = bind(parse("SELECT 1 AS n FROM sky.stars"), Tables([STARS]))
+    with pytest.raises(Unavailable, match=r"127.0.0.1:9 does not answer"):
+        list(FarPlan(nobody, bound).execute(bound.slots, {}, Limits(), {"sky.stars": ["/nowhere"]}))
+    assert "does not answer" in nobody.problem()
+    nobody.close()
+
+
+# --- matches ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius", [1e-7, 0.0003, 0.02, 0.7, 4.0, 9.6, 9.8, 60.0])
+def test_cells_hold_whatever_a_circle_touches(radius):
+    """Positions within the circle, at its rim too, are in one of its cells; most small circles have one."""
+    generator = np.random.default_rng(int(radius * 1e7))
+    lon, lat = generator.uniform(0, 360, 300), np.degrees(np.arcsin(generator.uniform(-1, 1, 300)))
+    lon[:40], lat[:8], lat[8:16], lat[16:24] = np.arange(40) * 45.0, 90, -90, np.degrees(np.arcsin(2 / 3))
+    order = order_of(radius)
+    listed = cells(order, lon, lat, np.full(300, radius))
+    for angle in np.linspace(0, 2 * np.pi, 17):
+        for share in (0, 0.5, 1 - 1e-9):
+            near = np.clip(lat + share * radius * np.cos(angle), -90, 90)
+            width = np.maximum(np.cos(np.radians(near)), 1e-9)
+            there = lon + np.clip(share * radius * np.sin(angle) / width, -180, 180)
+            inside = distance(lon, lat, there, near) <= radius
+            cell = healpix.index(order, there, near)
+            for row in np.flatnonzero(inside).tolist():
+                assert cell[row] in listed[row].as_py()
+    if radius < 1:
+        assert len(listed.flatten()) < 2 * 300
+
+
+def test_what_is_no_circle_has_no_cells():
+    numbers = [
+        np.array(column) for column in ((10.0, np.nan, 10.0, 10.0), (95.0, 0.0, 0.0, 0.0), (1.0, 1.0, np.nan, -1.0))
+    ]
+    assert cells(3, *numbers).to_pylist() == [None] * 4
+
+
+def test_lists_of_fixed_length_are_made_of_any():
+    three = parse_type("float64[3]").arrow
+    for rows in ([[1.0, 2.0, 3.0], None, [4.0, 5.0, None]], [None, None], [], [[1.0, 2.0, 3.0]]):
+        batch = pa.record_batch([pa.array(rows, pa.list_(pa.float64()))], names=["x"])
+        found = fit(batch.slice(0), pa.schema([("a", three)]))
+        assert found.to_pydict() == {"a": rows}
+        assert fit(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
+    with pytest.raises(pa.ArrowInvalid, match="2 elements, where 3"):
+        fit(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))

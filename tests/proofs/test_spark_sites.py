@@ -1,4 +1,4 @@
-"""Sites whose tables are HATS and computed by a cluster: random queries (near = far = embedded), and one query over tables of two engines."""
+"""Sites whose tables are HATS and computed by a cluster of Spark, or by Sail: random queries (near = far = embedded), and one query over tables of two engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from hven.engines.postgres.settings import Postgres
 from hven.site import Site
 from hven.testing.site import publish, tiny_site
 from made_tables import PUBLISHED
-from postgres import server, sphere
+from postgres import server as database
+from postgres import sphere
+from sail import sail
 from spark import cluster
 
 FULL = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof runs it")
@@ -32,16 +34,16 @@ FIRST = int(os.environ.get("HVEN_QUERIES_FIRST") or 0)
 RICH = 1 << 40  # bytes: all is near
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[str]:
-    with cluster() as running:
+@pytest.fixture(scope="module", params=[cluster, sail], ids=["spark", "sail"])
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    with request.param() as running:
         yield running.url
 
 
 @pytest.fixture(scope="module", params=["far", "near"])
-def site(request: pytest.FixtureRequest, spark: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
-    hats = Hats(roots=("hats",), spark=spark, near_bytes=0 if request.param == "far" else RICH)
+    hats = Hats(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
     with tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
         yield made
 
@@ -84,12 +86,12 @@ def test_random_queries_have_the_rows_of_the_embedded_engine(site: Site, capsys:
 
 
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
-def test_tables_of_two_engines_answer_as_those_of_one(spark: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    with server() as address:
+def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    with database() as address:
         url = f"postgresql://{address}"
         sphere(url)
         brought = {
-            "hats": Hats(roots=("hats",), spark=spark, near_bytes=0),
+            "hats": Hats(roots=("hats",), spark=server, near_bytes=0),
             "postgres": Postgres(url=url, namespace="two"),
         }
         with tiny_site(tmp_path, {}, brought=brought) as site:

@@ -232,9 +232,9 @@ class Dialect(ABC):
         """Write ``left op right``."""
         return f"({left} {op} {right})"
 
-    def remains(self, node: Binary, left: str, right: str) -> str:  # noqa: ARG002  (dialects look at the types)
-        """Write ``left % right``."""
-        return self.operation("%", left, right)
+    def arithmetic(self, node: Binary, left: str, right: str) -> str:
+        """Write an operation on numbers that is no division; dialects look at the types."""
+        return self.operation(node.op, left, right)
 
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Write a comparison."""
@@ -667,11 +667,7 @@ class Writer:
             if left != type_ and (type_.is_integer or (type_ == FLOAT64 and meta(link.right).type != type_)):
                 # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
                 text = self.dialect.cast(text, type_)
-            text = (
-                self.dialect.remains(link, text, right)
-                if link.op == "%"
-                else self.dialect.operation(link.op, text, right)
-            )
+            text = self.dialect.arithmetic(link, text, right)
         return text
 
     def function(self, node: Function) -> str:

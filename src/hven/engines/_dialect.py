@@ -81,9 +81,11 @@ class EngineDialect(Dialect):
         """Write a remainder with the sign of the first; by zero it is NULL."""
         return f"({left} % nullif({right}, 0))"
 
-    def remains(self, node: Binary, left: str, right: str) -> str:
-        """Write ``%``."""
-        return self.modulo(left, right, whole=meta(node).type.is_integer)
+    def arithmetic(self, node: Binary, left: str, right: str) -> str:
+        """Write an operation on numbers that is no division."""
+        if node.op == "%":
+            return self.modulo(left, right, whole=meta(node).type.is_integer)
+        return self.operation(node.op, left, right)
 
     def remainder(self, writer: Writer, node: Function) -> str:
         """Write MOD."""

@@ -43,7 +43,7 @@ def check(settings: Settings) -> Iterator[Fault | str]:
     except HvenError as error:  # it may be away today: the site is right nevertheless
         yield Fault(message=error.message, remedy=error.remedy or "", place=place, severity="warning")
         return
-    yield f"the cluster at {cluster.where}: Spark {facts.version}{_workers(facts)}"
+    yield f"the cluster at {cluster.where}: {facts.server} {facts.version}{_workers(facts)}"
     yield from (Fault(message=text, remedy=remedy, place=place, severity="warning") for text, remedy in doubts(facts))
 
 

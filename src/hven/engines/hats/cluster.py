@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 from hven.engines._clock import Watch
 from hven.engines.hats import faults
 from hven.engines.hats.connect import Session, batches
+from hven.engines.hats.servers import SPARK
 from hven.engines.hats.spark_functions import facts_of
 from hven.model.errors import HvenError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hven.engines.hats.servers import Server
     from hven.model.clock import Clock
 
 PIECES = 16  # tasks by which the workers are looked at: each gets some
@@ -33,7 +35,9 @@ class Facts:
     Attributes
     ----------
     version
-        Of Spark.
+        Of the server.
+    server
+        Which one it is: Spark, or another that speaks as it does.
     pythons, hvens
         Versions on the workers -> the hosts that have them; an empty one: there is no Hven.
     unseen
@@ -43,6 +47,7 @@ class Facts:
     """
 
     version: str
+    server: str = SPARK.name
     pythons: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hvens: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unseen: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Cluster:
         self._at_once = max(1, at_once)
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self.server: Server = SPARK  # whatever answered last
         self._turns = threading.Condition()
         self._running = 0
         self._fault: tuple[HvenError, float] | None = None
@@ -96,6 +102,7 @@ class Cluster:
                     raise self._fault[0]  # of who asked while this one waited
                 try:
                     self._session = Session(self.url, self.where)
+                    self.server = self._session.server
                 except HvenError as error:
                     self._fault = error, time.monotonic()
                     raise
@@ -183,7 +190,14 @@ class Cluster:
                         _note(unseen, root, host)
         except session.errors as error:
             fault = str(faults.translate(error, where=self.where))
-        return Facts(version=session.version, pythons=pythons, hvens=hvens, unseen=unseen, fault=fault)
+        return Facts(
+            version=session.version,
+            server=session.server.name,
+            pythons=pythons,
+            hvens=hvens,
+            unseen=unseen,
+            fault=fault,
+        )
 
     def close(self) -> None:
         """Leave the cluster."""

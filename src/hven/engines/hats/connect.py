@@ -20,21 +20,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.engines.hats import faults
-from hven.engines.hats.matches import MARK
+from hven.engines.hats.sail import Sail
+from hven.engines.hats.servers import SPARK
 from hven.engines.hats.spark_functions import TYPES, call_of
-from hven.model.errors import StorageError, UsageError
+from hven.model.errors import HvenError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hven.engines._clock import Watch
+    from hven.engines.hats.servers import Server
 
     Relation = Any  # a message of the protocol
 
 WAIT = 2.0  # seconds until a server is taken for gone
 OPEN = 60.0  # seconds that one may take to begin a session: the first one loads much
-LARGE = 1 << 20  # bytes of rows that are sent beside the query, once, ..
-PIECE = 1 << 20  # .. in messages of so many
+PIECE = 1 << 20  # bytes of a message, where many are sent
 AGAIN, TOLD = 0.1, 50  # seconds until a server is told again to stop a query, and how often
 # seconds between the times at which jobs of a stopped query are stopped
 SWEEPS = (*(0.1,) * 10, *(0.25,) * 8, *(1.0,) * 3, *(2.0,) * 6, *(4.0,) * 3)
@@ -43,7 +44,7 @@ LOOKAHEAD = 512 << 10  # bytes of it that are on their way: a server repeats no 
 KEEP = 2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
-_OWN = itertools.count(1)  # queries of this process, whose sessions are its own
+MARK = "hven.session"  # a setting by which a session is known
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # overflow and bad casts are errors
@@ -114,24 +115,24 @@ class Session:
         self._channel, self._metadata = _channel(url, where)
         self._stub = base_pb2_grpc.SparkConnectServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._id = str(uuid.uuid4())
+        self.server: Server = SPARK
         self._server = ""  # its own name of the session: another one if the server began anew
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self._sent: set[str] = set()
+        self._numbers = itertools.count(1)
         self.errors: tuple[type[Exception], ...] = (grpc.RpcError, ConnectionError)
         try:
             self.reach()
-            self._set(_SETTINGS)
+            self._set({**_SETTINGS, MARK: self._id})
             self.version = self._version()
+            self.server = server_of(self.version, where)
         except self.errors as error:
             self.close()
             raise faults.translate(error, where=where) from error
-        if self.version.split(".")[0] != "4":
+        except HvenError:
             self.close()
-            raise StorageError(
-                f"the server at {where} is Spark {self.version}, and 4 is wanted",
-                remedy="install Spark 4 there, or name another server (spark in [hats])",
-            )
+            raise
 
     def reach(self) -> None:
         """Wait until the server can be reached, for `WAIT` at most."""
@@ -174,9 +175,18 @@ class Session:
         self._server = self._stub.Config(request, metadata=self._metadata, timeout=OPEN).server_side_session_id
 
     def _version(self) -> str:
-        request = self._headed("AnalyzePlanRequest")
-        request.spark_version.SetInParent()
-        return str(self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=OPEN).spark_version.version)
+        """Ask for the version by SQL: the protocol's own answer is that of Spark from whoever speaks it."""
+        request = self._headed("ExecutePlanRequest")
+        request.plan.root.CopyFrom(self.sql("SELECT version() AS v", {}, {}))
+        answer = self._stub.ExecutePlan(request, metadata=self._metadata, timeout=OPEN)
+        return str(pa.Table.from_batches(batches(answer)).column(0)[0]).split()[0]
+
+    def _confirm(self) -> None:
+        """Ask whether the server still has the session, if it would not say so when it is asked something else."""
+        if self.server.silent:
+            request = self._headed("ConfigRequest")
+            request.operation.get.keys.append(MARK)
+            self._stub.Config(request, metadata=self._metadata, timeout=OPEN)
 
     def schema(self, relation: Relation) -> None:
         """Have a relation looked at, and nothing computed."""
@@ -186,16 +196,23 @@ class Session:
 
     def ask(self, relation: Relation, watch: Watch | None = None) -> Answer:
         """Ask for rows. Who leaves the answer before its end has it stopped in the cluster, if there is a `watch`; nobody waits for that."""
-        operation = str(uuid.uuid4())
+        operation, sweeps = str(uuid.uuid4()), self.server.sweeps
 
         def left() -> None:
             if watch is not None:
                 self._interrupt(operation, watch)
 
         def ended(stopped: bool) -> None:
-            self._release(operation, lambda: self._sweep(operation, watch) if stopped and watch is not None else None)
+            self._release(
+                operation, lambda: self._sweep(operation, watch) if sweeps and stopped and watch is not None else None
+            )
 
-        return Answer(Pieces(lambda: self._execute(operation, relation), lambda last: self._reattach(operation, last)), left=left, ended=ended)  # fmt: skip
+        def begin() -> Any:
+            self._confirm()
+            return self._execute(operation, relation)
+
+        pieces = Pieces(begin, lambda last: self._reattach(operation, last), keeping=self.server.impatient)
+        return Answer(pieces, left=left, ended=ended)
 
     def _execute(self, operation: str, relation: Relation) -> Any:
         request = self._headed("ExecutePlanRequest")
@@ -241,7 +258,7 @@ class Session:
         begin jobs that nobody knows of any more. They bear the operation's name, and the server stops all jobs of a name when an operation
         fails: so one of the same name is asked for that is no SQL.
         """
-        relation = self.messages.Relation()
+        relation = self._relation()
         relation.sql.query = STOPPED
 
         def again() -> None:
@@ -292,27 +309,39 @@ class Session:
 
     # --- relations
 
+    def _relation(self) -> Relation:
+        """Make a relation that has a number: what others name must have one."""
+        made = self.messages.Relation()
+        made.common.plan_id = next(self._numbers)
+        return made
+
     def files(self, columns: Mapping[str, str], paths: Sequence[str]) -> Relation:
         """Make a relation of the rows of Parquet files: their columns and types in Spark's words."""
-        made = self.messages.Relation()
+        return self.server.files(self, columns, paths)
+
+    def parquet(self, paths: Sequence[str], schema: str = "") -> Relation:
+        """Make a relation of Parquet files as they are, or as the schema says."""
+        made = self._relation()
         made.read.data_source.format = "parquet"
-        made.read.data_source.schema = ", ".join(
-            f"`{name.replace('`', '``')}` {kind}" for name, kind in columns.items()
-        )
+        if schema:
+            made.read.data_source.schema = schema
         made.read.data_source.paths.extend(paths)
         return made
 
     def rows(self, rows: pa.Table) -> Relation:
         """Make a relation of rows in memory; many of them are sent once, before the query."""
-        made = self.messages.Relation()
+        made = self._relation()
         if not rows.num_columns:
             made.range.end, made.range.step = rows.num_rows, 1
             return made
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
+            for batch in rows.to_batches() or [
+                pa.RecordBatch.from_pylist([], rows.schema)
+            ]:  # one at least: Sail looks there for the schema
+                writer.write_batch(batch)
         made.local_relation.data = sink.getvalue().to_pybytes()
-        return made if len(made.local_relation.data) < LARGE else self._kept(made)
+        return made if len(made.local_relation.data) < self.server.large else self._kept(made)
 
     def _kept(self, relation: Relation) -> Relation:
         """Send rows to the server, by their checksum."""
@@ -322,7 +351,7 @@ class Session:
             if name not in self._sent:
                 self._stub.AddArtifacts(self._pieces(f"cache/{name}", data), metadata=self._metadata)
                 self._sent.add(name)
-        made = self.messages.Relation()
+        made = self._relation()
         made.cached_local_relation.hash = name
         return made
 
@@ -339,15 +368,8 @@ class Session:
             yield request
 
     def sql(self, text: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
-        """Make a relation of SQL, over others by their names.
-
-        Spark makes them views of the session while it plans, with no thought of another query that has the same names and is planned at
-        the same time: it would read the other's rows, or find none. So each has names of its own, where there is `MARK`.
-        """
-        own = f"_{next(_OWN)}"
-        text = text.replace(MARK, own)
-        views = {name.replace(MARK, own): view for name, view in views.items()}
-        made = self.messages.Relation()
+        """Make a relation of SQL, over others by their names."""
+        made = self._relation()
         made.sql.query = text
         for name, value in arguments.items():
             literal = made.sql.named_arguments[name].literal
@@ -364,20 +386,38 @@ class Session:
                 literal.string = str(value)
         if not views:
             return made
-        whole = self.messages.Relation()
+        whole = self._relation()
         whole.with_relations.root.CopyFrom(made)
         for name, view in views.items():
-            alias = whole.with_relations.references.add().subquery_alias
-            alias.alias = name
-            alias.input.CopyFrom(view)
+            named = self._relation()
+            named.subquery_alias.alias = name
+            named.subquery_alias.input.CopyFrom(view)
+            whole.with_relations.references.append(named)
         return whole
 
     def limited(self, relation: Relation, rows: int) -> Relation:
         """Make a relation of the first rows of another."""
-        made = self.messages.Relation()
+        made = self._relation()
         made.limit.input.CopyFrom(relation)
         made.limit.limit = rows
         return made
+
+
+def server_of(version: str, where: str) -> Server:
+    """Return what a server is, by its version.
+
+    Raises
+    ------
+    StorageError
+        Nobody here knows such a server.
+    """
+    for server in (SPARK, Sail()):
+        if version.split(".", maxsplit=1)[0] == server.major:
+            return server
+    raise StorageError(
+        f"the server at {where} is {SPARK.name} {version}, and {SPARK.major} is wanted",
+        remedy=f"install {SPARK.name} {SPARK.major} there, or name another server (spark in [hats])",
+    )
 
 
 def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
@@ -409,10 +449,12 @@ class Pieces:
         Asks for the first part.
     again
         Asks for the next one, after the message with this name; empty: from the first.
+    keeping
+        The server forgets what nobody reads for some time.
     """
 
-    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any]) -> None:
-        self._begin, self._again = begin, again
+    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any], *, keeping: bool = True) -> None:
+        self._begin, self._again, self._keeping = begin, again, keeping
         self._part: Any = None
         self._before: Any = None  # the part before, if the next one was asked for early
         self._last = ""
@@ -449,7 +491,7 @@ class Pieces:
 
     def keep(self) -> None:
         """Have the server keep what nobody reads for the moment."""
-        if self._part is None or time.monotonic() < self._asked + KEEP:
+        if not self._keeping or self._part is None or time.monotonic() < self._asked + KEEP:
             return
         with contextlib.suppress(ValueError):  # the channel is closed
             part, self._asked = self._again(self._last), time.monotonic()
@@ -534,7 +576,7 @@ class Answer:
             self._left()
 
 
-def batches(answer: Answer) -> Iterator[pa.RecordBatch]:
+def batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
     """Read the batches of an answer as they come."""
     for response in answer:
         if response.HasField("arrow_batch"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import Cast, Function, Literal
-from hven.engines._dialect import FUNCTIONS, SPACE
+from hven.engines._dialect import FUNCTIONS, MJD, SPACE
 from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD
 from hven.engines.hats.spheres import Elsewhere, Spheres
 from hven.model.types import FLOAT64, Type
@@ -64,11 +64,21 @@ class Spark(Spheres):
         The query; its tables are written as ``r0``, ``r1`` .. (`names`).
     matches
         Table references that are matched by cells; see `matches`.
+
+    Attributes
+    ----------
+    even
+        Template of what rounds to the nearest whole number, halves to even ones.
+    being
+        Template of an expression (2) in which a name (1) stands for another (0).
     """
 
     name = "spark"
     text = "STRING"
     whole_division = "div"
+    raising = "raise_error({0})"
+    even: ClassVar[str] = "rint({0})"
+    being: ClassVar[str] = "get(transform(array({0}), {1} -> {2}), 0)"
     exclusive_or = "({0} ^ {1})"
     functions: ClassVar[Mapping[str, str]] = {
         **FUNCTIONS,
@@ -77,7 +87,7 @@ class Spark(Spheres):
         "TRIM": f"btrim({{0}}, {SPACE})", "REPLACE": ".built", "REGEXP_REPLACE": ".built", "URL_ENCODE": ".url",
         "EXP": "exp({0})", "POWER": "pow({0}, {1})", "ROW": "struct({*})", "AVG": ".mean", "MIN": "min({0})", "MAX": "max({0})", "MEDIAN": "median({0})",
         "LOWER": "lower({0})", "UPPER": "upper(replace({0}, 'ß', 'ẞ'))",
-        "IVO_HASHLIST_HAS": "CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT)", "IVO_NOCASEMATCH": ".no_case",
+        "IVO_HASHLIST_HAS": "CASE WHEN {1} IS NOT NULL THEN CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT) END", "IVO_NOCASEMATCH": ".no_case",
         "IVO_HASWORD": f"CAST(size(array_except({_WORDS.replace('{0}', '{1}')}, {_WORDS})) = 0 AS INT)",
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS INT), CAST({1} AS BIGINT))",
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
@@ -190,16 +200,18 @@ class Spark(Spheres):
         """Write ADQL's CAST."""
         type_ = meta(node).type
         if kinds.kind_of(meta(node.operand).type) == "text" and kinds.kind_of(type_) in {"point", "circle", "polygon"}:
-            return self.shape_of(f"split(btrim({writer.expr(node.operand)}, {SPACE}), '[\\\\s,]+')", type_)
+            return self.shape_of(
+                f"split(btrim(CAST({writer.expr(node.operand)} AS STRING), {SPACE}), '[\\\\s,]+')", type_
+            )
         return super().converted(writer, node)
 
     def changed(self, text: str, have: str, type_: Type) -> str:
         """Convert; whole numbers are rounded to the nearest, halves to even ones."""
         if type_.is_integer and have == "text":
-            return self.cast(f"rint(CAST({text} AS DOUBLE))", type_)
+            return self.cast(self.even.format(f"CAST({text} AS DOUBLE)"), type_)
         if type_.is_integer and have == "number":
             return self.cast(
-                f"CASE WHEN typeof({text}) IN ('double', 'float') THEN CAST(rint({text}) AS BIGINT) ELSE {text} END",
+                f"CASE WHEN typeof({text}) IN ('double', 'float') THEN CAST({self.even.format(text)} AS BIGINT) ELSE {text} END",
                 type_,
             )
         return self.cast(text, type_)
@@ -209,27 +221,41 @@ class Spark(Spheres):
         size = type_.size
         if size is None:
             return self.cast(numbers, type_)
-        said = f"raise_error(concat('the text has ', size(w), ' numbers, and such a shape {size}'))"
-        sized = f"transform(array({numbers}), w -> CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END)[0]"
-        return self.cast(sized, type_)
+        said = self.raising.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
+        sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END"
+        return self.cast(self.being.format(numbers, "w", sized), type_)
 
     def once(self, text: str, written: Callable[[str], str], type_: str = "STRING") -> str:
         """Write something with an expression in it several times; one that is long is a value first."""
         if len(text) <= SHORT:
             return written(text)
-        return f"transform(array(CAST({text} AS {type_})), v -> {written('v')})[0]"
+        return self.being.format(f"CAST({text} AS {type_})", "v", written("v"))
 
     def float_text(self, text: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
         """Write a floating-point number as text as the other engines do, where Java has ``1.0E7`` and ``NaN``."""
-        return self.once(f"CAST({text} AS STRING)", _digits)
+        return self.once(f"CAST({text} AS STRING)", self.digits)
+
+    def digits(self, s: str) -> str:
+        """Write Java's text of a number as C's: ``10000000.0``, ``1e+16``, ``1e-05``, ``nan``."""
+        plain = "regexp_replace(CAST(CAST({0} AS DECIMAL(38, {1})) AS STRING), '(\\\\.\\\\d+?)0+$', '$1')"
+        power = f"regexp_replace(regexp_replace({s}, '\\\\.0E', 'E'), 'E(\\\\d)', 'e+$1')"
+        power = f"replace(regexp_replace({power}, 'E-(\\\\d)$', 'e-0$1'), 'E-', 'e-')"
+        return (
+            f"CASE WHEN NOT contains({s}, 'E') THEN replace(replace({s}, 'Infinity', 'inf'), 'NaN', 'nan') WHEN regexp_like({s}, 'E(1[0-5]|\\\\d)$') THEN {plain.format(s, 15)}"
+            f" WHEN endswith({s}, 'E-4') THEN {plain.format(s, 30)} ELSE {power} END"
+        )
 
     def joined(self, numbers: str, type_: Type) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float", "doubleComplex", "floatComplex"}:
-            return f"array_join(transform(CAST({numbers} AS ARRAY<STRING>), s -> {_digits('s')}), ' ')"
+            return f"array_join(transform(CAST({numbers} AS ARRAY<STRING>), s -> {self.digits('s')}), ' ')"
         return f"array_join(CAST({numbers} AS ARRAY<STRING>), ' ')"
 
     # --- texts: how long one becomes is known before it is built
+
+    def _too_long(self) -> str:
+        said = self.raising.format(f"'a text of more than {self.most} bytes would be built'")
+        return f"CAST({said} AS STRING)"
 
     def concatenation(self, parts: list[str]) -> str:
         """Join texts."""
@@ -238,12 +264,10 @@ class Spark(Spheres):
             return plain
         if max(map(len, parts)) > SHORT:
             size = "aggregate(l, 0L, (n, s) -> n + octet_length(s))"
-            joined = f"CASE WHEN {size} > {self.most} THEN {_too_long(self.most)} WHEN NOT array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
-            return (
-                f"transform(array(array({', '.join(f'CAST({part} AS STRING)' for part in parts)})), l -> {joined})[0]"
-            )
+            joined = f"CASE WHEN {size} > {self.most} THEN {self._too_long()} WHEN NOT array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
+            return self.being.format(f"array({', '.join(f'CAST({part} AS STRING)' for part in parts)})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
-        return f"CASE WHEN {size} > {self.most} THEN {_too_long(self.most)} ELSE {plain} END"
+        return f"CASE WHEN {size} > {self.most} THEN {self._too_long()} ELSE {plain} END"
 
     def concatenated(self, writer: Writer, node: Function) -> str:
         """CONCAT: everything as text, and what is NULL left out."""
@@ -264,11 +288,11 @@ class Spark(Spheres):
             # groups of the pattern are $1 in Java
             replaced = f"regexp_replace({s}, {old}, regexp_replace(replace({new}, '$', '\\\\$'), '\\\\\\\\(\\\\d)', '\\\\$$1'))"
             test = f"octet_length({s}) + CAST(1 + octet_length({s}) AS BIGINT) * octet_length({new}) > 4 * {self.most}"
-        made = f"CASE WHEN {test} THEN {_too_long(self.most)} ELSE {replaced} END"
+        made = f"CASE WHEN {test} THEN {self._too_long()} ELSE {replaced} END"
         if short:
             return made
         given = ", ".join(f"'{key}', CAST({arg} AS STRING)" for key, arg in zip("abc", args, strict=True))
-        return f"transform(array(named_struct({given})), r -> {made})[0]"
+        return self.being.format(f"named_struct({given})", "r", made)
 
     def url(self, writer: Writer, node: Function) -> str:
         """URL_ENCODE, as RFC 3986 has it: Java encodes for forms."""
@@ -281,7 +305,7 @@ class Spark(Spheres):
         if not group:
             return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern}, 0) END"
         # a group that the pattern does not have is empty, and no error: nine that never match stand behind it
-        return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || '(?:(?!)()()()()()()()()())?', {group[0]}) END"
+        return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || '(?:[^\\\\s\\\\S]()()()()()()()()())?', {group[0]}) END"
 
     def sexagesimal(self, writer: Writer, node: Function) -> str:
         """IVO_HMS_TO_DEGREES and IVO_DMS_TO_DEGREES."""
@@ -351,6 +375,15 @@ class Spark(Spheres):
             )
         return f"CAST({counted} AS ARRAY<INT>)"
 
+    def later(self, writer: Writer, node: Function) -> str:
+        """ADD_MONTHS: see `EngineDialect.later`."""
+        time, months = (writer.expr(arg) for arg in node.args)
+        if meta(node.args[0]).type.is_numeric:
+            days = self.double(time, node.args[0])
+            micros = f"CAST(floor({days}) - 40587 AS BIGINT) * 86400000000L + CAST(round(({days} - floor({days})) * 864000000) AS BIGINT) * 100L"
+            time = f"CASE WHEN {days} BETWEEN {MJD} THEN CAST(timestamp_micros({micros}) AS TIMESTAMP_NTZ) END"
+        return f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + make_ym_interval(0, CAST({months} AS INT)) END"
+
     # --- arrays
 
     def flat(self, writer: Writer, node: Expr) -> str:
@@ -382,21 +415,6 @@ class Spark(Spheres):
 def _unescaped(pattern: str) -> str:
     """Double the backslashes of a pattern."""
     return f"replace({pattern}, '\\\\', '\\\\\\\\')"
-
-
-def _too_long(most: int) -> str:
-    return f"CAST(raise_error('a text of more than {most} bytes would be built') AS STRING)"
-
-
-def _digits(s: str) -> str:
-    """Write Java's text of a number as C's: ``10000000.0``, ``1e+16``, ``1e-05``, ``nan``."""
-    plain = "regexp_replace(CAST(CAST({0} AS DECIMAL(38, {1})) AS STRING), '(\\\\.\\\\d+?)0+$', '$1')"
-    power = f"regexp_replace(regexp_replace({s}, '\\\\.0E', 'E'), 'E(\\\\d)', 'e+$1')"
-    power = f"replace(regexp_replace({power}, 'E-(\\\\d)$', 'e-0$1'), 'E-', 'e-')"
-    return (
-        f"CASE WHEN NOT contains({s}, 'E') THEN replace(replace({s}, 'Infinity', 'inf'), 'NaN', 'nan') WHEN regexp_like({s}, 'E(1[0-5]|\\\\d)$') THEN {plain.format(s, 15)}"
-        f" WHEN endswith({s}, 'E-4') THEN {plain.format(s, 30)} ELSE {power} END"
-    )
 
 
 def _sexagesimal(s: str) -> str:

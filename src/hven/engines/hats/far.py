@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from hven.engines._rows import LAST, position_keys
 from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
 from hven.engines.hats.dialect import Elsewhere, Spark, name_of
-from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, cells
+from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, cells
 from hven.engines.hats.spark_functions import named
 from hven.model.errors import BindError, Cancelled, StorageError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hven.engines import Limits, Relation
     from hven.engines.hats.cluster import Cluster
     from hven.engines.hats.connect import Answer, Session
+    from hven.engines.hats.servers import Server
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -50,6 +52,46 @@ class SparkWriter(Writer):
         if outer and isinstance(node, Join) and node.on is not None and named(self.expr(node.on)):
             raise Elsewhere("a function of ours in the condition of an outer join")
         return text
+
+
+@dataclass(frozen=True)
+class Text:
+    """A query in the words of one server.
+
+    Attributes
+    ----------
+    slots
+        Of literals, in the order of the parameters.
+    names
+        Qualified table name -> the name that stands for its rows.
+    celled
+        Those of them whose cells are read.
+    spreads, placed
+        Such a name -> the match for which its rows are spread, or get the cells of another position.
+    """
+
+    sql: str
+    slots: tuple[int, ...]
+    names: Mapping[str, str]
+    celled: frozenset[str]
+    spreads: Mapping[str, Match]
+    placed: Mapping[str, Match]
+
+    @classmethod
+    def of(cls, bound: Bound, dialect: Spark) -> Text:
+        """Write a query."""
+        dialect.most = bound.longest
+        writer = SparkWriter(dialect, dialect.names, bound.free)
+        try:
+            sql = writer.query(bound.query)
+        except RecursionError:
+            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+        spreads = {
+            dialect.names[match.spread.table.qualified]: match
+            for match in dialect.spreads.values()
+            if match.spread.table is not None
+        }
+        return cls(sql, tuple(writer.parameters), dialect.names, frozenset(dialect.celled), spreads, dialect.placed)
 
 
 class FarPlan:
@@ -72,22 +114,18 @@ class FarPlan:
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         for field in self.schema:
             name_of(field.type)
-        dialect = Spark(bound)
-        dialect.most = bound.longest
-        writer = SparkWriter(dialect, dialect.names, bound.free)
-        try:
-            self.sql = writer.query(bound.query)
-        except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
-        self._slots = tuple(writer.parameters)
-        self._names = dialect.names
-        self._spreads = {
-            dialect.names[match.spread.table.qualified]: match
-            for match in dialect.spreads.values()
-            if match.spread.table is not None
-        }
-        self._celled = frozenset(dialect.celled)
-        self._placed = dialect.placed
+        self._texts: dict[str, Text] = {}
+        self.text  # noqa: B018  (it says now what it does not know)
+
+    @property
+    def text(self) -> Text:
+        """What is asked, in the words of the server that answered last."""
+        return self._text_for(self._cluster.server)
+
+    def _text_for(self, server: Server) -> Text:
+        if server.name not in self._texts:
+            self._texts[server.name] = Text.of(self._bound, server.dialect(self._bound))
+        return self._texts[server.name]
 
     def execute(
         self,
@@ -136,45 +174,45 @@ class FarPlan:
             f"{name}: {len(paths):,} files ({', '.join(path.rpartition('/')[2] for path in paths[:SHOWN])}{', ..' if len(paths) > SHOWN else ''})"
             for name, paths in files.items()
         ]
-        lines += [f"{name}: matched by HEALPix cells" for name, short in self._names.items() if short in self._spreads]
-        return "\n".join([*lines, f"Spark: {self.sql.replace(MARK, '')}"])
+        text = self.text
+        lines += [f"{name}: matched by HEALPix cells" for name, short in text.names.items() if short in text.spreads]
+        return "\n".join([*lines, f"{self._cluster.server.name}: {text.sql}"])
 
     def _relation(
         self, values: Values, relations: Mapping[str, Relation], files: Mapping[str, Sequence[str]], session: Session
     ) -> Any:
         """Make what is asked in a session."""
-        session.define(named(self.sql))
-        arguments: dict[str, object] = {f"p{number}": values[slot] for number, slot in enumerate(self._slots, 1)}
+        text = self._text_for(session.server)
+        session.define(named(text.sql))
+        arguments: dict[str, object] = {f"p{number}": values[slot] for number, slot in enumerate(text.slots, 1)}
         views = {}
         for table in self._bound.tables:
-            name = self._names[table.qualified]
-            match = self._spreads.get(name)
+            name = text.names[table.qualified]
+            match = text.spreads.get(name)
             order, radius = (0, 0.0) if match is None else match.order(values)
             if match is not None:
                 arguments[f"m{match.spread.number}"] = order
             if table.qualified in files:
-                if name in self._celled and not _celled(files[table.qualified]):
+                if name in text.celled and not _celled(files[table.qualified]):
                     raise Elsewhere(f"{table.qualified} has no column {CELL}: a match or a cell of its positions")
-                columns = {CELL: "BIGINT"} if name in self._celled else {}
+                columns = {CELL: "BIGINT"} if name in text.celled else {}
                 columns |= {column.name: name_of(column.type.arrow) for column in table.columns}
                 plain = session.files(columns, files[table.qualified])
-                if name in self._placed:
-                    lon, lat = _doubles(self._placed[name].probe)
+                if name in text.placed:
+                    lon, lat = _doubles(text.placed[name].probe)
                     session.define(["hven_healpix"])
                     plain = session.sql(
-                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PLACE}` FROM s{MARK} AS s",
-                        {},
-                        {f"s{MARK}": plain},
+                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PLACE}` FROM s", {}, {"s": plain}
                     )
                 if match is not None:
                     views[name + SPREAD] = _spread(session, plain, match, order, radius)
             else:
-                rows = _rows(table, relations, celled=name in self._celled, placed=self._placed.get(name))
+                rows = _rows(table, relations, celled=name in text.celled, placed=text.placed.get(name))
                 if match is not None:
                     views[name + SPREAD] = session.rows(_exploded(rows, match, order, radius))
                 plain = session.rows(rows)
             views[name] = plain
-        return session.sql(self.sql, arguments, views)
+        return session.sql(text.sql, arguments, views)
 
 
 def _celled(paths: Sequence[str]) -> bool:
@@ -186,8 +224,8 @@ def _spread(session: Session, plain: Any, match: Match, order: int, radius: floa
     """Spread stored rows over cells, on the workers."""
     lon, lat = _doubles(match.centre)
     session.define(["hven_cells"])
-    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s{MARK} AS s"
-    return session.sql(text, {"k": order, "r": radius}, {f"s{MARK}": plain})
+    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s"
+    return session.sql(text, {"k": order, "r": radius}, {"s": plain})
 
 
 def _exploded(rows: pa.Table, match: Match, order: int, radius: float) -> pa.Table:
@@ -285,7 +323,10 @@ class FarExecution(Timed):
                     self._cluster.forget(session, away=faults.away(error))
                 if self._stopped is None and (gone or faults.forgotten(error)) and not given and not again:
                     continue
-                raise self._translated(error) from error
+                told = self._translated(error)
+                if given and isinstance(told, Elsewhere):  # it cannot begin anew
+                    raise faults.unexpected(str(told)) from error
+                raise told from error
             except pa.ArrowException as error:
                 raise self._translated(error) from error
             return

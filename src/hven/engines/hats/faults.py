@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hven.engines.hats import sail
+from hven.engines.hats.servers import gone
 from hven.engines.hats.spheres import Elsewhere
 from hven.model.clock import late
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge, Unavailable
@@ -29,6 +31,8 @@ _TYPES = {
     "overflow": "BIGINT",  # of sums
     "STRING": "VARCHAR",
 }
+_CLASS = re.compile(rb"(?:java|org)\.[\w.]+(?:Exception|Error)")
+SHOWN = 120  # characters of why a query is not known
 _WIDE = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
 _LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INVALID_HANDLE.SESSION_NOT_FOUND"}
 _FORGOTTEN = {
@@ -42,7 +46,18 @@ def said(error: BaseException) -> tuple[str, str, str]:
     """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
     text = str(_told(error, "details") or error)
     found = _SAID.search(text)
-    return ("", text, "") if found is None else (found["kind"], found["text"].strip(), found["state"] or "")
+    return (
+        sail.said(_reason(error), text)
+        if found is None
+        else (found["kind"], found["text"].strip(), found["state"] or "")
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the class of Java that an error of a call names; empty: none."""
+    sent = dict(_told(error, "trailing_metadata") or ())
+    named = _CLASS.search(sent.get("grpc-status-details-bin", b""))
+    return "" if named is None else named[0].decode()
 
 
 def status(error: BaseException) -> str:
@@ -127,6 +142,11 @@ def _of_workers(text: str, where: str) -> HvenError | None:
             f"the workers of the Spark cluster{_at(where)} have Hven {other['there']}, and here is {other['here']}",
             remedy="install the same version in the Python of the workers",
         )
+    if "unsupported PySpark version" in text:
+        return StorageError(
+            f"the server{_at(where)} has a client of Spark beside it that it does not know: {text.rpartition(' ')[2]}",
+            remedy="pip install 'pyspark-client<4.3' in its Python",
+        )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
         why = "another Python than this one" if missing is None else f"an incomplete Python: {missing['what']}"
@@ -140,14 +160,11 @@ def _of_workers(text: str, where: str) -> HvenError | None:
 def _of_files(kind: str, text: str) -> HvenError | None:
     if kind.startswith("FAILED_READ_FILE") or kind in {"PATH_NOT_FOUND", "CANNOT_READ_FILE_FOOTER"}:
         path = re.search(r"(?:file|hdfs|s3a?):/*(?P<p>/[^\s,]+?)\.?(?:\s|$)", text)
-        name = "" if path is None else f" {path['p']}"
+        name = "" if path is None else path["p"]
         if kind == "PATH_NOT_FOUND" or "NOT_EXIST" in kind or "FileNotFoundException" in text:
-            return StorageError(
-                f"the cluster does not find a file of the table:{name}",
-                remedy="mount the roots of [hats] at the same path on all nodes; if it was removed, ingest or adopt the catalogue anew",
-            )
+            return gone(name)
         return StorageError(
-            f"the cluster cannot read a file of the table:{name}",
+            f"the cluster cannot read a file of the table:{name and ' '}{name}",
             remedy="hven verify says which files are damaged; ingest or adopt the catalogue anew",
         )
     if "No space left on device" in text:
@@ -189,12 +206,15 @@ def _of_values(kind: str, text: str, state: str) -> HvenError | Elsewhere:
     line = text.split("\n", 1)[0]
     if kind in {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"} or state[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
-    if "Invalid PythonUDF" in text:  # of ours, in a condition that reads two tables
-        return Elsewhere("a function of ours over two tables, where Spark knows none")
     if kind.startswith(("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")) or state[:2] in {"0A", "42"}:  # fmt: skip
-        return Elsewhere(f"a query that Spark does not know ({kind.lower().replace('_', ' ')})")
+        return Elsewhere(f"a query that the cluster does not know ({kind.lower().replace('_', ' ')}: {line[:SHOWN]})")
+    return unexpected(f"{f'[{kind}] ' if kind else ''}{line}")
+
+
+def unexpected(why: str) -> ServiceError:
+    """Make the error of what nobody knows better."""
     return ServiceError(
-        f"the Spark cluster could not run the query: {f'[{kind}] ' if kind else ''}{line}",
+        f"the Spark cluster could not run the query: {why}",
         remedy="please report this: it is a fault of the program, not of the query",
     )
 

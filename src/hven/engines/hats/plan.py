@@ -6,7 +6,7 @@ go through it row group by row group. Far: a cluster computes; what it does not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,8 @@ class HatsPlan(Plan):
             return far.execute(values, relations, limits)
         files = {name: [place for place, _ in one.manifest.files(one.chosen)] for name, one in wanted.items()}
         memory = {name: relation for name, relation in relations.items() if name not in wanted}
-        otherwise = None if self._reading else lambda why: self._detour(why).execute(values, relations, limits)
+        another = self._bare if self._reading else self._detour
+        otherwise = lambda why: another(why).execute(values, relations, limits)  # noqa: E731  (nothing is planned before it is needed)
         holding = partial(self._engine.reading, [one.snapshot.path for one in wanted.values()])
         found: Execution = far.execute(values, memory, limits, files, otherwise, holding)
         return found
@@ -154,6 +155,14 @@ class HatsPlan(Plan):
             giver="the cluster",
             bytes=self._engine.near_bytes,
         )
+
+    def _bare(self, reason: str) -> HatsPlan:
+        """Plan to read without conditions that the cluster, when it was asked, did not know: the detour tests them all again."""
+        query = self._bound.query
+        if not isinstance(query.body, Select) or query.body.where is None:
+            raise StorageError(f"the cluster cannot give rows of {self._bound.tables[0].qualified}: {reason}")
+        bare = replace(self._bound, query=replace(query, body=replace(query.body, where=None)))
+        return HatsPlan(self._engine, bare, reading=True)
 
     def _read(self, bound: Bound) -> Plan | None:
         """Plan what a detour reads of one table: near, if that is little, else by the cluster."""

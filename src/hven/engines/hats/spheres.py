@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import ColumnRef, Compare, Function, TableRef, walk
 from hven.engines._dialect import TOLERANCE, EngineDialect
 from hven.engines._rows import LAST
-from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, found
+from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, found
 
 if TYPE_CHECKING:
     from hven.adql.sql import Writer
@@ -35,11 +35,15 @@ class Spheres(EngineDialect):
         Number of a table reference -> the match for which its rows are spread.
     placed
         Name that stands for rows -> the match for which the cells of another position are computed.
+    raising
+        Template of what fails with a text.
     """
+
+    raising: ClassVar[str]
 
     def __init__(self, bound: Bound) -> None:
         super().__init__()
-        self.names = {table.qualified: f"r{number}{MARK}" for number, table in enumerate(bound.tables)}
+        self.names = {table.qualified: f"r{number}" for number, table in enumerate(bound.tables)}
         self.celled: set[str] = set()
         self._leaves = {
             node.number: node for node in walk(bound.query) if isinstance(node, TableRef) and node.table is not None
@@ -132,9 +136,10 @@ class Spheres(EngineDialect):
         """IVO_EPOCH_PROP_POS: what may be NULL stands for 0, what may not is an error."""
         ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.doubles(writer, node.args)
         names = ("ra", "dec", "ref_epoch", "out_epoch")
+        said = (f"'IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out'" for name in names)
         given = [
-            f"CASE WHEN {text} IS NULL THEN CAST(raise_error('IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out') AS DOUBLE) ELSE {text} END"
-            for name, text in zip(names, (ra, dec, start, end), strict=True)
+            f"CASE WHEN {text} IS NULL THEN CAST({self.raising.format(why)} AS DOUBLE) ELSE {text} END"
+            for why, text in zip(said, (ra, dec, start, end), strict=True)
         ]
         rest = ", ".join(f"coalesce({text}, 0D)" for text in (pm_ra, pm_dec, parallax, velocity))
         return f"hven_moved({given[0]}, {given[1]}, {given[3]} - {given[2]}, {rest})"
