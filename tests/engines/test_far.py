@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,6 +339,20 @@ def test_no_more_statements_run_at_a_time_than_may(running, files):
     rows.close()
     assert len(asked(narrow, "SELECT id FROM sky.stars", files)) == 5000
     narrow.close()
+
+
+def test_queries_at_once_read_their_own_rows(far, tmp_path):
+    """Spark names the rows of all queries of a session in one place: who asks at the same time must not find another's there."""
+    whole = stars()
+    parts = [written(STARS, whole.slice(0, 400 * number), tmp_path / str(number), files=1) for number in range(1, 5)]
+    text = "SELECT COUNT(*) AS n, MAX(b.id) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.id = b.id"
+
+    def ask(turn):
+        (row,) = asked(far, text, {"sky.stars": parts[turn % 4]}).to_pylist()
+        return row["n"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(20))) == [400, 800, 1200, 1600] * 5
 
 
 @pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="half a minute: scripts/proof")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.engines.hats import faults
+from hven.engines.hats.matches import MARK
 from hven.engines.hats.sail import Sail
 from hven.engines.hats.servers import SPARK
 from hven.engines.hats.spark_functions import TYPES, call_of
@@ -44,7 +45,8 @@ LOOKAHEAD = 512 << 10  # bytes of it that are on their way: a server repeats no 
 KEEP = 2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
-MARK = "hven.session"  # a setting by which a session is known
+KNOWN = "hven.session"  # a setting by which a session is known
+_OWN = itertools.count(1)  # queries of this process, whose sessions are its own
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # overflow and bad casts are errors
@@ -124,7 +126,7 @@ class Session:
         self.errors: tuple[type[Exception], ...] = (grpc.RpcError, ConnectionError)
         try:
             self.reach()
-            self._set({**_SETTINGS, MARK: self._id})
+            self._set({**_SETTINGS, KNOWN: self._id})
             self.version = self._version()
             self.server = server_of(self.version, where)
         except self.errors as error:
@@ -185,7 +187,7 @@ class Session:
         """Ask whether the server still has the session, if it would not say so when it is asked something else."""
         if self.server.silent:
             request = self._headed("ConfigRequest")
-            request.operation.get.keys.append(MARK)
+            request.operation.get.keys.append(KNOWN)
             self._stub.Config(request, metadata=self._metadata, timeout=OPEN)
 
     def schema(self, relation: Relation) -> None:
@@ -368,7 +370,14 @@ class Session:
             yield request
 
     def sql(self, text: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
-        """Make a relation of SQL, over others by their names."""
+        """Make a relation of SQL, over others by their names.
+
+        Spark makes them views of the session while it plans, with no thought of another query that has the same names and is planned at
+        the same time: it would read the other's rows, or find none. So each has names of its own, where there is `MARK`.
+        """
+        own = f"_{next(_OWN)}"
+        text = text.replace(MARK, own)
+        views = {name.replace(MARK, own): view for name, view in views.items()}
         made = self._relation()
         made.sql.query = text
         for name, value in arguments.items():

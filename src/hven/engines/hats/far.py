@@ -21,7 +21,7 @@ from hven.engines._rows import LAST, position_keys
 from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
 from hven.engines.hats.dialect import Elsewhere, Spark, name_of
-from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, cells
+from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, cells
 from hven.engines.hats.spark_functions import named
 from hven.model.errors import BindError, Cancelled, StorageError
 
@@ -176,7 +176,7 @@ class FarPlan:
         ]
         text = self.text
         lines += [f"{name}: matched by HEALPix cells" for name, short in text.names.items() if short in text.spreads]
-        return "\n".join([*lines, f"{self._cluster.server.name}: {text.sql}"])
+        return "\n".join([*lines, f"{self._cluster.server.name}: {text.sql.replace(MARK, '')}"])
 
     def _relation(
         self, values: Values, relations: Mapping[str, Relation], files: Mapping[str, Sequence[str]], session: Session
@@ -202,7 +202,9 @@ class FarPlan:
                     lon, lat = _doubles(text.placed[name].probe)
                     session.define(["hven_healpix"])
                     plain = session.sql(
-                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PLACE}` FROM s", {}, {"s": plain}
+                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PLACE}` FROM s{MARK} AS s",
+                        {},
+                        {f"s{MARK}": plain},
                     )
                 if match is not None:
                     views[name + SPREAD] = _spread(session, plain, match, order, radius)
@@ -224,8 +226,8 @@ def _spread(session: Session, plain: Any, match: Match, order: int, radius: floa
     """Spread stored rows over cells, on the workers."""
     lon, lat = _doubles(match.centre)
     session.define(["hven_cells"])
-    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s"
-    return session.sql(text, {"k": order, "r": radius}, {"s": plain})
+    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s{MARK} AS s"
+    return session.sql(text, {"k": order, "r": radius}, {f"s{MARK}": plain})
 
 
 def _exploded(rows: pa.Table, match: Match, order: int, radius: float) -> pa.Table:

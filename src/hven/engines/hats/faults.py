@@ -206,6 +206,8 @@ def _of_values(kind: str, text: str, state: str) -> HvenError | Elsewhere:
     line = text.split("\n", 1)[0]
     if kind in {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"} or state[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
+    if "Invalid PythonUDF" in text:  # of ours, in a condition that reads two tables
+        return Elsewhere("a function of ours over two tables, where Spark knows none")
     if kind.startswith(("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")) or state[:2] in {"0A", "42"}:  # fmt: skip
         return Elsewhere(f"a query that the cluster does not know ({kind.lower().replace('_', ' ')}: {line[:SHOWN]})")
     return unexpected(f"{f'[{kind}] ' if kind else ''}{line}")

@@ -7,6 +7,7 @@ the condition may narrow, so that outer joins keep their rows.
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 CELL = "_healpix_29"  # HEALPix index of order 29: the first column of every file of a table with a position
 PLACE = "hven place"  # the same of another position than the table's own
 CELLS = "hven cell"  # the cell of a row that is spread
+MARK = f"_{uuid.uuid4().hex}"  # in names of rows, instead of what makes each query's its own; no text of a user has it
 SPREAD = "_spread"  # behind the name of a table
 WIDEST = 9.7  # degrees: the circle of which the widest cells are four times as wide
 MARGIN = 1.2e-6  # degrees: more than any rounding

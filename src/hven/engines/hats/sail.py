@@ -10,6 +10,7 @@ from hven.adql.kinds import meta
 from hven.adql.tree import In, Not, Or, Subquery, conjuncts
 from hven.engines._bound.narrow import selects
 from hven.engines.hats.dialect import Elsewhere, Spark
+from hven.engines.hats.matches import MARK
 from hven.engines.hats.servers import Server, gone, quoted
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Sail(Server):
             empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
             return session.sql(f"SELECT {empty} WHERE false", {}, {})
         listed = ", ".join(f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
-        return session.sql(f"SELECT {listed} FROM s", {}, {"s": session.parquet(paths)})
+        return session.sql(f"SELECT {listed} FROM s{MARK}", {}, {f"s{MARK}": session.parquet(paths)})
 
 
 _TYPES = {"Int8": "TINYINT", "Int16": "SMALLINT", "Int32": "INT", "Int64": "BIGINT", "Float32": "FLOAT", "Float64": "DOUBLE"}  # fmt: skip

@@ -9,7 +9,7 @@ from hven.adql.kinds import meta
 from hven.adql.tree import ColumnRef, Compare, Function, TableRef, walk
 from hven.engines._dialect import TOLERANCE, EngineDialect
 from hven.engines._rows import LAST
-from hven.engines.hats.matches import CELL, CELLS, PLACE, SPREAD, Match, found
+from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, found
 
 if TYPE_CHECKING:
     from hven.adql.sql import Writer
@@ -43,7 +43,7 @@ class Spheres(EngineDialect):
 
     def __init__(self, bound: Bound) -> None:
         super().__init__()
-        self.names = {table.qualified: f"r{number}" for number, table in enumerate(bound.tables)}
+        self.names = {table.qualified: f"r{number}{MARK}" for number, table in enumerate(bound.tables)}
         self.celled: set[str] = set()
         self._leaves = {
             node.number: node for node in walk(bound.query) if isinstance(node, TableRef) and node.table is not None
