@@ -26,6 +26,7 @@ class Files:
     ranges: bool = True
     pause: float = 0.0  # seconds before each answer
     cut: int | None = None  # bytes of a body after which it breaks off
+    token: str = ""  # the header Authorization that lets in; empty: everybody
     moved: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     address: str = ""
@@ -45,6 +46,8 @@ def web(there: Files) -> Iterator[Files]:
             path, said = unquote(self.path), self.headers.get("range")
             there.asked.append(f"{self.command} {path} {said or ''}".strip())
             time.sleep(there.pause)
+            if there.token and self.headers.get("authorization") != there.token:
+                return self.told(401, b"who are you?")
             if path in there.moved:
                 return self.told(302, b"", location=there.moved[path])
             body = there.files.get(path)

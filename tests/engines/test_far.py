@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_hats_catalogues import nested
+from test_hats_descriptors import directories, renamed
 
 from hven import __version__ as hven_version
 from hven.adql import bind, parse
@@ -312,6 +314,37 @@ def test_a_file_that_is_gone_is_named(far, tmp_path):
     Path(paths[1]).unlink()
     with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
         asked(far, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
+
+
+def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
+    """Partitions that are directories, columns by other names and within structs: the cluster gives the rows of the near road."""
+    where = directories(renamed(nested(tmp_path / "far")[0]))
+    said = (where / "hats.properties").read_text()
+    (where / "hats.properties").write_text(said.replace("hats_col_ra=ra", "hats_col_ra=RA").replace("hats_col_dec=dec", "hats_col_dec=DEC"))  # fmt: skip
+    kinds = {"objid": INT64, "ra": FLOAT64, "dec": FLOAT64, "size_": FLOAT64, "lc_t": parse_type("float64[*]"), "lc_flux": parse_type("float32[*]")}  # fmt: skip
+    table = Table(schema="far", name="stars", columns=tuple(Column(name=name, type=kind) for name, kind in kinds.items()), position=("ra", "dec"))  # fmt: skip
+    names = {"objid": "objID", "ra": "RA", "dec": "DEC", "size_": "Size", "lc_t": "lc_t", "lc_flux": "lc_flux"}
+    texts = (
+        "SELECT COUNT(*) AS n, SUM(objid) AS i, AVG(size_) AS s FROM far.stars",
+        "SELECT objid, lc_t, lc_flux[1] AS f FROM far.stars WHERE size_ > 16 ORDER BY objid",
+        "SELECT IVO_HEALPIX_INDEX(3, ra, dec) AS cell, COUNT(*) AS n FROM far.stars GROUP BY IVO_HEALPIX_INDEX(3, ra, dec)",
+        "SELECT a.objid AS x, b.objid AS y FROM far.stars AS a JOIN far.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 1 AND a.objid < b.objid",
+        "SELECT objid FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1",
+    )
+    answers, roads = [], []
+    for name, options in (("near", {}), ("far", {"spark": running.url, "near_bytes": 0})):
+        engine = open_hats(tmp_path / name / "s", memory=1 << 28, roots=[str(tmp_path / name)], **options)
+        snapshot = engine.stage(table, "a").adopt(str(where), names)
+        for text in texts:
+            bound = bind(parse(text), Tables((table,)))
+            plan = engine.prepare(bound)
+            roads.append(plan.estimate(bound.slots, {"far.stars": snapshot})[0].split(": ")[1])
+            rows = pa.Table.from_batches(plan.execute(bound.slots, {"far.stars": snapshot}, Limits()), plan.schema)
+            answers.append(sorted(map(repr, (tuple(round(value, 9) if isinstance(value, float) else value for value in row.values()) for row in rows.to_pylist()))))  # fmt: skip
+        engine.close()
+    assert roads == ["near"] * len(texts) + ["far"] * len(texts)
+    for near, away in zip(answers[: len(texts)], answers[len(texts) :], strict=True):
+        assert near == away != []
 
 
 def test_no_more_statements_run_at_a_time_than_may(running, files):

@@ -25,6 +25,7 @@ from hven.engines.hats import staging
 from hven.engines.hats.choosing import Asked, Choice
 from hven.engines.hats.engine import OWNER, HatsEngine
 from hven.engines.hats.manifest import NAME, Manifest
+from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
 from hven.model.clock import Clock
 from hven.model.errors import Cancelled, HvenError, StorageError, Timeout, TooLarge, Unavailable
@@ -107,7 +108,7 @@ def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Manifest,
 def test_a_snapshot_is_a_catalogue(world: Any) -> None:
     engine, snapshot, _ = world
     directory = engine.roots[0] / snapshot.path
-    said = layout.read_properties((directory / layout.PROPERTIES).read_bytes())
+    said = catalogues.read_properties((directory / layout.PROPERTIES).read_bytes())
     placed = sum(row["ra"] is not None for row in stars().to_pylist())
     assert (said["hats_nrows"], said["hats_col_ra"], said["hats_col_dec"]) == (str(placed), "ra", "dec")
     partitions = layout.read_partitions((directory / layout.PARTITIONS).read_bytes())

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as hats
 from hven.model.errors import SourceError
 
@@ -89,14 +90,14 @@ def test_properties_are_read_back(title: str) -> None:
     text = hats.write_properties(
         "sky.stars", rows=7, position=("ra", "dec"), order=3, more={"obs_title": f"a\n{title}"}
     )
-    found = hats.read_properties(text)
+    found = catalogues.read_properties(text)
     assert found["obs_title"] == f"a\n{title}"
     assert (found["obs_collection"], found["hats_nrows"], found["hats_col_dec"]) == ("sky_stars", "7", "dec")
 
 
 def test_older_properties_have_the_names_of_today() -> None:
     text = b"#HATS catalog\ncatalog_name = gaia\ncatalog_type=object\ntotal_rows=12\nobs_title=two \\\n   lines\n"
-    found = hats.read_properties(text)
+    found = catalogues.read_properties(text)
     assert found == {
         "obs_collection": "gaia",
         "dataproduct_type": "object",
@@ -104,7 +105,7 @@ def test_older_properties_have_the_names_of_today() -> None:
         "obs_title": "two lines",
     }
     with pytest.raises(SourceError, match="dataproduct_type is not said"):
-        hats.read_properties(b"<html>")
+        catalogues.read_properties(b"<html>")
 
 
 def test_the_map_of_the_sky_is_what_astropy_reads() -> None:

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec import filesystem
 
+from hven import query
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
+from hven.descriptor.new import create
 from hven.engines import Limits
 from hven.engines.hats import open as open_hats
 from hven.formats import hats_layout as layout
@@ -31,6 +33,7 @@ from hven.model import plugins, settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
 from hven.site import Site
+from hven.site.auth import OWNER
 from hven.sources import Context
 from running import Server, serving
 from shared import MORE
@@ -42,6 +45,7 @@ collection: stars
 title: Stars
 description: Made up
 licence_url: https://licence.example
+creators: [{name: Hypatia}]
 tables:
   main:
     primary: id
@@ -169,6 +173,49 @@ def test_pyarrow_and_pandas_read_it_over_http(server: Server) -> None:
     assert first["_healpix_29"].is_monotonic_increasing
     assert 0 < len(some) < ROWS / 10
     assert some["_healpix_29"].to_numpy().min() >= low
+
+
+def test_what_is_published_is_taken_in_again(server: Server, tmp_path: Path) -> None:
+    """`hven new` of the address of a table, of a collection, of a state."""
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "hven.toml").write_text('allow_private = true\n[hats]\nroots = ["hats"]\n')
+    state = files(server)[0].partition("/dataset/")[0]
+    for name, address in (
+        ("one", f"{server.url}/hats/stars.main"),
+        ("two", f"{server.url}/hats/stars/"),
+        ("three", state),
+    ):
+        text = create(settings.load(tmp_path), name, address).read_text()
+        for line in (
+            "title: Stars",
+            "creators: [{name: Hypatia}]",
+            'licence_url: "https://licence.example"',
+            "engine: hats",
+            "position: [ra, dec]",
+            "{type: float32, unit: mag, ucd: phot.mag",
+        ):
+            assert line in text, (name, line)
+        assert ("primary: [id]" in text) == (name != "three")  # a state by itself has no index
+        with Site(settings.load(tmp_path)) as site:
+            assert ingest(site, name).tables[f"{name}.main"].published == ROWS
+            site.refresh()
+            with query.run(
+                f"SELECT COUNT(*) AS n, SUM(id) AS s FROM {name}.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1.5))",
+                OWNER,
+                site=site,
+            ) as result:
+                (here,) = result.table().to_pylist()
+        asked = urlencode(
+            {
+                "QUERY": "SELECT COUNT(*) AS n, SUM(id) AS s FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 1.5))",
+                "LANG": "ADQL",
+                "RESPONSEFORMAT": "csv",
+            }
+        )
+        there = pd.read_csv(io.BytesIO(urllib.request.urlopen(f"{server.url}/tap/sync?{asked}", timeout=120).read()))
+        assert here == {"n": there["n"][0], "s": there["s"][0]}
+        assert here["n"] > 1000
+    assert not list((tmp_path / "hats").rglob("*.parquet"))
 
 
 # --- from disk -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from hven.descriptor import _described, _papers
+from hven.descriptor import _credits, _described, _papers
 from hven.descriptor._carried import Carried
 from hven.descriptor._chains import chain_of
 from hven.descriptor._choosing import chosen, gathered
@@ -33,14 +33,27 @@ from hven.descriptor._guesses import (
 from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
-from hven.formats.hats_layout import PROPERTIES
+from hven.engines import kind as engine_kind
+from hven.formats.hats_layout import on_web
 from hven.model import Cache, plugins
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.sky import contours
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote, stores
+from hven.sources import (
+    Context,
+    Credited,
+    Described,
+    Doubts,
+    Guesses,
+    Headed,
+    Reject,
+    Source,
+    filekinds,
+    remote,
+    stores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -192,14 +205,14 @@ def _drafted(
     elif told := _service(source, kind):
         kind, options = told
         found = None
+    elif kind in {None, "hats"} and (place := _catalogue(settings, source, directory, sure=kind == "hats")) is not None:
+        kind, options = "hats", {"path": place}
+        found = None
     elif re.match(r"[a-z][a-z0-9+]*://", source) and not source.startswith(("http://", "https://")):
         raise UsageError(
             "a database's address belongs into a secret: it often holds a password",
             remedy="put it into the environment and write --from '$NAME'",
         )
-    elif kind in {None, "hats"} and (Path.cwd() / Path(source).expanduser() / PROPERTIES).is_file():
-        kind, options = "hats", {"path": _shown(settings, directory, Path.cwd() / Path(source).expanduser())}
-        found = None
     else:
         found, options = _file(settings, source, directory)
         if (
@@ -229,7 +242,27 @@ def _drafted(
                 remedy="leave --live or --standard out",
             )
         return _draft(name, kind, options, directory, source, secret, standard, private=settings.allow_private)
-    return draft(name, kind, options, directory, origin=source, secret=secret, private=settings.allow_private)
+    return _draft(
+        name, kind, options, directory, source, secret, None, private=settings.allow_private, settings=settings
+    )
+
+
+def _catalogue(settings: Settings, source: str, directory: Path, *, sure: bool) -> str | None:
+    """Recognise a catalogue of partitions, on this machine or behind an address, and write its place as a descriptor names it."""
+    far = source.startswith(("http://", "https://"))
+    if not sure and "://" in source and (not far or "?" in source or filekinds.named(source) is not None):
+        return None
+    given = source if far else str(Path.cwd() / Path(source).expanduser())
+    context = Context(directory=directory, allow_private=settings.allow_private)
+    try:
+        place: str | None = plugins.load("sources", "hats").recognised(given, context)
+    except UserError:
+        if sure or not far:
+            raise
+        place = None  # a server may refuse what it does not have: what it says of the address itself is told
+    if place is None and sure:
+        place = given  # what is lacking is said when it is opened
+    return place if place is None or far else _shown(settings, directory, Path(place))
 
 
 def _service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
@@ -377,6 +410,7 @@ def _draft(
     standard: str | None,
     *,
     private: bool = False,
+    settings: Settings | None = None,
 ) -> str | Draft:
     """Look at the source, and write; or return what is needed to write it with a standard."""
     options = dict(options)
@@ -409,9 +443,11 @@ def _draft(
         raise SourceError(
             "the source has no columns, so there is nothing to publish", remedy="choose another table or file"
         )
+    credited = source if isinstance(source, Credited) else None
     elsewhere = filekinds.service(kind) is not None
     paged = elsewhere and "key" in module.Options.model_fields
-    seen, rows, complete = _look(source, columns, FEWER if live or elsewhere else ROWS)
+    far = elsewhere or (credited is not None and on_web(str(options.get("path"))))
+    seen, rows, complete = _look(source, columns, FEWER if live or far else ROWS)
     # a service may give less than it is asked for
     complete = complete and (not elsewhere or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
@@ -437,7 +473,13 @@ def _draft(
     key: Sequence[Guess] = ()
     if facts is not None:
         key, notes = facts.key(guesses), [*notes, *facts.notes(guesses, live=live)]
-    if not key and not live:
+    why = ""
+    if credited is not None and (key := _credits.key(credited, guesses)):
+        if not complete:
+            why = "the catalogue has an index of it; nobody looked whether a value occurs twice"
+        elif not _unique(module, options, context, key[0], KEYS):
+            key = ()
+    if not key and not live and not (credited is not None and not complete and (far or (credited.rows() or 0) > KEYS)):
         found = (
             _key_there(source, guesses, seen)
             if paged
@@ -446,7 +488,8 @@ def _draft(
         key = [] if found is None else [found]
         if paged and found is not None:  # rows are asked for page by page by it
             options = {**options, "key": found.source}
-    if not live:  # text that is put together at each query is found by no index
+    position = _credits.position(credited, guesses)
+    if not live and position is None:  # text that is put together at each query is found by no index
         guesses += assembled_position(guesses)
     sample = _sample(module, options, context, columns) if standard is not None or "cc" in {item.column.name for item in guesses} else {}  # fmt: skip
     chain = chain_of(facts_of(guesses, sample)) if sample and standard is None and not live else None
@@ -458,7 +501,7 @@ def _draft(
     carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
-        pair = positions_of(guesses)
+        pair = position or positions_of(guesses)
         return Draft(
             name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
@@ -469,15 +512,25 @@ def _draft(
         kind,
         options,
         guesses,
-        positions_of(guesses),
+        position or positions_of(guesses),
         key,
-        (rows, complete),
+        why,
+        _credits.rows(credited, rows, complete=complete),
         notes,
         title,
         description,
         origin,
         carried,
+        [] if credited is None else _head_of(credited, settings),
+        {} if credited is None else credited.credits(),
     )
+
+
+def _head_of(credited: Credited, settings: Settings | None) -> list[str]:
+    """Write which engine serves the files of a catalogue, unless all tables are its."""
+    if settings is None or settings.engine == credited.engine:
+        return []
+    return _credits.engine(credited, engine_kind(credited.engine).lacks(settings))
 
 
 def _of(guesses: Sequence[Guess], name: str) -> Guess:
@@ -569,24 +622,32 @@ def _key(
     most: int,
 ) -> Guess | None:
     """Find a column whose values name the rows: no null, none twice, in all rows (up to five million; of a service, in the first)."""
-    import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
-
-    quiet = replace(context, reject=lambda _reject: None)
     for item in key_candidates(guesses, seen):
         if item.expression and item.expression.startswith("sexagesimal"):
             continue
-        source = module.open(module.Options.model_validate(dict(options)), quiet)
-        parts: list[pa.Array] = []
-        rows = 0
-        for batch in source.batches([item.source], most if most < KEYS else most + 1):
-            parts.append(batch.column(0))
-            rows += batch.num_rows
-        if rows == 0 or rows > KEYS:
+        found = _unique(module, options, context, item, most)
+        if found is None:
             return None
-        values = pa.chunked_array(parts)
-        if values.null_count == 0 and pc.count_distinct(values).as_py() == rows:
+        if found:
             return item
     return None
+
+
+def _unique(module: Any, options: Mapping[str, Any], context: Context, item: Guess, most: int) -> bool | None:
+    """Look whether no value of a column is null or occurs twice; None: there are no rows, or too many."""
+    import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
+
+    quiet = replace(context, reject=lambda _reject: None)
+    source = module.open(module.Options.model_validate(dict(options)), quiet)
+    parts: list[pa.Array] = []
+    rows = 0
+    for batch in source.batches([item.source], most if most < KEYS else most + 1):
+        parts.append(batch.column(0))
+        rows += batch.num_rows
+    if rows == 0 or rows > KEYS:
+        return None
+    values = pa.chunked_array(parts)
+    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == rows)
 
 
 def _key_there(source: Any, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
@@ -631,14 +692,16 @@ def _written(
     guesses: Sequence[Guess],
     position: tuple[str, str] | None,
     key: Sequence[Guess],
-    counted: tuple[int, bool],
+    why: str,
+    counted: str,
     notes: Sequence[str],
     title: str | None,
     description: str | None,
     origin: str | None,
     carried: Carried,
+    head: Sequence[str],
+    credits_: Mapping[str, str],
 ) -> str:
-    rows, complete = counted
     width = min(max(len(scalar(item.column.name)) for item in guesses), 28)
     described = sum(1 for item in guesses if item.column.description)
     lines = [
@@ -653,20 +716,13 @@ def _written(
         lines += folded("description", description)
     else:
         lines += ["# description: some sentences - what, from where, how good"]
-    lines += [
-        '# creators: [{name: "Brahe, T."}]  # who made the data, in the order of citation',
-        "# licence: CC-BY-4.0",
-        "# reference_url: https://...",
-        "tables:",
-        "  main:",
-        f"    # {rows:,} rows" if complete else f"    # guessed from the first {rows - rows % 1000 or rows:,} rows",
-    ]
+    lines += [*_credits.head(credits_), *head, "tables:", "  main:", counted]
     if described < len(guesses) / 2:
         lines.append(
             f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first"
         )
     if key:
-        why = "no value occurs twice" if len(key) == 1 else "together they name a row"
+        why = why or ("no value occurs twice" if len(key) == 1 else "together they name a row")
         lines.append(f"    primary: {flow([item.column.name for item in key])}  # {why}")
     if position is not None:
         lines.append(

@@ -424,13 +424,15 @@ class Staging(Protocol):
 class Adopts(Protocol):
     """A staging that may take files of others instead of rows."""
 
-    def adopt(self, directory: str) -> Snapshot:
+    def adopt(self, directory: str, columns: Mapping[str, str] | None = None) -> Snapshot:
         """Make a snapshot of a catalogue whose files stay where they are.
 
         Parameters
         ----------
         directory
-            Of the catalogue (HATS).
+            Of the catalogue (HATS), or its address.
+        columns
+            What columns of the table are called there; None: as here.
 
         Returns
         -------
@@ -719,6 +721,9 @@ class Kind:
         `Word`, named and described as it is.
     check
         For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they name; texts say what it is.
+    adoptable
+        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others as `Adopts.adopt` does, writes nothing, and raises
+        what is wrong.
     webs
         Its files may be behind addresses: `open` is given ``webs``, by which they are asked for (`hven.sources.stores.WebCatalogues`).
     """
@@ -730,6 +735,7 @@ class Kind:
     live: str = ""
     verbs: tuple[str, ...] = ()
     check: str = ""
+    adoptable: str = ""
     webs: bool = False
 
 

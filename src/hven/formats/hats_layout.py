@@ -6,8 +6,7 @@ import csv
 import io
 import itertools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,6 @@ from hven.model.sky import healpix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -51,12 +49,8 @@ WRITING: Final[Mapping[str, Any]] = {
 """Of `pyarrow.parquet.ParquetWriter`, for partitions."""
 
 _PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
-_ESCAPE = re.compile(r"\\(.)")
 ANEW: Final = "get the catalogue anew, or write it anew with hats-import"
 """What helps where one is damaged."""
-_ROWS = {"object", "source", "nested"}
-_UNREAD = "a catalogue cannot be read: {why}"
-_NO_CATALOGUE = "no HATS catalogue"
 _READ = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
 
 
@@ -333,58 +327,6 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
 
 
-def read_properties(data: bytes, name: str = PROPERTIES) -> dict[str, str]:
-    """Read ``hats.properties``, or ``properties`` of older catalogues.
-
-    Parameters
-    ----------
-    data
-        Its bytes.
-    name
-        How errors call it.
-
-    Returns
-    -------
-    properties
-        Those of older versions (``catalog_name``, ``ra_column``) by the names that they have now.
-
-    Raises
-    ------
-    SourceError
-        It is none; its type of catalogue is not said.
-    """
-    found = _lines(data)
-    if "dataproduct_type" not in found:
-        raise SourceError(
-            say("{name}: dataproduct_type is not said", say(_NO_CATALOGUE)), place=Place(file=name), remedy=_READ
-        )
-    return found
-
-
-def _lines(data: bytes) -> dict[str, str]:
-    """Read lines ``name=value``."""
-    found: dict[str, str] = {}
-    text = re.sub(r"\\\r?\n[ \t]*", "", data.decode("utf-8", "replace"))
-    for line in text.splitlines():
-        stripped = line.strip()
-        if not stripped or stripped[0] in "#!":
-            continue
-        key, _, value = stripped.partition("=")
-        found[_OLD.get(key.strip(), key.strip())] = _ESCAPE.sub(
-            lambda one: "\n" if one[1] == "n" else one[1], value.strip()
-        )
-    return found
-
-
-_OLD: Final = {
-    "catalog_name": "obs_collection",
-    "catalog_type": "dataproduct_type",
-    "total_rows": "hats_nrows",
-    "ra_column": "hats_col_ra",
-    "dec_column": "hats_col_dec",
-}
-
-
 def on_web(place: str) -> bool:
     """Return whether a place is an address.
 
@@ -394,158 +336,6 @@ def on_web(place: str) -> bool:
         Of a catalogue or of one of its files.
     """
     return place.startswith(("http://", "https://"))
-
-
-class Folder(Protocol):
-    """Where a catalogue is, as `opened` asks it: a directory, or an address."""
-
-    def read(self, name: str) -> bytes | None:
-        """Read a small file.
-
-        Parameters
-        ----------
-        name
-            Below the place.
-
-        Returns
-        -------
-        body
-            None: there is none.
-
-        Raises
-        ------
-        SourceError
-            It cannot be read.
-        """
-
-    def has(self, name: str) -> bool:
-        """Return whether there is a file; True where nobody can tell without asking for each.
-
-        Parameters
-        ----------
-        name
-            Below the place.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """A directory of this machine (`Folder`).
-
-    Attributes
-    ----------
-    path
-        Of the directory.
-    """
-
-    path: Path
-
-    def read(self, name: str) -> bytes | None:
-        """Read a small file; see `Folder.read`.
-
-        Raises
-        ------
-        SourceError
-            It cannot be read.
-        """
-        try:
-            return (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise SourceError(
-                say(_UNREAD, error.strerror or str(error)), place=Place(file=str(self.path / name)), remedy=ANEW
-            ) from error
-
-    def has(self, name: str) -> bool:
-        """See `Folder.has`."""
-        return (self.path / name).exists()
-
-
-class Opened(NamedTuple):
-    """What a catalogue says of itself.
-
-    Attributes
-    ----------
-    said
-        Properties, by their names of today.
-    base
-        What names in it begin with, below the place that was asked: empty, or the main catalogue of a collection, with a slash behind it.
-    partitions
-        Order, pixel, and the name of the file (or of the directory of files) below that place, in the order of their cells.
-    """
-
-    said: dict[str, str]
-    base: str
-    partitions: list[tuple[int, int, str]]
-
-
-def opened(place: str, folder: Folder) -> Opened:
-    """Read what a catalogue says of itself; of a collection, its main catalogue.
-
-    Parameters
-    ----------
-    place
-        Directory or address, as errors call it.
-    folder
-        What is there.
-
-    Returns
-    -------
-    opened
-        Its properties and partitions.
-
-    Raises
-    ------
-    SourceError
-        No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file.
-    """
-    base = ""
-    found = _first(folder, base, (PROPERTIES, PROPERTIES_TOO))
-    if found is None and (collection := folder.read(COLLECTION)) is not None:
-        said = _lines(collection)
-        main = said.get("hats_primary_table_url", "").strip("/")
-        if not main or ".." in main.split("/") or "://" in main:
-            raise SourceError(
-                say("{name} does not say which catalogue below it is the main one", COLLECTION),
-                place=Place(file=f"{place}/{COLLECTION}"),
-                remedy="name the directory of the catalogue itself",
-            )
-        base = f"{main}/"
-        found = _first(folder, base, (PROPERTIES, PROPERTIES_TOO))
-    if found is None:
-        raise SourceError(
-            say("{directory} is no HATS catalogue: there is no hats.properties", f"{place}/{base}".rstrip("/")),
-            remedy="name the directory that has hats.properties and dataset/ in it",
-        )
-    name, data = found
-    said = read_properties(data, f"{place}/{name}")
-    if said["dataproduct_type"] not in _ROWS:
-        raise SourceError(
-            say("the catalogue is of the type {type!r}, whose rows are not those of a table", said["dataproduct_type"]),
-            place=Place(file=f"{place}/{name}"),
-            remedy="name the catalogue of objects or sources itself; margins and indexes lie beside it",
-        )
-    listed = folder.read(base + PARTITIONS)
-    if listed is None:
-        raise SourceError(say(_UNREAD, "it is not there"), place=Place(file=f"{place}/{base}{PARTITIONS}"), remedy=ANEW)
-    suffix = said.get("hats_npix_suffix", ".parquet").removesuffix("/")
-    partitions = []
-    for order, pixel in read_partitions(listed, f"{place}/{base}{PARTITIONS}"):
-        path = base + partition_path(order, pixel).removesuffix(".parquet") + suffix
-        if not folder.has(path):
-            raise SourceError(
-                say("the partition Norder={order} Npix={pixel} has no file", order, pixel),
-                place=Place(file=f"{place}/{path}"),
-                remedy=ANEW,
-            )
-        partitions.append((order, pixel, path))
-    return Opened(said, base, partitions)
-
-
-def _first(folder: Folder, base: str, names: Sequence[str]) -> tuple[str, bytes] | None:
-    """Read the first file that there is of some."""
-    return next(((base + name, data) for name in names if (data := folder.read(base + name)) is not None), None)
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------
@@ -739,19 +529,14 @@ __all__ = [
     "SKYMAP",
     "SKYMAP_ORDER",
     "WRITING",
-    "Directory",
-    "Folder",
-    "Opened",
     "cells_of",
     "common_metadata",
     "counting",
     "divided",
     "on_web",
-    "opened",
     "partition_of",
     "partition_path",
     "read_partitions",
-    "read_properties",
     "skymap",
     "sparse_map",
     "stored",

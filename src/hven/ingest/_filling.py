@@ -181,6 +181,17 @@ def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:
     )
 
 
+def in_place(entries: Sequence[Entry], table: Table) -> str | None:
+    """Return where the rows are, if all that is to be done with them is to take them as they are."""
+    entry = entries[0]
+    mapping = entry.mapping
+    names = {column.name for column in table.columns}
+    changed = mapping.where or mapping.checks or mapping.rules or mapping.each or mapping.groups or mapping.calls
+    if len(entries) > 1 or changed or mapping.copies.keys() != names:
+        return None
+    return entry.source.catalogue if isinstance(entry.source, Catalogue) else None
+
+
 @dataclass(kw_only=True, eq=False)
 class Filling:
     """Fills one table. Use `run` once."""
@@ -235,19 +246,12 @@ class Filling:
         return self.filled(snapshot)
 
     def _in_place(self) -> str | None:
-        """Return where the rows are, if all that is to be done with them is to take them as they are."""
-        entry = self.entries[0]
-        mapping = entry.mapping
-        same = {column.name: column.name for column in self.table.columns}
-        changed = mapping.where or mapping.checks or mapping.rules or mapping.each or mapping.groups or mapping.calls
-        if len(self.entries) > 1 or self.sample is not None or changed or mapping.copies != same:
-            return None
-        return entry.source.catalogue if isinstance(entry.source, Catalogue) else None
+        return None if self.sample is not None else in_place(self.entries, self.table)
 
     def _adopted(self, staging: Adopts, place: str) -> Snapshot:
         """Have a catalogue served where it is."""
         since = time.perf_counter()
-        snapshot = replace(staging.adopt(place), engine=self.keeper.name)
+        snapshot = replace(staging.adopt(place, self.entries[0].mapping.copies), engine=self.keeper.name)
         self.report.spend("finish", since)
         self.report.read = self.report.published = snapshot.rows
         self.report.snapshot = snapshot.id

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.ingest._filling import Filling, counts_bytes, look
+from hven.engines import kind
+from hven.ingest._filling import Filling, counts_bytes, in_place, look, table_of
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import TableReport
 from hven.ingest._rules import ERROR, WARNING
 from hven.model import plugins
-from hven.model.errors import Fault, HvenError
+from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import secret
 from hven.sources import Context
 from hven.sources.readers import open_read
@@ -33,7 +34,8 @@ MEMORY = 256 << 20  # bytes
 def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Yield what most first rows of a table's files would be rejected for (errors), or some; and what would be published with a warning.
 
-    A source that cannot be read says nothing here: that is told where it is opened.
+    A source that cannot be read says nothing here: that is told where it is opened. But of a catalogue that is served where it is, which nobody opens any more afterwards,
+    what is wrong with it is an error.
 
     Parameters
     ----------
@@ -57,6 +59,7 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                 )
                 try:
                     known = list(look(spec, resource, context))
+                    _served(spec, known, resource.engine or settings.engine)
                     entries = [one for one in known if counts_bytes(one.source) and one.mapping.groups is None]
                     if entries:
                         engine = engine or plugins.load("engines", "duckdb").open(
@@ -65,11 +68,31 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                         yield from _of_table(
                             spec, entries, engine, Path(scratch), settings, every=len(entries) == len(known)
                         )
-                except (HvenError, NotImplementedError):
+                except (HvenError, NotImplementedError) as error:
+                    if isinstance(error, SourceError) and any(_serves(one.kind) for one in spec.sources):
+                        message = f"{error.place}: {error.message}" if error.place.file else error.message
+                        yield Fault(message=message, place=spec.place, remedy=error.remedy)
                     continue
         finally:
             if engine is not None:
                 engine.close()
+
+
+def _serves(name: str) -> str | None:
+    """Name the engine that serves the files of a kind of source where they are."""
+    found: str | None = vars(plugins.load("sources", name)).get("SERVED_BY")
+    return found
+
+
+def _served(spec: TableSpec, entries: list[Entry], engine: str) -> None:
+    """Look at a catalogue that would be served where it is."""
+    if not entries or _serves(entries[0].spec.kind) != engine:
+        return
+    table = table_of(spec, entries)
+    place = in_place(entries, table)
+    if place is not None and (look_ := kind(engine).adoptable):
+        module, _, name = look_.partition(":")
+        getattr(plugins.imported(module, f"the engine {engine}"), name)(table, place, entries[0].mapping.copies)
 
 
 def _of_table(

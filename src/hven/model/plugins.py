@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 }
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
-    "formats": ("hats_layout", "media", "pictures"),
+    "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
     "sources": (
         "beside",
         "cards",

@@ -366,6 +366,7 @@ class Tiling:
         told: dict[str, str | None] = {"obs_title": self.table.title, "obs_description": self.table.description}
         if resource is not None:
             told = {"obs_title": self.table.title or resource.title, "obs_description": self.table.description or resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
+            told |= {"obs_copyright_url": resource.licence_url, "bib_reference": resource.bibcode, "hats_creator": "; ".join(one.name for one in resource.creators)}  # fmt: skip
         told = {key: " ".join(str(value).split()) for key, value in told.items() if value}
         told |= {"hven_snapshot": self.name, "hven_rows_without_position": str(found.without)}
         if self.part:

@@ -537,6 +537,43 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Credited(Protocol):
+    """A source that says which columns name and place its rows, how many there are, and whom they are owed to.
+
+    Attributes
+    ----------
+    engine
+        Which one serves its files where they are.
+    """
+
+    engine: str
+
+    def credits(self) -> Mapping[str, str]:
+        """Return what it says for the head of a descriptor, by its keys: ``creators``, ``licence`` ..."""
+
+    def key(self) -> tuple[str, ...]:
+        """Name the columns of its key.
+
+        Returns
+        -------
+        names
+            None of them: it does not say.
+        """
+
+    def position(self) -> tuple[str, str] | None:
+        """Name the columns of longitude and latitude.
+
+        Returns
+        -------
+        names
+            None: it does not say.
+        """
+
+    def rows(self) -> int | None:
+        """Return how many rows it says that it has, without a look; None: it does not say."""
+
+
+@runtime_checkable
 class Headed(Protocol):
     """A source that says more around its rows: frames, groups, parameters."""
 

@@ -1,32 +1,51 @@
 """HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them. Names, units and UCDs are those of their VOTable metadata.
 
-Where the collection is kept by an engine that takes catalogues as they are (`hven.engines.Adopts`), and columns only cross over, nothing is copied.
+What a first descriptor says of title, creator, key and position stands in their properties. Where the collection is kept by an engine that takes catalogues as they are (`hven.engines.Adopts`), and columns only cross over, nothing is copied.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pydantic import Field
 
+from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
 from hven.model import plugins
-from hven.model.errors import Place, SourceError, say
+from hven.model.errors import FarFault, Place, SourceError, say
 from hven.sources import Pin
 from hven.sources._reading.fetched import FetchedFile
 from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
+from hven.sources.stores import WebCatalogues, Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from hven.model.table import Column
     from hven.sources import Context, Source
 
+SMALL = 64 << 20  # bytes of what is not Parquet
+INSIDE = re.compile(
+    rf"/+(?:{'|'.join(map(re.escape, catalogues.MARKS))}|{layout.DATASET})?/*$"
+)  # what somebody may name instead
+CREDITS = {  # key of a descriptor -> properties that say it, as the note on HATS and that on HiPS call them
+    "title": ("obs_title",),
+    "description": ("obs_description",),
+    "creators": ("obs_creator", "hats_creator", "creator"),
+    "licence": ("obs_copyright", "hats_copyright"),
+    "licence_url": ("obs_copyright_url", "hats_copyright_url"),
+    "bibcode": ("bib_reference",),
+    "reference_url": ("bib_reference_url", "obs_description_url"),
+    "acknowledgement": ("obs_ack",),
+    "waveband": ("obs_regime",),
+}
+SERVED_BY = "hats"  # the engine that serves files of this kind where they are
 PLACES = {"Norder", "Dir", "Npix", layout.CELL, "_hipscat_index"}  # where a row is kept, not what it says
 
 
@@ -34,7 +53,7 @@ class Options(AskedOptions):
     """What a descriptor may say of a catalogue."""
 
     path: str = Field(
-        description="The directory, or the http or https address, that has `hats.properties` in it, or `collection.properties`; a directory relative to the descriptor. Margins and indexes, which lie beside it, are left out."
+        description="The directory, or the http or https address, that has `hats.properties` in it, or `collection.properties`; a directory relative to the descriptor. Partitions may be directories of files (`hats_npix_suffix=/`). Margins and indexes, which lie beside it, are left out."
     )
 
 
@@ -49,6 +68,39 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return CatalogueRows(options, context)
 
 
+def recognised(path: str, context: Context) -> str | None:
+    """Return where a catalogue is that somebody names: by its directory or address, or a file in it.
+
+    Parameters
+    ----------
+    path
+        A directory, or an address.
+    context
+        Relative directories begin at its own.
+
+    Returns
+    -------
+    place
+        The directory or the address; None: there is no catalogue, nor a collection of them.
+
+    Raises
+    ------
+    SourceError
+        It cannot be read.
+    """
+    place = INSIDE.sub("", path.rstrip("/") or path)
+    options = Options.model_validate({"path": place, "tries": 1, "seconds": 20})
+    return place if catalogues.recognised(place, _folder(options, context)[1]) else None
+
+
+def _folder(options: Options, context: Context) -> tuple[str, catalogues.Folder]:
+    """Return where a catalogue is, as errors call it, and what is there."""
+    if layout.on_web(options.path):
+        return options.path.rstrip("/"), _Address(options, context)
+    place = (context.directory / Path(options.path).expanduser()).absolute()
+    return str(place), catalogues.Directory(place)
+
+
 class CatalogueRows:
     """The rows of a catalogue (`hven.sources.Source`).
 
@@ -58,23 +110,20 @@ class CatalogueRows:
         Its directory, or its address.
     """
 
+    engine = SERVED_BY
+
     def __init__(self, options: Options, context: Context) -> None:
         self._web = layout.on_web(options.path)
-        folder: layout.Folder
-        if self._web:
-            place = options.path.rstrip("/")
-            folder = _Address(options, context)
-        else:
-            place = str((context.directory / Path(options.path).expanduser()).resolve())
-            folder = layout.Directory(Path(place))
+        place, self._folder = _folder(options, context)
         if not (options.token or options.login):  # an engine is let in nowhere
             self.catalogue = place
-        self._said, base, partitions = layout.opened(place, folder)
-        names = [name for _, _, name in partitions]
+        self._opened = catalogues.opened(place, self._folder)
+        self._said = self._opened.said
+        names = [name for _, _, name in self._opened.partitions]
         if not names:
             raise SourceError(say("the catalogue has no partitions"), place=Place(file=place), remedy=layout.ANEW)  # fmt: skip
         self._read = False
-        self._rows, self._common = (_far if self._web else _here)(folder, base, names, context)
+        self._rows, self._common = (_far if self._web else _here)(self._folder, self._opened.base, names, context)
 
     def columns(self) -> list[Column]:
         """List the columns, described by the VOTable of the catalogue, or of its first file."""
@@ -84,7 +133,7 @@ class CatalogueRows:
             if column.name in PLACES:
                 continue
             known = described.get(column.name)
-            found.append(self._placed(known if known is not None and known.type == column.type else column))
+            found.append(self._placed(column if known is None else known.having(type=column.type)))
         return found
 
     def _placed(self, column: Column) -> Column:
@@ -98,19 +147,17 @@ class CatalogueRows:
         """Yield the rows, partition by partition."""
         self._read = True
         names = [column.name for column in self.columns()] if columns is None else columns
-        if not self._web:
+        if (
+            not self._web or limit is not None
+        ):  # of files behind an address ranges are read, where few rows are looked at
             yield from self._rows.batches(names, limit)
             return
         for file in self._rows.files:  # one after the other, and none of them is kept
             file.open().close()
             rows = self._rows.only([file.name])
-            for batch in rows.batches(names, limit):
-                yield batch
-                limit = None if limit is None else limit - batch.num_rows
+            yield from rows.batches(names)
             self._rows.read += rows.read
             file.path.unlink()
-            if limit is not None and limit <= 0:
-                return
 
     def listed(self) -> pa.Table:
         """List the files with size and time, as they are now."""
@@ -131,35 +178,61 @@ class CatalogueRows:
 
     def size(self) -> int | None:
         """Count the rows."""
-        said = self._said.get("hats_nrows", "")
-        return (int(said) if said.isdecimal() else None) if self._web else int(self._rows.size())
+        return self.rows() if self._web else int(self._rows.size())
 
     def done(self) -> int:
         """Count the rows read so far."""
         return int(self._rows.done())
 
+    # --- what a first descriptor says ------------------------------------------------------------------------
+
+    def about(self) -> tuple[str | None, str | None]:
+        """Return title and description."""
+        said = self.credits()
+        return said.get("title"), said.get("description")
+
+    def credits(self) -> Mapping[str, str]:
+        """Return what its properties say for the head of a descriptor."""
+        found = ((key, next((self._said[name] for name in names if self._said.get(name)), "")) for key, names in CREDITS.items())  # fmt: skip
+        return {key: " ".join(text.split()) for key, text in found if text.strip()}
+
+    def key(self) -> tuple[str, ...]:
+        """Name the column that it has an index of; in a catalogue of sources, which may be several of one object, that is no key."""
+        name = self._opened.key(self._folder) if self._said["dataproduct_type"] == "object" else None
+        return (name,) if name and name in {column.name for column in self.columns()} else ()
+
+    def position(self) -> tuple[str, str] | None:
+        """Name the columns of its positions."""
+        lon, lat = self._said.get("hats_col_ra", ""), self._said.get("hats_col_dec", "")
+        return (lon, lat) if {lon, lat} <= {column.name for column in self.columns()} else None
+
+    def rows(self) -> int | None:
+        """Return how many rows it says that it has."""
+        said = self._said.get("hats_nrows", "")
+        return int(said) if said.isdecimal() else None
+
 
 class _Address:
-    """What is behind an address (`hats_layout.Folder`)."""
+    """What is behind an address (`hats_catalogues.Folder`)."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._options, self._context = options, context
         self._budget = Budget(options, options.path, "or name another catalogue")
         self._secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
+        self._ranges = WebCatalogues(allow_private=context.allow_private, secret=self._secret)
 
     def read(self, name: str) -> bytes | None:
-        """See `hats_layout.Folder.read`."""
+        """See `hats_catalogues.Folder.read`."""
         service = self._service(name)
 
         def asked() -> bytes | None:
-            with service.asked("GET", service.url) as answer:
+            with service.asked("GET", service.url + "/" * name.endswith("/")) as answer:
                 if answer.status in {404, 410}:
                     return None
                 if answer.status != 200:
-                    raise SourceError(
-                        say("{url} answers {status}", service.url, answer.status), remedy="look at the address"
-                    )
-                return self._budget.read(answer.parts)
+                    let_in = "say `token` or `login`: a secret that lets us in" if answer.status == 401 else "look at the address"  # fmt: skip
+                    raise SourceError(say("{url} answers {status}", service.url, answer.status), remedy=let_in)
+                return self._budget.read(answer.parts, SMALL)
 
         return service.tried(asked)
 
@@ -167,9 +240,13 @@ class _Address:
         """Return True: each is asked for when it is read."""
         return True
 
+    def files(self, name: str) -> list[str]:
+        """See `hats_catalogues.Folder.files`."""
+        return [f"{name}/{one}" for one in catalogues.linked(self.read(f"{name}/") or b"", name)]
+
     def file(self, name: str) -> FetchedFile:
-        """Return a file that is fetched when it is read."""
-        return FetchedFile(self._service(name), self._budget)
+        """Return a file that is fetched when all of it is read."""
+        return _Ranged(self._service(name), self._budget, self._ranges, f"{self._options.path.rstrip('/')}/{name}")
 
     def _service(self, name: str) -> Service:
         said = self._options
@@ -177,25 +254,51 @@ class _Address:
         return Service(url, self._context, seconds=said.seconds, tries=said.tries, rate=said.rate, secret=self._secret)
 
 
+class _Ranged(FetchedFile):
+    """A file behind an address of which ranges are read, until all of it was fetched."""
+
+    def __init__(self, service: Service, budget: Budget, ranges: WebCatalogues, address: str) -> None:
+        super().__init__(service, budget)
+        self._ranges, self._where = ranges, address
+
+    @property
+    def place(self) -> Any:
+        """What Arrow opens; a server that gives no ranges is asked for all of it."""
+        if not self.path.exists():
+            try:
+                found = self._ranges.opened(self._where, *self._ranges.state(self._where))
+                found.read(4)
+                found.seek(0)
+            except Whole:
+                self.open().close()
+            except FarFault as error:
+                why = self._ranges.reason(error)
+                raise SourceError(why.message, place=Place(file=self._where), remedy=why.remedy) from error
+            else:
+                return found
+        return self.path
+
+    def hash_whole(self) -> str:
+        """Compute the checksum, of what was fetched."""
+        return super().hash_whole() if self.path.exists() else ""
+
+
 def _here(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
-    """Open the partitions of a directory, and what says what their columns mean."""
+    """Open the files of a directory, and what says what their columns mean."""
     parquet: Any = plugins.load("sources", "parquet")
-    paths = (folder.path / name for name in names)
-    files = [str(file) for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.parquet")))]
     common = folder.path / base / layout.COMMON
     return (
-        parquet.open(parquet.Options(files=files), context),
+        parquet.open(parquet.Options(files=[str(folder.path / name) for name in names]), context),
         parquet.open(parquet.Options(files=[str(common)]), context) if common.is_file() else None,
     )
 
 
 def _far(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
-    """Open the partitions behind an address, behind what says their columns: so none is fetched for these."""
+    """Open the files behind an address, behind what says their columns, if there is that: so none is looked at for these."""
     parquet: Any = plugins.load("sources", "parquet")
     files = [folder.file(name) for name in (base + layout.COMMON, *names)]
     try:
         files[0].open().close()
     except SourceError:  # there need not be any
         del files[0]
-        files[0].open().close()
     return parquet.ParquetRows(None, context, files), None

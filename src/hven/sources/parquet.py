@@ -67,7 +67,7 @@ class ParquetRows(FileRows):
     ) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
         with _opened(file) as plain:
-            opened = _opened(file, _folded(plain) if file.path.stat().st_size <= _MODEST else ())
+            opened = _opened(file, _folded(plain) if file.size <= _MODEST else ())
         first = 1
         try:
             paths = {name: path for name, (path, _) in leaves(opened.schema_arrow).items()}
@@ -123,7 +123,9 @@ class ParquetRows(FileRows):
         found: list[Column] = []
         schema = opened.schema_arrow
         for name, (path, stored) in leaves(schema).items():
-            footer = said.get(name)
+            footer = said.get(name) or said.get(path)
+            if footer is not None and footer.name != name:
+                footer = footer.having(name=name)
             if footer is not None and footer.type.arrow == stored:
                 found.append(footer)
                 continue
@@ -153,7 +155,7 @@ def _folded(opened: pq.ParquetFile) -> list[str]:
 def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
     try:
         # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against 80 MB)
-        return pq.ParquetFile(file.path, memory_map=False, pre_buffer=False, read_dictionary=list(folded))
+        return pq.ParquetFile(file.place, memory_map=False, pre_buffer=False, read_dictionary=list(folded))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"no readable Parquet file: {error}",

@@ -89,6 +89,7 @@ KIND = Kind(
     options=_options,
     lacks=lambda settings: None if of(settings).roots else NO_ROOTS,
     check=f"{__name__}.checking:check",
+    adoptable=f"{__name__}.checking:adoptable",
     webs=True,
 )
 

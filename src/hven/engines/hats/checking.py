@@ -1,4 +1,4 @@
-"""``hven check`` of the engine hats: the cluster's version, the Python and the Hven of its workers, and who does not see the roots."""
+"""``hven check`` of the engine hats: the cluster's version, the Python and the Hven of its workers, who does not see the roots; and what is wrong with catalogues of others."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import sys
 from typing import TYPE_CHECKING
 
 import hven
+from hven.engines.hats.adopting import adopted
+from hven.engines.hats.reading import Reader
 from hven.engines.hats.settings import of
+from hven.formats.hats_layout import on_web
 from hven.model import plugins
 from hven.model.errors import Fault, HvenError, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.engines.hats.cluster import Facts
     from hven.model.settings import Settings
+    from hven.model.table import Table
 
 
 def check(settings: Settings) -> Iterator[Fault | str]:
@@ -94,4 +98,30 @@ def _listed(hosts: Sequence[str], most: int = 5) -> str:
     return ", ".join(hosts[:most]) + (f" and {len(hosts) - most} more" if len(hosts) > most else "")
 
 
-__all__ = ["check", "doubts"]
+def adoptable(table: Table, place: str, columns: Mapping[str, str]) -> None:
+    """Look at a catalogue of others, down to the footers of its files; what is behind an address is left to the ingest.
+
+    Parameters
+    ----------
+    table
+        As the descriptor has it.
+    place
+        Its directory, or its address.
+    columns
+        What columns of the table are called there.
+
+    Raises
+    ------
+    SourceError
+        It cannot be served where it is.
+    """
+    if on_web(place):
+        return
+    reader = Reader(None)
+    try:
+        adopted(table, place, reader, columns)
+    finally:
+        reader.close()
+
+
+__all__ = ["adoptable", "check", "doubts"]

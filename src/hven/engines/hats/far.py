@@ -135,6 +135,7 @@ class FarPlan:
         files: Mapping[str, Sequence[str]],
         otherwise: Callable[[str], Execution] | None = None,
         holding: Callable[[], AbstractContextManager[object]] = nullcontext,
+        leaves: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Execution:
         """Run with these literals.
 
@@ -152,13 +153,15 @@ class FarPlan:
             Computes in another way what only Spark itself knows not to compute, given the reason.
         holding
             Keeps the files from being removed for as long as the cluster may read them.
+        leaves
+            Qualified table name -> its columns that are called otherwise in the files, or stand in structs of them, and where.
 
         Returns
         -------
         execution
             Nothing is asked before somebody iterates; without `otherwise` it may then raise `Elsewhere`, before the first batch.
         """
-        make = partial(self._relation, values, relations, files)
+        make = partial(self._relation, values, relations, files, leaves or {})
         asked = FarExecution(self._cluster, self.schema, make, limits, holding)
         return asked if otherwise is None else Otherwise(asked, otherwise)
 
@@ -179,7 +182,12 @@ class FarPlan:
         return "\n".join([*lines, f"{self._cluster.server.name}: {text.sql.replace(MARK, '')}"])
 
     def _relation(
-        self, values: Values, relations: Mapping[str, Relation], files: Mapping[str, Sequence[str]], session: Session
+        self,
+        values: Values,
+        relations: Mapping[str, Relation],
+        files: Mapping[str, Sequence[str]],
+        leaves: Mapping[str, Mapping[str, str]],
+        session: Session,
     ) -> Any:
         """Make what is asked in a session."""
         text = self._text_for(session.server)
@@ -197,7 +205,7 @@ class FarPlan:
                     raise Elsewhere(f"{table.qualified} has no column {CELL}: a match or a cell of its positions")
                 columns = {CELL: "BIGINT"} if name in text.celled else {}
                 columns |= {column.name: name_of(column.type.arrow) for column in table.columns}
-                plain = session.files(columns, files[table.qualified])
+                plain = _stored(session, columns, files[table.qualified], leaves.get(table.qualified, {}))
                 if name in text.placed:
                     lon, lat = _doubles(text.placed[name].probe)
                     session.define(["hven_healpix"])
@@ -215,6 +223,28 @@ class FarPlan:
                 plain = session.rows(rows)
             views[name] = plain
         return session.sql(text.sql, arguments, views)
+
+
+def _stored(session: Session, columns: Mapping[str, str], paths: Sequence[str], leaves: Mapping[str, str]) -> Any:
+    """Make a relation of the rows of files, of which some columns are called otherwise there, or stand in structs."""
+    if not leaves:
+        return session.files(columns, paths)
+    there: dict[str, str] = {}
+    inner: dict[str, list[str]] = {}
+    items = []
+    for name, kind in columns.items():
+        top, within, field = leaves.get(name, name).partition(".")
+        if within:
+            inner.setdefault(top, []).append(f"{_quoted(field)}: {kind}")
+        else:
+            there[top] = kind
+        items.append(f"s.{_quoted(top)}{f'.{_quoted(field)}' if within else ''} AS {_quoted(name)}")
+    there |= {top: f"STRUCT<{', '.join(fields)}>" for top, fields in inner.items()}
+    return session.sql(f"SELECT {', '.join(items)} FROM s", {}, {"s": session.files(there, paths)})
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
 
 
 def _celled(paths: Sequence[str]) -> bool:

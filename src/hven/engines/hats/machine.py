@@ -73,7 +73,7 @@ class Wanted:
     @property
     def near(self) -> bool:
         """Whether a cluster cannot read them."""
-        return self.manifest.web or not self.manifest.head.leaves.keys().isdisjoint(self.columns)
+        return self.manifest.web
 
     @cached_property
     def bytes(self) -> int:

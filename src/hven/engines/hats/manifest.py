@@ -89,7 +89,7 @@ class Head:
     foreign
         Where the catalogue is, if its files are not ours.
     leaves
-        Columns that stand in structs of the files -> where: ``lightcurve.mag``.
+        Columns that are called otherwise in the files, or stand in structs of them -> where: ``lightcurve.mag``.
     """
 
     rows: int
@@ -110,10 +110,18 @@ class Head:
 
 
 class Groups:
-    """Gathers what is known of row groups while files are written or their footers read."""
+    """Gathers what is known of row groups while files are written or their footers read.
 
-    def __init__(self, columns: pa.Schema) -> None:
-        self._columns = columns
+    Parameters
+    ----------
+    columns
+        Whose ranges are kept.
+    paths
+        Where columns stand in the files that are not called so there.
+    """
+
+    def __init__(self, columns: pa.Schema, paths: Mapping[str, str] | None = None) -> None:
+        self._columns, self._paths = columns, paths or {}
         self._pieces: list[pa.Table] = []
 
     def add(self, file: int, footer: Any, cell: str | None, within: tuple[int, int] | None = None) -> None:
@@ -145,7 +153,8 @@ class Groups:
         made["first"] = pa.array([unknown[0] if low is None else low for low, _ in cells], pa.int64())
         made["last"] = pa.array([unknown[1] if high is None else high for _, high in cells], pa.int64())
         for item in self._columns:
-            place = names.index(item.name) if item.name in names else None
+            path = self._paths.get(item.name, item.name)
+            place = names.index(path) if path in names else None
             found = [_extremes(group, place) for group in groups]
             empty = [place is not None and _nulls(group, place) == group.num_rows for group in groups]
             made |= _range(item, found, empty)
@@ -370,15 +379,28 @@ class Manifest:
         ]
 
 
-def shares(footers: Sequence[Any]) -> dict[str, float]:
-    """Return the share of each column in the bytes of some files, by their footers."""
+def shares(footers: Sequence[Any], paths: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Return the share of each column in the bytes of some files, by their footers.
+
+    Parameters
+    ----------
+    footers
+        Of the files.
+    paths
+        Where columns stand that are not called so there.
+    """
     found: dict[str, int] = {}
     for footer in footers:
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
             for place in range(group.num_columns):
                 column = group.column(place)
-                name = column.path_in_schema.partition(".")[0]
-                found[name] = found.get(name, 0) + column.total_compressed_size
+                found[column.path_in_schema] = found.get(column.path_in_schema, 0) + column.total_compressed_size
     total = max(sum(found.values()), 1)
-    return {name: size / total for name, size in found.items()}
+    named = {path: name for name, path in (paths or {}).items()}
+    given: dict[str, float] = {}
+    for path, size in found.items():
+        top, _, rest = path.partition(".")
+        name = named.get(f"{top}.{rest.partition('.')[0]}") or named.get(top, top)
+        given[name] = given.get(name, 0.0) + size / total
+    return given

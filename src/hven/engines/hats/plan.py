@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FEW = 4  # row groups that are read at once
 FAR = "{size} of {tables} would have to be read for this query, and {most} are read here"
 CLUSTER = "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow more (near_bytes) under [hats] in hven.toml"
-NEARBY = "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address or has columns in columns: whoever runs the site may copy it into a root of [hats]"
+NEARBY = "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address: whoever runs the site may copy it into a root of [hats]"
 
 
 class HatsPlan(Plan):
@@ -126,11 +126,12 @@ class HatsPlan(Plan):
         if isinstance(far, Detour):
             return far.execute(values, relations, limits)
         files = {name: [place for place, _ in one.manifest.files(one.chosen)] for name, one in wanted.items()}
+        leaves = {name: one.manifest.head.leaves for name, one in wanted.items()}
         memory = {name: relation for name, relation in relations.items() if name not in wanted}
         another = self._bare if self._reading else self._detour
         otherwise = lambda why: another(why).execute(values, relations, limits)  # noqa: E731  (nothing is planned before it is needed)
         holding = partial(self._engine.reading, [one.snapshot.path for one in wanted.values()])
-        found: Execution = far.execute(values, memory, limits, files, otherwise, holding)
+        found: Execution = far.execute(values, memory, limits, files, otherwise, holding, leaves)
         return found
 
     @cached_property

@@ -20,7 +20,7 @@ from hven.model.types import leaf
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.formats.hats_layout import Folder
+    from hven.formats.hats_catalogues import Folder
     from hven.model.errors import HvenError
 
 FOOTERS = 64 * 1024**2  # bytes of footers that are kept

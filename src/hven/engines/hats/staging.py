@@ -32,7 +32,7 @@ from hven.formats import hats_layout as layout
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -100,8 +100,8 @@ class CatalogueStaging(FileStaging):
         self._end()
         return found
 
-    def adopt(self, directory: str) -> Snapshot:
-        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows.
+    def adopt(self, directory: str, columns: Mapping[str, str] | None = None) -> Snapshot:
+        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows; see `hven.engines.Adopts`.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class CatalogueStaging(FileStaging):
         """
         self._open()
         with self._guard():
-            found = self._settle(*adopted(self.table, directory, self._reader))
+            found = self._settle(*adopted(self.table, directory, self._reader, columns))
         self._end()
         return found
 

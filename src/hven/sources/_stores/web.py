@@ -30,14 +30,14 @@ class Web:
     Parameters
     ----------
     options
-        `user` and `password`, or `token`.
+        `user` and `password`, or `token`, or the header `authorization` as it is.
     """
 
     def __init__(self, address: str, options: Mapping[str, str], *, allow_private: bool, seconds: float) -> None:
         self._address, self._private, self._seconds = address.rstrip("/"), allow_private, seconds
         said = f"{options.get('user', '')}:{options.get('password', '')}"
         basic = f"Basic {base64.b64encode(said.encode()).decode()}" if "user" in options else None
-        self._secret = f"Bearer {options['token']}" if "token" in options else basic
+        self._secret = f"Bearer {options['token']}" if "token" in options else options.get("authorization", basic)
         self._open = remote.Connections(seconds)
         weakref.finalize(self, self._open.close)
 

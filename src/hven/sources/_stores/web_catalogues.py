@@ -10,6 +10,7 @@ import io
 import time
 from dataclasses import dataclass
 
+from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout as layout
 from hven.model.errors import FarFault, HvenError, Place, SourceError, StorageError, say
 from hven.sources._stores._facts import CHANGED, Fact, Whole
@@ -27,13 +28,13 @@ SHORT = "{path} ends too early"
 
 @dataclass(frozen=True, slots=True)
 class WebFolder:
-    """A catalogue behind an address (`hven.formats.hats_layout.Folder`)."""
+    """A catalogue behind an address (`hven.formats.hats_catalogues.Folder`)."""
 
     address: str
     store: Web
 
     def read(self, name: str) -> bytes | None:
-        """See `hats_layout.Folder.read`."""
+        """See `hats_catalogues.Folder.read`."""
         try:
             return self.store.whole(name, SMALL)
         except HvenError as error:
@@ -48,6 +49,10 @@ class WebFolder:
         """Return True: each file is asked for when its footer is read."""
         return True
 
+    def files(self, name: str) -> list[str]:
+        """See `hats_catalogues.Folder.files`."""
+        return [f"{name}/{one}" for one in catalogues.linked(self.read(f"{name}/") or b"", name)]
+
 
 class WebCatalogues:
     """Asks for catalogues behind addresses. Thread-safe.
@@ -56,10 +61,12 @@ class WebCatalogues:
     ----------
     allow_private
         Addresses that are not on the public internet may be asked.
+    secret
+        The header ``Authorization``; None: whoever asks is let in.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
-        self._private = allow_private
+    def __init__(self, *, allow_private: bool, secret: str | None = None) -> None:
+        self._private, self._secret = allow_private, secret
         self._stores: dict[str, Web] = {}
 
     @staticmethod
@@ -76,7 +83,7 @@ class WebCatalogues:
     def _store(self, address: str) -> Web:
         found = self._stores.get(address)
         if found is None:
-            found = self._stores[address] = Web(address, {}, allow_private=self._private, seconds=SILENT)
+            found = self._stores[address] = Web(address, {} if self._secret is None else {"authorization": self._secret}, allow_private=self._private, seconds=SILENT)  # fmt: skip
         return found
 
     def folder(self, address: str) -> WebFolder:
@@ -184,7 +191,7 @@ class Ranges(io.RawIOBase):
                 if time.monotonic() > late:
                     break
         except Whole as error:
-            raise FarFault(error.message, remedy=RANGES) from None
+            raise Whole(error.message, remedy=RANGES) from None
         except FarFault as error:
             if error.message == CHANGED:
                 raise StorageError(say(OTHER, self._path), remedy=AGAIN) from error
