@@ -279,15 +279,21 @@ def scale(home: Path) -> Iterator[Journey]:
 def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     """Measure the adoption of a catalogue of many files."""
     from hven.formats import hats_layout as layout
+    from hven.model.sky import healpix
 
     count, where = 10_000, home / "catalogue"
     small = pa.Table.from_batches([next(batches(100))])
     for pixel in range(count):
         low, high = layout.cells_of(5, pixel)
         cells = pa.array(low + np.arange(100) * ((high - low) // 100))
+        rows = small.add_column(0, layout.CELL, cells)
+        for name, values in zip(
+            ("ra", "dec"), healpix.center(29, cells), strict=True
+        ):  # they are compared with the partition
+            rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
         path = where / layout.partition_path(5, pixel)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(small.add_column(0, layout.CELL, cells), path)
+        pq.write_table(rows, path)
     (where / layout.PARTITIONS).write_bytes(layout.write_partitions((5, pixel) for pixel in range(count)))
     (where / layout.PROPERTIES).write_bytes(layout.write_properties("many", rows=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
 

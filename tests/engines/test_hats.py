@@ -311,6 +311,23 @@ def test_roads_are_explained(world: Any) -> None:
         engine.near_bytes = before
 
 
+def test_what_is_not_read_is_not_estimated(world: Any) -> None:
+    engine, snapshot, _ = world
+    manifest = engine.manifest(snapshot)
+    first = int(manifest.array("rows")[0])
+    for text, said in (
+        ("SELECT COUNT(*) AS n FROM sky.stars", "none is read"),
+        (
+            f"SELECT TOP {first} * FROM sky.stars",
+            f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.count} row groups",
+        ),
+        (f"SELECT TOP {first + 1} * FROM sky.stars", f"2 of {manifest.count} row groups"),
+        ("SELECT * FROM sky.stars", f"{manifest.count} of {manifest.count} row groups"),
+    ):
+        bound = bind(parse(text), Tables([STARS]))
+        assert said in engine.prepare(bound).estimate(bound.slots, {"sky.stars": snapshot})[0]
+
+
 @pytest.mark.parametrize(
     ("source", "narrowed"),
     [

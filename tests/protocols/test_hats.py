@@ -556,3 +556,25 @@ def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path
         publish(site, table.having(columns=tuple(shown)), rows, keeper="hats")
         site.refresh()
         assert "name" not in Catalogue(Client(create(site))).all().column_names
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless(tmp_path: Path, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Where all rows are is asked for in pieces of the sky: else a table larger than near_bytes could not be read as files."""
+    if not small:
+        monkeypatch.setattr(tilings, "SMALL", 100)
+    monkeypatch.setattr(hats, "GROUP_ROWS", 64)
+    rows = stars().drop_columns([CELL])
+    table = replace(table_of("stars.main", rows), primary=("id",))
+    layouts = []
+    for name, most in (("all", 1 << 30), ("few", 12_000)):
+        with tiny_site(tmp_path / name, {}, brought={"hats": Hats(roots=("roots",), near_bytes=most)}) as site:
+            publish(site, table, rows, keeper="hats")
+            site.refresh()
+            client = Client(create(site))
+            if name == "few":
+                assert client.get("/tap/sync?LANG=ADQL&QUERY=SELECT+MAX(ra)+AS+n+FROM+stars.main").status != 200
+            read = Catalogue(client)
+            layouts.append((read.pixels(), *(read.ask(f"{read.state}/{one}").body for one in ("point_map.fits", "skymap.fits")), ordered(read.all())))  # fmt: skip
+    assert layouts[0][:3] == layouts[1][:3]
+    assert layouts[0][3].equals(layouts[1][3])

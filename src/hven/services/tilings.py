@@ -63,6 +63,7 @@ FIRST, FINER, FINEST = (
     4,
     19,
 )  # rows are counted by cells of the first order, where there are many by finer ones, up to the last
+DEEPEST = 8  # order of the pixels for which rows are counted, where an engine may not read all of them at once
 FEW = 256  # cells with rows: where there are no more, rows are counted more finely
 MAPPED = 1_024, 16_384  # cells of the map of where there are rows
 MAP = 10  # its finest order: LSDB makes an array of all cells of it
@@ -243,17 +244,37 @@ class Tiling:
     def _each(self) -> tuple[Ranges, Ranges]:
         """Read where each row is: of a table that is not large, quicker than to have its engine count."""
         lon, lat = self.table.position or ("", "")
-        found = self._ask("SELECT {lon}, {lat} FROM {table} WHERE {lon} IS NOT NULL AND {lat} IS NOT NULL")
+        found = self._in_pieces("SELECT {lon}, {lat} FROM {table} WHERE")
         cells = healpix.index(29, *(found[name].cast(pa.float64()).to_numpy() for name in (lon, lat)))
         return cells, np.ones(len(cells), np.int64)
 
     def _grouped(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
-        where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _inside(ranges, order)
-        rows = self._ask(
-            f"SELECT IVO_HEALPIX_INDEX({order}, {{lon}}, {{lat}}) AS c, COUNT(*) AS n FROM {{table}} WHERE {where} GROUP BY 1"
-        )
+        cell = f"IVO_HEALPIX_INDEX({order}, {{lon}}, {{lat}}) AS c, COUNT(*) AS n"
+        rows = self._in_pieces(f"SELECT {cell} FROM {{table}} WHERE", " GROUP BY 1", ranges, order)
         cells, counts = (np.asarray(rows[name], np.int64) for name in ("c", "n"))
         return cells << 2 * (29 - order), counts
+
+    def _in_pieces(
+        self,
+        text: str,
+        end: str = "",
+        ranges: Ranges | None = None,
+        order: int = 0,
+        at: int = 0,
+        pixels: Sequence[int] = range(12),
+    ) -> pa.Table:
+        """Ask for all rows in some cells of an order; where an engine may not read so much at once, for those of pixels, of finer and finer orders."""
+        where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _inside(ranges, order)
+        try:
+            return self._ask(f"{text} {where}{end}")
+        except TooLarge:
+            if at > DEEPEST:
+                raise
+        whole = np.array([[0, healpix.CELLS]]) if ranges is None else ranges
+        pieces = [(pixel, healpix.intersect(whole, np.array([hats.cells_of(at, pixel)]))) for pixel in pixels]
+        return pa.concat_tables([
+            self._in_pieces(text, end, piece, max(order, at), at + 1, range(4 * pixel, 4 * pixel + 4)) for pixel, piece in pieces if len(piece)
+        ])  # fmt: skip
 
     def _ask(self, text: str, most: int = 2**40, *columns: Column) -> pa.Table:
         """Ask the table, by the road of all queries."""

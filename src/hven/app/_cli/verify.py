@@ -48,7 +48,7 @@ def verify(
         elsewhere = len(records) - len(found)
         damages = site.refresh().damages
     damaged = [one for one in found if one.faults]
-    unknown = [one for one in found if one.unknown]
+    unknown = [one for one in found if one.unknown and not one.faults]
     if as_json:
         show_json(
             {

@@ -196,10 +196,14 @@ class HatsPlan(Plan):
         """Tell near or far, and how many files, row groups and bytes of each table are read."""
         wanted = self._wanted(values, relations)
         streams = self._streams is not None and len(wanted) == 1 and self._whole(*wanted.values())
+        if streams and not self._streams.conditions:  # type: ignore[union-attr]  # it ends with the last row that TOP allows
+            wanted = {name: _begun(one, self._end(values)) for name, one in wanted.items()}
         road = "near" if streams or not self._is_far(wanted) else "far" if self._engine.spark and not any(one.near for one in wanted.values()) else "too much without a cluster"  # fmt: skip
         lines = [
             f"{name}: {road}: {len(np.unique(one.manifest.array('file')[one.chosen])):,} of {len(one.manifest.head.files):,} files, "
             f"{len(one.chosen):,} of {one.manifest.count:,} row groups, {_size(one.bytes)}, about {one.rows:,} of {one.manifest.head.rows:,} rows are read"
+            if one.columns
+            else f"{name}: {road}: the manifest knows how many of {one.manifest.head.rows:,} rows there are, none is read"
             for name, one in wanted.items()
         ]
         return [*lines, *(f"{name}: {relation.rows.num_rows:,} rows, in memory" for name, relation in relations.items() if isinstance(relation, Memory))]  # fmt: skip
@@ -245,10 +249,20 @@ def refusal(wanted: Mapping[str, Wanted], most: int, near: Wanted | None = None)
     )
 
 
+def _begun(wanted: Wanted, rows: int | None) -> Wanted:
+    """Leave the row groups out that come behind so many rows."""
+    if rows is None:
+        return wanted
+    ends = np.cumsum(wanted.manifest.array("rows")[wanted.chosen])
+    return replace(wanted, chosen=wanted.chosen[: int(np.searchsorted(ends, rows)) + 1])
+
+
 def _size(size: float) -> str:
-    return (
-        f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
-    )
+    """Write a size as hven.toml does: a MB of `near_bytes` has 1024 kB."""
+    for unit, least in (("GB", 1 << 30), ("MB", 1 << 17)):
+        if size >= least:
+            return f"{size / (1 << 20 if unit == 'MB' else least):,.1f} {unit}"
+    return f"{size / 1024:,.1f} kB"
 
 
 def _called(leaf: TableRef) -> str:
