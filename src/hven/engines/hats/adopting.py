@@ -136,9 +136,12 @@ def cells_in(said: Mapping[str, str], files: Sequence[Found]) -> str | None:
     name = said.get("hats_col_healpix") or layout.CELL
     if name != layout.CELL or said.get("hats_col_healpix_order", "29") != "29":
         return None
+    first: Any = None
     for one in files:
-        names = [one.footer.schema.column(number).path for number in range(one.footer.num_columns)]
-        place = names.index(name) if name in names else None
+        if first is None or not one.footer.schema.equals(first):
+            first = one.footer.schema
+            names = [first.column(number).path for number in range(one.footer.num_columns)]
+            place = names.index(name) if name in names else None
         groups = () if place is None else (one.footer.row_group(number) for number in range(one.footer.num_row_groups))
         known = place is not None and all(group.num_rows == 0 or ((told := group.column(place).statistics) is not None and told.has_min_max) for group in groups)  # fmt: skip
         if not known:
