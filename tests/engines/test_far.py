@@ -29,7 +29,7 @@ from hven.engines.hats.cluster import Cluster
 from hven.engines.hats.far import FarPlan
 from hven.model.errors import Cancelled, EvaluationError, StorageError, Unavailable
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64, STRING
+from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.testing.engine import STARS, EngineContract, stars
 from running import hven
 from sail import sail
