@@ -36,7 +36,6 @@ _OLD: Final = {
     "indexing_column": "hats_index_column",
 }
 _UNREAD = "a catalogue cannot be read: {why}"
-_READ = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
 
 
 # --- properties ----------------------------------------------------------------------------------------------
@@ -64,7 +63,9 @@ def read_properties(data: bytes, name: str = layout.PROPERTIES) -> dict[str, str
     """
     found = read_lines(data)
     if "dataproduct_type" not in found:
-        raise SourceError(say("no HATS catalogue: dataproduct_type is not said"), place=Place(file=name), remedy=_READ)
+        raise SourceError(
+            say("no HATS catalogue: dataproduct_type is not said"), place=Place(file=name), remedy=layout.READ
+        )
     return found
 
 
@@ -207,14 +208,14 @@ def linked(page: bytes, directory: str) -> list[str]:
     Returns
     -------
     names
-        Within the directory, sorted.
+        With the directory before each, sorted.
     """
     found = set()
     for pieces in _LINK.findall(page):
         link = unquote(b"".join(pieces).decode("utf-8", "replace")).removeprefix("./")
         before, slash, name = link.rpartition("/")
         if name and _parquet(name) and (not slash or before.endswith(f"/{directory.strip('/')}")):
-            found.add(name)
+            found.add(f"{directory}/{name}")
     return sorted(found)
 
 
@@ -419,7 +420,9 @@ class _Work:
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
-def abreast(call: Callable[[Any], T], given: Sequence[Any], called: Callable[[Any], str]) -> list[T]:
+def abreast(
+    call: Callable[[Any], T], given: Sequence[Any], called: Callable[[Any], str], threads: int = READERS
+) -> list[T]:
     """Call a function with each of some values, in threads that nobody waits for: on a mount that hangs they never return.
 
     Parameters
@@ -430,6 +433,8 @@ def abreast(call: Callable[[Any], T], given: Sequence[Any], called: Callable[[An
         What it is called with.
     called
         Names the file, of what it is called with.
+    threads
+        At most; few, where more is computed than waited for.
 
     Returns
     -------
@@ -458,10 +463,11 @@ def abreast(call: Callable[[Any], T], given: Sequence[Any], called: Callable[[An
                 del work.under_way[number]
                 work.done[number] = found
                 work.fault = work.fault or fault
-                work.changed.notify()
+                if work.fault is not None or len(work.done) == len(given):  # who waits is not woken for each file
+                    work.changed.notify()
 
     patience = None if given and layout.on_web(called(given[0])) else PATIENCE
-    for _ in range(min(READERS, len(given))):
+    for _ in range(min(threads, len(given))):
         threading.Thread(target=run, name="hats-look", daemon=True).start()
     with work.changed:
         while len(work.done) < len(given) and work.fault is None:

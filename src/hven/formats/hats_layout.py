@@ -51,7 +51,8 @@ WRITING: Final[Mapping[str, Any]] = {
 _PIXEL = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
 ANEW: Final = "get the catalogue anew, or write it anew with hats-import"
 """What helps where one is damaged."""
-_READ = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
+READ: Final = "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
+"""What helps who does not know what a catalogue has."""
 
 
 # --- names ---------------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]
     head = [word.strip() for word in next(rows, [])]
     if "Norder" not in head or "Npix" not in head:
         raise SourceError(
-            say("the columns Norder and Npix are not in its first line"), place=Place(file=name), remedy=_READ
+            say("the columns Norder and Npix are not in its first line"), place=Place(file=name), remedy=READ
         )
     at = head.index("Norder"), head.index("Npix")
     found: list[tuple[int, int, int, int]] = []
@@ -235,7 +236,7 @@ def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]
             raise SourceError(
                 say("{line!r} is no HEALPix order and pixel", ",".join(row)),
                 place=Place(file=name, line=rows.line_num),
-                remedy=_READ,
+                remedy=READ,
             )
         found.append((*cells_of(order, pixel), order, pixel))
     if len(set(found)) < len(found):  # older catalogues have a line for each piece of a partition
@@ -250,7 +251,7 @@ def read_partitions(data: bytes, name: str = PARTITIONS) -> list[tuple[int, int]
                     *two[2:],
                 ),
                 place=Place(file=name),
-                remedy=_READ,
+                remedy=READ,
             )
     return [(order, pixel) for _, _, order, pixel in found]
 
@@ -526,6 +527,7 @@ __all__ = [
     "PARTITIONS",
     "PROPERTIES",
     "PROPERTIES_TOO",
+    "READ",
     "SKYMAP",
     "SKYMAP_ORDER",
     "WRITING",

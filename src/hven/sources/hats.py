@@ -242,7 +242,7 @@ class _Address:
 
     def files(self, name: str) -> list[str]:
         """See `hats_catalogues.Folder.files`."""
-        return [f"{name}/{one}" for one in catalogues.linked(self.read(f"{name}/") or b"", name)]
+        return catalogues.linked(self.read(f"{name}/") or b"", name)
 
     def file(self, name: str) -> FetchedFile:
         """Return a file that is fetched when all of it is read."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hven.engines._statistics import plain, written
 from hven.engines.hats.manifest import File, Groups, Head, indexed, shares
@@ -165,11 +164,8 @@ def _looked(reader: Reader, order: int, pixel: int, path: str) -> Found:
     """Read the footer of a file."""
     try:
         size, stamp = reader.state(path)
-        source = reader.source(path, size, stamp)
-        if layout.on_web(path):  # of a small file Arrow would read all, which servers without ranges give
-            source.read(4)
-        with pq.ParquetFile(source, pre_buffer=False) as opened:
-            return Found(path, order, pixel, size, stamp, opened.metadata, opened.schema_arrow)
+        footer = reader.footer(path, (size, stamp)).footer
+        return Found(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
     except (HvenError, OSError, pa.ArrowException) as error:
         known = reader.webs.reason(error) if isinstance(error, HvenError) else None
         raise SourceError(
@@ -261,7 +257,7 @@ def _positions(
             _astray(one, *columns)
         return int(np.isnan(columns[0]).sum()), int(np.isnan(columns[1]).sum())
 
-    counted = catalogues.abreast(look, files, lambda one: one.path)
+    counted = catalogues.abreast(look, files, lambda one: one.path, threads=2)
     return sum(lon for lon, _ in counted), sum(lat for _, lat in counted)
 
 

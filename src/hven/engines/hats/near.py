@@ -13,6 +13,7 @@ import pyarrow as pa
 from hven.engines import Memory, Relay
 from hven.engines._rows import conform
 from hven.engines.gather import Gathering
+from hven.engines.hats.plainly import rows_inside
 from hven.engines.hats.reading import awaited
 from hven.formats import hats_layout as layout
 from hven.model.errors import Cancelled
@@ -192,17 +193,12 @@ def within(rows: pa.Table, ranges: Any) -> pa.Table:
     if column.null_count:
         return rows
     cells = np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)) if len(rows) else np.empty(0, np.int64)  # fmt: skip
-    if len(cells) > 1 and not bool((cells[1:] >= cells[:-1]).all()):
+    inside = rows_inside(cells, ranges)
+    if inside is None:
         return rows
-    places = cells.searchsorted(ranges.ravel()).reshape(-1, 2)
-    places = places[places[:, 1] > places[:, 0]]
-    if not len(places):
+    if not len(inside):
         return rows.slice(0, 0)
-    lengths = places[:, 1] - places[:, 0]
-    if int(lengths.sum()) * 2 > len(cells):
-        return rows
-    ends = np.cumsum(lengths)
-    taken = pa.array(np.arange(ends[-1]) + np.repeat(places[:, 0] - (ends - lengths), lengths))
+    taken = pa.array(inside)
     if any(column.num_chunks != 1 for column in rows.columns):
         return rows.take(taken)
     arrays = [column.chunk(0) for column in rows.columns]  # a batch is quicker to take from than a table

@@ -6,6 +6,7 @@ Parquet (2.11, "Data Pages"): the values of a page that is neither encoded nor c
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -39,17 +40,20 @@ class Plain:
     Parameters
     ----------
     footer
-        Of the file.
+        Of the file (`pyarrow.parquet.FileMetaData`).
     """
 
     def __init__(self, footer: Any) -> None:
-        self._footer = footer
-        self._leaves = {footer.schema.column(at).path: at for at in range(footer.num_columns)}
+        self.footer = footer
         self._known: dict[tuple[int, str], int | None] = {}
+
+    @cached_property
+    def _leaves(self) -> dict[str, int]:
+        return {self.footer.schema.column(at).path: at for at in range(self.footer.num_columns)}
 
     def rows(self, group: int) -> int:
         """Count the rows of a row group."""
-        found: int = self._footer.row_group(group).num_rows
+        found: int = self.footer.row_group(group).num_rows
         return found
 
     def begin(self, file: int, group: int, field: pa.Field) -> int | None:
@@ -60,7 +64,7 @@ class Plain:
         return self._known[key]
 
     def _look(self, file: int, group: int, field: pa.Field) -> int | None:
-        leaf = self._footer.row_group(group).column(self._leaves[field.name])
+        leaf = self.footer.row_group(group).column(self._leaves[field.name])
         kind, form = KINDS[field.type]
         known = leaf.statistics
         plain = leaf.compression == "UNCOMPRESSED" and not leaf.has_dictionary_page and {*leaf.encodings} <= {"PLAIN", "RLE"}  # fmt: skip
@@ -89,6 +93,34 @@ def _page(header: bytes) -> int:
         found.append(value >> 1)  # zigzag
     kind, size, packed = found
     return size if kind in PAGES and size == packed else 0
+
+
+def rows_inside(cells: Rows, ranges: Rows) -> Rows | None:
+    """Find the rows in some cells.
+
+    Parameters
+    ----------
+    cells
+        Of the rows, of order 29.
+    ranges
+        Cells, half-open, ascending, shape (r, 2).
+
+    Returns
+    -------
+    rows
+        Their numbers, ascending; None: cells are not in their order, or most rows are in these.
+    """
+    if not (cells[1:] >= cells[:-1]).all():
+        return None
+    places = cells.searchsorted(ranges.ravel()).reshape(-1, 2)
+    places = places[places[:, 1] > places[:, 0]]
+    lengths = places[:, 1] - places[:, 0]
+    ends = np.cumsum(lengths)
+    count = int(ends[-1]) if len(ends) else 0
+    if count * 2 > len(cells):
+        return None
+    found: Rows = np.arange(count) + np.repeat(places[:, 0] - (ends - lengths), lengths)
+    return found
 
 
 class Within(NamedTuple):
@@ -131,21 +163,15 @@ def rows_within(path: str, plain: Plain, groups: Sequence[int], schema: pa.Schem
             if first is None:
                 return None
             cells = _values(file, first, 0, count, _CELL.type)
-            if not (cells[1:] >= cells[:-1]).all():
+            inside = rows_inside(cells, ranges)
+            if inside is None:
                 return None
-            places = cells.searchsorted(ranges.ravel()).reshape(-1, 2)
-            places = places[places[:, 1] > places[:, 0]]
-            if len(places):
-                lengths = places[:, 1] - places[:, 0]
-                ends = np.cumsum(lengths)
-                if int(ends[-1]) * 2 > count:
-                    return None
-                low, high = int(places[0, 0]), int(places[-1, 1])
-                inside = np.arange(ends[-1]) + np.repeat(places[:, 0] - low - (ends - lengths), lengths)
-                taken.append(inside + (low + passed))
+            if len(inside):
+                low, high = int(inside[0]), int(inside[-1]) + 1
+                taken.append(inside + passed)
                 for field in standing:
                     found = _values(file, begins[field.name][at] or 0, low, high, field.type)
-                    pieces.setdefault(field.name, []).append(found[inside])
+                    pieces.setdefault(field.name, []).append(found[inside - low])
             passed += count
     finally:
         os.close(file)
@@ -165,4 +191,4 @@ def _values(file: int, begin: int, low: int, high: int, kind: pa.DataType) -> An
     return np.frombuffer(data, form)
 
 
-__all__ = ["Plain", "Within", "rows_within"]
+__all__ = ["Plain", "Within", "rows_inside", "rows_within"]

@@ -259,10 +259,9 @@ def _begun(wanted: Wanted, rows: int | None) -> Wanted:
 
 def _size(size: float) -> str:
     """Write a size as hven.toml does: a MB of `near_bytes` has 1024 kB."""
-    for unit, least in (("GB", 1 << 30), ("MB", 1 << 17)):
-        if size >= least:
-            return f"{size / (1 << 20 if unit == 'MB' else least):,.1f} {unit}"
-    return f"{size / 1024:,.1f} kB"
+    if size >= 1 << 30:
+        return f"{size / (1 << 30):,.1f} GB"
+    return f"{size / (1 << 20):,.1f} MB" if size >= 1 << 17 else f"{size / (1 << 10):,.1f} kB"
 
 
 def _called(leaf: TableRef) -> str:

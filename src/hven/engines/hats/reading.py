@@ -57,8 +57,7 @@ class Reader:
 
     def __init__(self, webs: Webs | None) -> None:
         self._webs = webs
-        self._footers: Cache[tuple[tuple[int, str], Any]] = Cache(FOOTERS)
-        self._plain: Cache[tuple[tuple[int, str], Plain]] = Cache(FOOTERS)
+        self._footers: Cache[tuple[tuple[int, str], Plain]] = Cache(FOOTERS)
         # who waits for a server keeps nobody from reading here
         self._pools = tuple(ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
 
@@ -79,6 +78,31 @@ class Reader:
     def source(self, path: str, size: int, stamp: str) -> Any:
         """Return what Arrow opens; of a file behind an address, in that state alone."""
         return self.webs.opened(path, size, stamp) if on_web(path) else path
+
+    def footer(self, path: str, stamp: tuple[int, str]) -> Plain:
+        """Return the footer of a file in a state, as `state` tells it, and where its values stand.
+
+        Raises
+        ------
+        FarFault, OSError, pyarrow.ArrowException
+            It cannot be read, or is no Parquet.
+        """
+        known = self._footers.find(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        source = self.source(path, *stamp)
+        if source is not path:  # of a small file Arrow would read all, which servers without ranges give
+            source.read(4)
+        found = Plain(pq.read_metadata(source))
+        self._footers.keep(path, (stamp, found), _WEIGHT * found.footer.num_row_groups * found.footer.num_columns)
+        return found
+
+    def _stamp(self, path: str, written: tuple[int, str] | None) -> tuple[int, str]:
+        """Return the state of a file, which must be that in which it was written."""
+        stamp = written if written is not None and on_web(path) else self.state(path)
+        if written is not None and (stamp[0] != written[0] or written[1] not in {"", stamp[1]}):
+            raise changed(path, stamp[0], written[0])
+        return stamp
 
     def read(
         self,
@@ -106,17 +130,11 @@ class Reader:
         """
         paths = None if columns is None else [(leaves or {}).get(name, name) for name in columns]
         try:
-            stamp = written if written is not None and on_web(path) else self.state(path)
-            if written is not None and (stamp[0] != written[0] or written[1] not in {"", stamp[1]}):
-                raise changed(path, stamp[0], written[0])
+            stamp = self._stamp(path, written)
+            footer = self.footer(path, stamp).footer
             source = self.source(path, *stamp)
-            known = self._footers.find(path)
-            footer = known[1] if known is not None and known[0] == stamp else None
             # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
             with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as opened:
-                if footer is None:
-                    footer = opened.metadata
-                    self._footers.keep(path, (stamp, footer), _WEIGHT * footer.num_row_groups * footer.num_columns)
                 rows = sum(footer.row_group(number).num_rows for number in groups)
                 found: pa.Table = opened.read_row_groups(list(groups), columns=paths, use_threads=rows > FEW)
         except (FarFault, OSError, pa.ArrowException, IndexError) as error:
@@ -150,15 +168,8 @@ class Reader:
             As of `read`.
         """
         try:
-            stamp = self.state(path)
-            known = self._plain.find(path)
-            if stamp[0] != written[0]:
-                raise changed(path, stamp[0], written[0])
-            if known is None or known[0] != stamp:
-                footer = pq.read_metadata(path)
-                known = stamp, Plain(footer)
-                self._plain.keep(path, known, _WEIGHT * footer.num_row_groups * footer.num_columns)
-            found = rows_within(path, known[1], groups, schema, ranges)
+            plain = self.footer(path, self._stamp(path, written))
+            found = rows_within(path, plain, groups, schema, ranges)
         except (OSError, pa.ArrowException, IndexError) as error:
             raise trouble(path, error) from error
         if found is None:

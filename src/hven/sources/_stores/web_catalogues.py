@@ -51,7 +51,7 @@ class WebFolder:
 
     def files(self, name: str) -> list[str]:
         """See `hats_catalogues.Folder.files`."""
-        return [f"{name}/{one}" for one in catalogues.linked(self.read(f"{name}/") or b"", name)]
+        return catalogues.linked(self.read(f"{name}/") or b"", name)
 
 
 class WebCatalogues:
