@@ -10,25 +10,61 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const out = path.resolve(process.argv[2]);
 await mkdir(out, { recursive: true });
 
-const made = await build({
-  absWorkingDir: here,
-  entryPoints: ["src/main.js", "src/hven.css"],
-  outdir: out,
-  bundle: true,
-  splitting: true,
-  format: "esm",
-  target: ["es2022"],
-  minify: true,
-  legalComments: "linked",
-  entryNames: "[name]-[hash]",
-  chunkNames: "[name]-[hash]",
-  assetNames: "[name]-[hash]",
-  loader: { ".svg": "text" },
-  // Aladin Lite is GPL-3: a file of its own, never bundled with other scripts; the map loads it by its address
-  external: ["aladin-lite"],
-  metafile: true,
-  logLevel: "warning",
-});
+const SMALL = 5000; // bytes of a script that is fetched with others sooner than alone
+
+/**
+ * Bundle.
+ * @param {import("esbuild").Plugin[]} plugins
+ * @param {boolean} write
+ */
+const bundled = (plugins, write) =>
+  build({
+    absWorkingDir: here,
+    entryPoints: ["src/main.js", "src/hven.css"],
+    outdir: out,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    target: ["es2022"],
+    minify: true,
+    legalComments: "linked",
+    entryNames: "[name]-[hash]",
+    chunkNames: "[name]-[hash]",
+    assetNames: "[name]-[hash]",
+    loader: { ".svg": "text" },
+    // Aladin Lite is GPL-3: a file of its own, never bundled with other scripts; the map loads it by its address
+    external: ["aladin-lite"],
+    metafile: true,
+    logLevel: "warning",
+    plugins,
+    write,
+  });
+
+/** Have all that a page may begin with import the modules of ours that several of them share, so that these become one file, and not many of a few lines each. */
+async function together() {
+  const outputs = Object.values((await bundled([], false)).metafile.outputs);
+  const own = (/** @type {string} */ one) => one.startsWith("src/") && one.endsWith(".js");
+  const shared = outputs
+    .filter(({ entryPoint, bytes }) => !entryPoint && bytes < SMALL)
+    .map(({ inputs }) => Object.keys(inputs))
+    .filter((some) => some.every(own));
+  const contents = shared.flat().sort().map((one) => `import ${JSON.stringify(`./${one}`)};\n`).join(""); // prettier-ignore
+  const begin = new Set(outputs.map(({ entryPoint }) => path.resolve(here, entryPoint ?? "")));
+  return {
+    name: "together",
+    /** @param {import("esbuild").PluginBuild} build */
+    setup({ onLoad, onResolve }) {
+      onResolve({ filter: /^hven:shared$/ }, () => ({ path: "shared", namespace: "hven" }));
+      onLoad({ filter: /./, namespace: "hven" }, () => ({ contents, resolveDir: here }));
+      onLoad({ filter: /\.js$/ }, async ({ path: file }) => {
+        if (!begin.has(file)) return undefined;
+        return { contents: `${await readFile(file, "utf-8")}\nimport "hven:shared";\n` };
+      });
+    },
+  };
+}
+
+const made = await bundled([await together()], true);
 
 const { outputs } = made.metafile;
 

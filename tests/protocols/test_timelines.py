@@ -244,7 +244,11 @@ def test_channels_that_change_stand_where_they_are() -> None:
     assert np.isnan(picture).all()
 
 
-@given(hnp.arrays(np.float64, (3, 8), elements=st.floats(width=32, allow_infinity=True)))
+@given(
+    st.sampled_from([np.float32, np.float64]).flatmap(
+        lambda kind: hnp.arrays(kind, (3, 8), elements=st.floats(width=32, allow_infinity=True))
+    )
+)
 def test_bytes_are_numbers(picture: Any) -> None:
     codes, headers = coded(picture)
     known = np.isfinite(picture)
@@ -252,7 +256,7 @@ def test_bytes_are_numbers(picture: Any) -> None:
     assert not (codes == 1).any()
     if not known.any():
         return
-    found, values = values_of(codes, headers)[known], picture[known]
+    found, values = values_of(codes, headers)[known], picture[known].astype(np.float64)
     order = np.argsort(values, kind="stable")
     assert (np.diff(codes[known][order].astype(int)) >= 0).all()  # what is more is shown as more
     most = np.abs(values - np.median(values)).max()

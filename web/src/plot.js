@@ -1,6 +1,5 @@
 // A plot of the rows that are found: a histogram of one column, points of two (coloured by a third), a density where points would be too many.
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { ramp, viridis } from "./colours.js";
 import { button, find, make, table, wrong } from "./dom.js";
 import { around, density, drawable, middles, settings, shades, title, told, written } from "./marks.js";

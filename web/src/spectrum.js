@@ -1,6 +1,5 @@
 // The spectrum of a pixel, or the mean of a region, over what the slices stand for; a line marks the slice that is shown, a click shows another one.
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { clearer } from "./colours.js";
 import { make } from "./dom.js";
 import { short, told } from "./scales.js";

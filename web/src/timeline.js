@@ -1,5 +1,4 @@
 // Time series of a data set: panels above one axis of time, moved and zoomed by pointer, fingers and keys; a moment's pictures, files and lines of code.
-import "uplot/dist/uPlot.min.css";
 import { Curves } from "./curves.js";
 import { button, find, make } from "./dom.js";
 import { pictures } from "./gallery.js";
@@ -237,6 +236,7 @@ export class Timeline {
     const middle = (from + to) / 2;
     const kept = Math.min(Math.max(middle, this.whole[0] - length / 2), this.whole[1] + length / 2);
     this.view = [kept - length / 2, kept + length / 2];
+    if (!this.frame) for (const panel of this.panels) panel.seek(); // at once, and not when the next picture is due
     this.draw();
     this.settle();
   }

@@ -124,14 +124,18 @@ def _folded(
         names = [name[2:] for name in given.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
     starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
     runs = starts, np.diff(starts, append=len(numbers))
+    alone = len(starts) == len(numbers)  # each is a bin of its own: its mean is its value
     found: dict[str, Numbers] = {"number": numbers[starts]}
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinite ones of both signs; none at all
         for name in names:
             count, mean, high = (given[f"{letter} {name}"] for letter in "nmh")
-            full = count.dtype == bool and count.all()
             found[f"n {name}"] = _reduced(np.add, count, runs, np.int32)
-            total = _reduced(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
-            found[f"m {name}"] = total / found[f"n {name}"]
+            if alone:
+                found[f"m {name}"] = mean
+            else:
+                full = count.dtype == bool and count.all()
+                total = _reduced(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
+                found[f"m {name}"] = total / found[f"n {name}"]
             found[f"h {name}"] = _reduced(np.fmax, high, runs)
             if high.shape[1] == 1:
                 found[f"l {name}"] = _reduced(np.fmin, given[f"l {name}"], runs)
@@ -147,10 +151,11 @@ def stored(bins: Bins) -> Bins:
     Parameters
     ----------
     bins
-        With means of double precision, to be reduced further.
+        With means of double precision where several values are in one, to be reduced further.
     """
     fields: Any = bins.dtype.fields
-    return bins.astype([(name, fields[f"h {name[2:]}" if name[:2] == "m " else name][0]) for name in fields])
+    kinds = [(name, fields[f"h {name[2:]}" if name[:2] == "m " else name][0]) for name in fields]
+    return bins.astype(kinds, copy=False)
 
 
 def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dtype: Any = None) -> Numbers:

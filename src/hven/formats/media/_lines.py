@@ -80,12 +80,15 @@ def _parquet(path: Place) -> Product:
             groups = [at for at in range(file.num_row_groups) if starts[at] < stop and starts[at + 1] > start]
             at = starts[groups[0]] if groups else 0
             try:
-                for batch in file.iter_batches(65_536, row_groups=groups, columns=schema.names):
+                # what is behind the last row is not decoded
+                for batch in file.iter_batches(max(min(stop - at, 65_536), 1), row_groups=groups, columns=schema.names):
                     piece = batch.slice(max(0, start - at), max(0, min(stop, at + batch.num_rows) - max(start, at)))
                     at += batch.num_rows
                     if piece.num_rows:
                         arrays = [_shaped(piece.column(one.name), one.type) for one in schema]
                         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                    if at >= stop:
+                        return
             except (pa.ArrowException, OSError) as fault:
                 raise _damaged(path.name, fault) from None
 

@@ -216,8 +216,9 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
     along = names.get(_along(parameter) or "") if spectrum and count <= channels.MOST else None
     together = -(-count // rows) if spectrum and along is None else 1
     # channels are put together as they come: of how many there are depends no memory
-    found = np.full((-(-count // together) if spectrum else 3 * count, BINS), np.nan)
-    centers = np.full(found.shape if along is not None else (0, BINS), np.nan)
+    kind = np.float32 if spectrum and parameter.column.type.datatype == "float" else np.float64
+    found = np.full((BINS, -(-count // together) if spectrum else 3 * count), np.nan, kind)
+    centers = np.full(found.shape if along is not None else (BINS, 0), np.nan)
     there = np.zeros(BINS, bool)
     if span.start is not None and span.stop is not None and begin < span.stop and begin + BINS * width > span.start:
         # only what has samples: far outside, times are none that the engine knows
@@ -227,32 +228,33 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
         for bins in parts:
             place = bins["number"] - number * BINS
             inside = (place >= 0) & (place < BINS)
-            taken = bins[inside]
+            taken = bins if inside.all() else bins[inside]
             there[place[inside]] = True
             if spectrum:
-                shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], np.float64)
-                found[:, place[inside]] = _grouped(shown, together, peak=peak).T
+                shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], kind)
+                found[place[inside]] = _grouped(shown, together, peak=peak)
                 if along is not None:
                     mean, most = (np.asarray(taken[f"{letter} {along.name}"], np.float64) for letter in "mh")
                     # bins of several lists of channels: their mean is none of them
                     mixed = np.any(np.abs(most - mean) > 1e-6 * np.abs(most), axis=1, keepdims=True)
-                    centers[:, place[inside]] = np.where(mixed, np.nan, mean).T
+                    centers[place[inside]] = np.where(mixed, np.nan, mean)
             else:
-                found[:, place[inside]] = _lines(taken, parameter.name)
+                found[place[inside]] = _lines(taken, parameter.name)
     written = io.BytesIO()
     if not spectrum:
-        found[:, there] = np.where(np.isnan(found[:, there]), np.inf, found[:, there])
-        np.save(written, found.astype(np.float32))
+        found[there] = np.where(np.isnan(found[there]), np.inf, found[there])
+        np.save(written, np.ascontiguousarray(found.T, np.float32))
         return written.getvalue(), {}
     headers = {"x-together": str(together)}
     if along is not None:
-        found, axis, changes = channels.placed(found.T, centers.T, rows, peak=peak)
+        picture, axis, changes = channels.placed(found, centers, rows, peak=peak)
+        found = picture.T
         if axis is not None:
             headers |= dict(zip(("x-low", "x-high", "x-log"), map(repr, (*axis[:2], int(axis[2]))), strict=True))
             headers["x-changes"] = ",".join(map(str, changes[:CHANGES]))
     codes, more = coded(found)
-    codes[:, there] = np.maximum(codes[:, there], 1)
-    np.save(written, codes)
+    codes[there] = np.maximum(codes[there], 1)
+    np.save(written, np.ascontiguousarray(codes.T))
     return written.getvalue(), headers | more
 
 
@@ -266,7 +268,7 @@ def _lines(bins: Reduced, name: str) -> Numbers:
     """Return lowest, mean and highest values of each element; of vectors, of which no lowest ones are kept, three times the mean."""
     mean = np.asarray(bins[f"m {name}"], np.float64)
     each = (mean, mean, mean) if mean.shape[1] > 1 else (bins[f"l {name}"], mean, bins[f"h {name}"])
-    return np.stack(each, axis=2).reshape(len(bins), -1).T
+    return np.stack(each, axis=2).reshape(len(bins), -1)
 
 
 def _grouped(picture: Numbers, together: int, *, peak: bool) -> Numbers:
@@ -274,7 +276,7 @@ def _grouped(picture: Numbers, together: int, *, peak: bool) -> Numbers:
     if together == 1:
         return picture
     each = [picture[:, at::together] for at in range(together)]
-    found = np.full(each[0].shape, np.nan) if peak else np.zeros(each[0].shape)
+    found = np.full(each[0].shape, np.nan if peak else 0, picture.dtype)
     count = np.zeros(found.shape, np.int32)
     for part in each:
         of = np.s_[:, : part.shape[1]]
@@ -304,19 +306,21 @@ def coded(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
         That say how values are found from codes.
     """
     known = np.isfinite(picture)
-    values = picture[known]
+    values = picture.ravel() if known.all() else picture[known]
     if not values.size:
         return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
-    some = values[:: max(values.size // SOME, 1)]  # tell where the middle is
+    some = values[:: max(values.size // SOME, 1)].astype(np.float64)  # tell where the middle is
     zero = float(np.median(some))
-    away = np.abs(values - zero)
-    most = float(away.max())
+    most = max(float(values.max()) - zero, zero - float(values.min()))
     share = float(np.median(np.abs(some - zero))) / most if most else 0.5
     bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
     scale = most / math.sinh(bend)
-    codes = np.zeros(picture.shape, np.uint8)
-    steps = np.arcsinh((values - zero) / scale) / bend if most else np.zeros_like(values)
-    codes[known] = np.rint(128 + 126 * np.clip(steps, -1, 1)).astype(np.uint8)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no value has no code
+        # floats of half the size end at 1e-38 and 1e38
+        steps = np.subtract(picture, zero, dtype=picture.dtype if 1e-30 < scale < 1e30 else np.float64)
+        steps = np.arcsinh(np.divide(steps, scale or 1, out=steps), out=steps)
+        codes = np.rint(np.clip(128 + steps * (126 / bend), 2, 254)).astype(np.uint8)
+    codes[~known] = 0
     return codes, {"x-zero": repr(zero), "x-scale": repr(scale), "x-bend": repr(bend)}
 
 
