@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asking import Answer, Client
@@ -364,7 +365,7 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
 def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
     seen: list[str | None] = []
 
-    def narrowed(service: Service, path: str | None) -> Service | None:
+    def narrowed(service: Service, path: str | None, _: dict[str, Any]) -> Service | None:
         seen.append(path)
         more = Input(param=Param(name="HDU"), high=("3",))
         return None if path is None else replace(service, inputs=(*service.inputs, more))

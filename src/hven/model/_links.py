@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven.model import plugins
 
@@ -47,7 +48,7 @@ class Input:
     example: Template = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Service:
     """A service that takes values of a row (DataLink 1.1, section 4).
 
@@ -75,8 +76,14 @@ class Service:
         for one in self.inputs:
             yield from (one.value, one.low, one.high, one.example)
 
+    @cached_property
+    def varying(self) -> tuple[int, ...]:
+        """Which of its parameters have values of the row."""
+        said = (any(isinstance(part, Hole) for template in (one.value, one.low, one.high, one.example) for part in template) for one in self.inputs)  # fmt: skip
+        return tuple(at for at, own in enumerate(said) if own)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Link:
     """Rows of DataLink: one for each row of the table, or for each row of another one that goes with it.
 
@@ -107,7 +114,7 @@ class Link:
         True: it is made of the row's files; where the reader may take none of these, there is no such link.
     narrowed
         Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
-        this reader); None: this row has no such service.
+        this reader), and what services of the same list have noted of files; None: this row has no such service.
     places
         Key -> where it stands in the descriptor.
     """
@@ -128,7 +135,7 @@ class Link:
     order: str | None = None
     service: Service | None = None
     packed: bool = False
-    narrowed: Callable[[Service, str | None], Service | None] | None = None
+    narrowed: Callable[[Service, str | None, dict[str, Any]], Service | None] | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -137,6 +144,12 @@ class Link:
         yield from (self.address, self.type, self.description, self.size, self.qualifier)
         if self.service is not None:
             yield from self.service.templates
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """What it asks of the row: ADQL."""
+        holes = (part for template in self.templates for part in template if isinstance(part, Hole) and part != SITE)
+        return tuple(dict.fromkeys(hole.text for hole in holes))
 
 
 FILES = "hven:files"  # utype of the table of a collection's files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven.model.params import Param
@@ -97,7 +97,14 @@ def _of(column: Column) -> str:
 
 
 def _fitted(
-    service: Service, _: str | None, *, times: tuple[str, str], begin: Column, end: Column, behind: int
+    service: Service,
+    _: str | None,
+    __: dict[str, Any],
+    *,
+    times: tuple[str, str],
+    begin: Column,
+    end: Column,
+    behind: int,
 ) -> Service | None:
     """Write begin and end as both are asked for; what ends when it begins is one sample."""
     said = {one.param.name: str(one.value[0]) for one in service.inputs if one.param.name in times and one.value}

@@ -147,8 +147,8 @@ def rows(
         groups.insert(0, [])
     for some, keys in product(groups, _portions(known)):
         names: dict[str, str] = {}
-        there = answered(_query(table, some, keys, names, (*rights, *path)))
-        at = pa.array([places.get(str(key)) for key in there[_KEY].to_pylist()], pa.int32())
+        there = _There(answered(_query(table, some, keys, names, (*rights, *path))), names, base)
+        at = pa.array([places.get(str(key)) for key in there.rows[_KEY].to_pylist()], pa.int32())
         visible = None
         if not some or some[0].source is None:
             seen.update(at.to_pylist())
@@ -157,12 +157,12 @@ def rows(
         columns = []
         rows_of = pa.array(range(len(at)), pa.int32())
         for link in some:
-            made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
+            made = _made(link, there, (table.schema, was)) | _locks(link, there, rights, table)
             made |= {"_link": numbers[id(link)], "_at": at, "_row": rows_of}
             if path and "link_auth" in made and not link.file:
-                made["_path"] = there[names[path[0]]].combine_chunks()
+                made["_path"] = there.column(path[0])
             if link.service is not None:  # by the files that there are, which are not known yet
-                serving.append(_Serving(link, link.service, there, names, made, at, visible))
+                serving.append(_Serving(link, link.service, there, made, at, visible))
                 continue
             columns.append(made)
         if columns:
@@ -174,9 +174,9 @@ def rows(
     if found:
         (joined,) = pa.Table.from_batches(found).combine_chunks().to_batches()
         every, own = _given(joined, table, links, Surroundings.of(site, who, policies), who, holdings, base)
-        for service in serving:
-            batch = _served(service, base, own)
-            every = batch if every is None else pa.concat_batches([every, batch]) if batch.num_rows else every
+        served = _served(serving, own)
+        if served:
+            every = pa.concat_batches([*([] if every is None else [every]), *served])
     missing = [at for at in range(len(asked)) if at not in seen]
     at = pa.array(missing, pa.int32())
     lost = {
@@ -274,43 +274,84 @@ def followed(found: pa.Table, base: str, ask: Callable[[str, list[str]], pa.Tabl
     return whole.sort_by([("_at", "ascending"), ("_nth", "ascending")]).select(found.column_names)
 
 
+class _There:
+    """What was asked for some links: rows, the names of their columns by what these were asked as, and the texts that are made of them."""
+
+    def __init__(self, rows: pa.Table, names: Mapping[str, str], base: str) -> None:
+        self.rows, self.names, self.base = rows, names, base
+        self._each: dict[tuple[str, str, str | None], pa.Array] = {}  # several links have the same file
+
+    def column(self, text: str) -> pa.Array:
+        return self.rows[self.names[text]].combine_chunks()
+
+    def value(self, template: Template, *, address: bool = False) -> Value:
+        """Fill a template: one text, if it is the same for all rows."""
+        fixed = _fixed(template, self.base)
+        return fixed if fixed is not None or not template else self.texts(template, address=address)
+
+    def texts(self, template: Template, *, address: bool = False) -> pa.Array:
+        """Fill a template for each row; null where one of its values is."""
+        fixed = _fixed(template, self.base)
+        if fixed is not None or not template:
+            return pa.array([fixed] * self.rows.num_rows, pa.string())
+        parts: list[Any] = []
+        query = False
+        for at, part in enumerate(template):
+            if isinstance(part, str):
+                parts.append(_said(part))
+                query = query or "?" in part
+            elif part == SITE:
+                parts.append(_said(self.base))
+            else:
+                key = part.text, part.spec, None if not address else SIGNS if at == 0 else "" if query else "/"
+                if key not in self._each:
+                    self._each[key] = _each(self.column(part.text), *key[1:])
+                parts.append(self._each[key])
+        if len(parts) == 1:
+            return parts[0]
+        return pc.binary_join_element_wise(*parts, _said(""))
+
+
 @dataclass(frozen=True, slots=True)
 class _Serving:
     """A service of rows: it is described when it is known which files of theirs may be had."""
 
     link: Link
     service: Service
-    there: pa.Table
-    names: Mapping[str, str]
+    there: _There
     made: dict[str, Value]
     at: pa.Array
     visible: pa.Array | None
 
 
-def _served(one: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.RecordBatch:
-    """Make the rows of a service; `own`: the row's own file and whether one must log in for it, by the place of its identifier."""
-    places = one.at.to_pylist()
-    if one.link.narrowed is not None:
-        auth = [own[at][1] if at in own else None for at in places]
-        one.made.update(link_auth=pa.array(auth, pa.string()), link_authorized=True)
-    one.made["service_def"] = _services(one, base, own)
-    return _whole([one.made], len(places)).filter(_kept([one.made], len(places), one.visible))
+def _served(serving: Sequence[_Serving], own: Mapping[int, tuple[str, str]]) -> list[pa.RecordBatch]:
+    """Make the rows of services; `own`: the row's own file and whether one must log in for it, by the place of its identifier."""
+    looked: dict[str, Any] = {}
+    found = []
+    for _, group in groupby(serving, key=lambda one: id(one.there)):
+        some = list(group)
+        for one in some:
+            if one.link.narrowed is not None:
+                auth = [own[at][1] if at in own else None for at in one.at.to_pylist()]
+                one.made.update(link_auth=pa.array(auth, pa.string()), link_authorized=True)
+            one.made["service_def"] = _services(one, own, looked)
+        columns = [one.made for one in some]
+        kept = _kept(columns, len(some[0].at), some[0].visible)
+        if kept.true_count:
+            found.append(_whole(columns, len(some[0].at)).filter(kept))
+    return found
 
 
-def _services(serving: _Serving, base: str, own: Mapping[int, tuple[str, str]]) -> pa.Array:
+def _services(serving: _Serving, own: Mapping[int, tuple[str, str]], looked: dict[str, Any]) -> pa.Array:
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
     link, service, made, at = serving.link, serving.service, serving.made, serving.at
-    there, names = serving.there, serving.names
+    there, base = serving.there, serving.there.base
 
     def filled(template: Template, *, address: bool = False) -> list[str | None]:
-        fixed = _fixed(template, base)
-        if fixed is not None or not template:  # as nearly all are
-            return [fixed] * there.num_rows
-        found: list[str | None] = _texts(template, there, names, base, address=address).to_pylist()
-        return found
+        return _listed(there.value(template, address=address), there.rows.num_rows)
 
     addresses = filled(service.address, address=True)
-    own_values = [at for at, one in enumerate(service.inputs) if not all(map(_said_once, _values(one)))]
+    own_values = service.varying
     values = {at: [filled(template) for template in _values(service.inputs[at])] for at in own_values}
     name, steady = link.local or link.semantics.rpartition("#")[2], _fixed(service.address, base) is not None
     told_of = (_listed(made[name], len(at)) for name in ("description", "content_type"))
@@ -328,7 +369,7 @@ def _services(serving: _Serving, base: str, own: Mapping[int, tuple[str, str]]) 
         # written out: `replace` costs a list of a thousand rows a tenth of its time
         fit = None if lost else Service(address=(str(address),), inputs=tuple(inputs), standard=service.standard, registered=service.registered)  # fmt: skip
         if fit is not None and link.narrowed is not None:
-            fit = link.narrowed(fit, own[place_of_row][0] if place_of_row in own else None)
+            fit = link.narrowed(fit, own[place_of_row][0] if place_of_row in own else None, looked)
         if fit is None:
             found.append(None)
             continue
@@ -351,11 +392,6 @@ def _services(serving: _Serving, base: str, own: Mapping[int, tuple[str, str]]) 
 
 def _values(one: Input) -> tuple[Template, ...]:
     return one.value, one.low, one.high, one.example
-
-
-def _said_once(template: Template) -> bool:
-    """Tell whether a template is the same in each row, and as it is written."""
-    return all(isinstance(part, str) for part in template)
 
 
 def _filled(one: Input, texts: Sequence[str | None]) -> Input:
@@ -404,18 +440,14 @@ def _of_target(node: Any) -> Any:
     return ColumnRef(Ident(node.name.name, quoted=True), (Ident("target"),)) if isinstance(node, ColumnRef) else node
 
 
-def _locks(
-    link: Link, there: pa.Table, names: Mapping[str, str], rights: tuple[str, str], table: Table
-) -> dict[str, Value]:
+def _locks(link: Link, there: _There, rights: tuple[str, str], table: Table) -> dict[str, Value]:
     """Say of links to the row's own files whether one must log in, and whether this reader may take them."""
-    telling = {f"target.{name}" for name in table.telling}
-    said = (link.address, *(() if link.service is None else link.service.templates))
-    taken = {hole.text.replace('"', "") for template in said for hole in template if not isinstance(hole, str)}
-    if not link.file and link.narrowed is None and telling.isdisjoint(taken):
-        return {}
-    everybody, theirs = (
-        pc.equal(there[names[text]].combine_chunks(), _ONE) if text in names else text == "1" for text in rights
-    )
+    if not link.file and link.narrowed is None:
+        said = (link.address, *(() if link.service is None else link.service.templates))
+        taken = {hole.text.replace('"', "") for template in said for hole in template if not isinstance(hole, str)}
+        if taken.isdisjoint(f"target.{name}" for name in table.telling):
+            return {}
+    everybody, theirs = (pc.equal(there.column(text), _ONE) if text in there.names else text == "1" for text in rights)
     if isinstance(everybody, bool):
         return {"link_auth": "false" if everybody else "true", "link_authorized": theirs}
     return {"link_auth": pc.if_else(everybody, _said("false"), _said("true")), "link_authorized": theirs}
@@ -549,10 +581,8 @@ def _query(
         if text not in {"0", "1"}:  # which nobody need compute
             item(text)
     for link in links:
-        for template in link.templates:
-            for part in template:
-                if not isinstance(part, str) and part != SITE:
-                    item(part.text)
+        for text in link.asked:
+            item(text)
         if link.condition is not None:
             item(_truth(link.condition))
     first = links[0] if links else None
@@ -596,35 +626,33 @@ def _named(qualified: str, table: Table | None = None) -> str:
     return f"{adql.quote(schema)}.{adql.quote(name)}"
 
 
-def _made(
-    link: Link, there: pa.Table, names: Mapping[str, str], base: str, files: tuple[str, Mapping[str, str]]
-) -> dict[str, Value]:
+def _made(link: Link, there: _There, files: tuple[str, Mapping[str, str]]) -> dict[str, Value]:
     """Make the columns of a link; `files`: the collection of its files, what old addresses of them begin with -> what their paths do."""
     address: Value
     if link.file:
-        file = _renamed(_texts(link.address, there, names, base), files[1])
-        begin = f"{base}/collections/{quote(files[0])}/files/"
+        file = _renamed(there.texts(link.address), files[1])
+        begin = f"{there.base}/collections/{quote(files[0])}/files/"
         address = pc.binary_join_element_wise(begin, _each(file, "", "/"), "")
     else:
-        address = _value(link.address, there, names, base, address=True)
-    kind = _value(link.type, there, names, base)
+        address = there.value(link.address, address=True)
+    kind = there.value(link.type)
     if link.endings:  # fewer steps than in Arrow, where each is dear for a row
-        known, texts = dict(link.endings), _listed(address, there.num_rows)
+        known, texts = dict(link.endings), _listed(address, there.rows.num_rows)
         ends = (None if text is None else _ENDING.search(text.lower()) for text in texts)
         kind = [None if end is None else known.get(end[1]) for end in ends]
         address = pa.array([text if one else None for text, one in zip(texts, kind, strict=True)], pa.string())
         kind = pa.array(kind, pa.string())
     made = {
         "access_url": address,
-        "description": _value(link.description, there, names, base),
+        "description": there.value(link.description),
         "semantics": link.semantics,
         "content_type": kind,
-        "content_length": _numbers(_texts(link.size, there, names, base)) if link.size else None,
-        "content_qualifier": _kinds(_value(link.qualifier, there, names, base)),
+        "content_length": _numbers(there.texts(link.size)) if link.size else None,
+        "content_qualifier": _kinds(there.value(link.qualifier)),
         "local_semantics": link.local,
     }
     if link.condition is not None:
-        made["_if"] = pc.equal(there[names[_truth(link.condition)]].combine_chunks(), _ONE)
+        made["_if"] = pc.equal(there.column(_truth(link.condition)), _ONE)
     return made
 
 
@@ -665,12 +693,6 @@ def _kept(columns: Sequence[Mapping[str, Value]], rows: int, visible: pa.Array |
     return pc.fill_null(pc.and_(kept, _joined(meets, rows, pa.bool_())), _FALSE)
 
 
-def _value(template: Template, there: pa.Table, names: Mapping[str, str], base: str, *, address: bool = False) -> Value:
-    """Fill a template: one text, if it is the same for all rows."""
-    fixed = _fixed(template, base)
-    return fixed if fixed is not None or not template else _texts(template, there, names, base, address=address)
-
-
 def _listed(value: Value, rows: int) -> list[Any]:
     return value.to_pylist() if isinstance(value, pa.Array) else [value] * rows
 
@@ -690,27 +712,7 @@ def _joined(values: Sequence[Value], rows: int, kind: pa.DataType) -> pa.Array:
     return pa.concat_arrays([_array(one, rows, kind) for one in values])
 
 
-def _texts(
-    template: Template, there: pa.Table, names: Mapping[str, str], base: str, *, address: bool = False
-) -> pa.Array:
-    """Fill a template for each row; null where one of its values is."""
-    fixed = _fixed(template, base)
-    if fixed is not None or not template:
-        return pa.array([fixed] * there.num_rows, pa.string())
-    parts: list[Any] = []
-    query = False
-    for at, part in enumerate(template):
-        if isinstance(part, str):
-            parts.append(_said(part))
-            query = query or "?" in part
-        elif part == SITE:
-            parts.append(_said(base))
-        else:
-            safe = None if not address else SIGNS if at == 0 else "" if query else "/"
-            parts.append(_each(there[names[part.text]].combine_chunks(), part.spec, safe))
-    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, _said(""))
-
-
+@lru_cache(maxsize=4096)
 def _fixed(template: Template, base: str) -> str | None:
     """Return the text of a template that is the same for all rows; None: it is not, or there is none."""
     if not template or not all(isinstance(part, str) or part == SITE for part in template):
@@ -718,6 +720,7 @@ def _fixed(template: Template, base: str) -> str | None:
     return "".join(part if isinstance(part, str) else base for part in template)
 
 
+@lru_cache(maxsize=1024)
 def _said(text: str) -> pa.Scalar:
     return pa.scalar(text, pa.string())
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from hven import formats, query
 from hven.formats.votable import resource
 from hven.jobs.tap import MAXREC, RESPONSEFORMAT
-from hven.model import plugins
+from hven.model import Cache, plugins
 from hven.model.errors import BindError, NotFound, ParseError, ServiceError
 from hven.model.table import Input, Service
 from hven.services import _vosi as vosi
@@ -66,6 +66,13 @@ class Way:
     url: str
     example: str
     language: str = "shell"
+
+
+class _Leads(Cache[Any]):
+    """What rows of tables lead to by faces, as a state has them: lists of links ask again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +132,7 @@ class Surroundings:
             or collection in settings.administered(who.name)
         )
 
-    def leads(self, table: Table) -> list[Link]:
+    def leads(self, table: Table) -> Sequence[Link]:
         """List what rows of a table lead to by its faces, besides its own links.
 
         Parameters
@@ -138,8 +145,14 @@ class Surroundings:
         links
             In templates over the row.
         """
-        faces = [face for face in self.faces.values() if face.links and table.offers(face.name) and face.applies(table)]
-        return [link for face in faces if face.links for link in face.links(table, self)]
+        kept = self.site.kept(_Leads)
+        key = id(table), id(self.faces), self.site.current().version
+        known = kept.find(key)
+        if known is None or known[0] is not table or known[1] is not self.faces:
+            faces = [face for face in self.faces.values() if face.links and table.offers(face.name) and face.applies(table)]  # fmt: skip
+            made = tuple(link for face in faces if face.links for link in face.links(table, self))
+            kept.keep(key, known := (table, self.faces, made))
+        return known[2]
 
     def page(self, name: str, request: Request, params: Params) -> Paged | None:
         """Return what writes for people what a face answers; None: nobody does, or a program asks.

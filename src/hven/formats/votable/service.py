@@ -12,10 +12,12 @@ from hven.formats.votable.xml import attribute, escape, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hven.model.params import Param
     from hven.model.table import Input, Service, Template
 
 WRITTEN = 4000  # texts of parameters that are kept
 _written: dict[int, tuple[Input, str]] = {}
+_heads: dict[int, tuple[Param, tuple[str, str]]] = {}
 _SAFE = "/:,"
 _GAP = f"hven{secrets.token_hex(8)}_"
 _GAPS = re.compile(rf"{_GAP}(\d+)_")
@@ -169,17 +171,28 @@ def _input(one: Input, ref: str | None) -> str:
     return text
 
 
+def _headed(param: Param) -> tuple[str, str]:
+    """Write what is the same wherever a parameter is asked for: its attributes, and its description."""
+    known = _heads.get(id(param))
+    if known is not None and known[0] is param:
+        return known[1]
+    kind = param.type
+    named = {"name": param.name, "datatype": kind.datatype, "arraysize": kind.arraysize, "unit": param.unit, "ucd": param.ucd, "utype": param.utype, "xtype": kind.xtype}  # fmt: skip
+    about = "".join(attribute(name, value) for name, value in named.items())
+    made = about, f"<DESCRIPTION>{escape(param.description)}</DESCRIPTION>" if param.description else ""
+    if len(_heads) >= WRITTEN:
+        _heads.clear()
+    _heads[id(param)] = param, made
+    return made
+
+
 def _parameter(one: Input, ref: str | None) -> str:
-    param, kind = one.param, one.param.type
-    size = attribute("arraysize", kind.arraysize)
-    inner = f"<DESCRIPTION>{escape(param.description)}</DESCRIPTION>" if param.description else ""
+    param = one.param
+    about, inner = _headed(param)
     low, high = _text(one.low), _text(one.high)
     bounds = f"<MIN value={quoted(low)}/>" if low else ""
     bounds += f"<MAX value={quoted(high)}/>" if high else ""
     bounds += "".join(f"<OPTION value={quoted(value)}/>" for value in param.allowed)
     inner += f"<VALUES>{bounds}</VALUES>" if bounds else ""
-    about = (
-        f"{attribute('name', param.name)}{attribute('datatype', kind.datatype)}{size}{attribute('unit', param.unit)}{attribute('ucd', param.ucd)}"
-        f"{attribute('utype', param.utype)}{attribute('xtype', kind.xtype)}{attribute('ref', ref)} value={quoted(_text(one.value))}"
-    )
+    about += f"{attribute('ref', ref)} value={quoted(_text(one.value))}"
     return f"<PARAM{about}>{inner}</PARAM>\n" if inner else f"<PARAM{about}/>\n"

@@ -264,7 +264,7 @@ def _wcs(cards: Mapping[str, Card]) -> Any:
             scale = np.array([[step[0, 0] * cos, -step[1, 0] * sin], [step[0, 0] * sin, step[1, 0] * cos]])
         cards = {name: value for name, value in cards.items() if not re.match("CDELT|PC|CROTA", name)}
         cards |= {f"CD{i + 1}_{j + 1}": float(scale[i, j]) for i in (0, 1) for j in (0, 1)}
-    if not np.isfinite(scale).all() or abs(np.linalg.det(scale)) < 1e-30:
+    if not np.isfinite(scale).all() or abs(scale[0, 0] * scale[1, 1] - scale[0, 1] * scale[1, 0]) < 1e-30:
         message = "the scale is singular"
         raise ValueError(message)
     with warnings.catch_warnings():

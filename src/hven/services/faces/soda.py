@@ -94,9 +94,8 @@ def capable(around: Surroundings, base: str, schema: Schema | None) -> Sequence[
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:
     """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
-    looked: dict[str, Mapping[str, Input]] = {}  # both services of a row take the same
 
-    def narrowed(service: Service, path: str | None) -> Service | None:
+    def narrowed(service: Service, path: str | None, looked: dict[str, Mapping[str, Input]]) -> Service | None:
         if path is None or files is None:
             return None
         if path not in looked:
@@ -110,8 +109,11 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
         own = []
         for one in service.inputs:
             known = one if one.param is cutouts.PACKAGE else fit.get(one.param.name)
-            if known is not None:  # the same object for all lists: it is written once
-                own.append(replace(one, param=known.param, low=known.low, high=known.high) if one.value else known)
+            if known is not None and one.value:
+                same = known.param is one.param and not known.low and not known.high
+                own.append(one if same else replace(one, param=known.param, low=known.low, high=known.high))
+            elif known is not None:  # the same object for all lists: it is written once
+                own.append(known)
         return replace(service, inputs=tuple(own)) if fit else None
 
     files = around.site.current().published.get(f"{table.schema}.files")
