@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hven.adql import bind, parse
 from hven.adql.scope import Tables
 from hven.engines import Engine, Limits, Memory, Snapshot, _spool
+from hven.engines._disk import local
 from hven.engines.hats import open as open_hats
 from hven.engines.hats import staging
 from hven.engines.hats.choosing import Asked, Choice
@@ -545,6 +546,72 @@ def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatc
     finally:
         back.set()
         engine.close()
+
+
+CONE = "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE({}, {}, 4)) = 1"
+
+
+def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an event loop may read: rows that stand in memory of the machine; where anything is to be waited for, it is not told to."""
+    engine = opened(tmp_path)
+    snapshot = write(engine, stars())
+    places = [(row["ra"], row["dec"]) for row in stars().to_pylist()[::531] if row["ra"] is not None]
+
+    def asked() -> tuple[list[bool], list[Any]]:
+        small, found = [], []
+        for lon, lat in places:
+            bound = bind(parse(CONE.format(lon, lat)), Tables([STARS]))
+            plan = engine.prepare(bound)
+            assert plan.small
+            execution = plan.execute(bound.slots, {"sky.stars": snapshot}, Limits())
+            small.append(execution.small)
+            found.append(sorted((row for batch in execution for row in batch.to_pylist()), key=lambda row: row["id"]))
+            execution.close()
+        return small, found
+
+    first, wanted = asked()
+    assert not first[0]  # footers and columns of words are known then
+    assert all(wanted)
+    now, again = asked()
+    assert any(now)
+    assert again == wanted
+    for what, value in (("hats.reading.NOWAIT", -1), ("hats.near.local", lambda _: False), ("hats.near.AT_ONCE", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"hven.engines.{what}", value)
+            now, again = asked()
+            assert not any(now)
+            assert again == wanted
+    for path in (tmp_path / "hats" / snapshot.path / "dataset").rglob("Npix=*.parquet"):
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(StorageError, match="is another one now"):
+        asked()
+    engine.close()
+
+
+def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened(tmp_path)
+    snapshot = write(engine, stars())
+    back, stat = threading.Event(), os.stat
+
+    def hanging(name: Any, *more: Any, **words: Any) -> os.stat_result:
+        if str(name).endswith(".parquet"):
+            assert back.wait(60)
+        return stat(name, *more, **words)
+
+    assert ask(engine, CONE.format(90, 1), {"sky.stars": snapshot})
+    monkeypatch.setattr("hven.engines.hats.near.local", lambda _: False)
+    monkeypatch.setattr(os, "stat", hanging)
+    try:
+        with pytest.raises(Timeout):
+            ask(engine, CONE.format(90, 1), {"sky.stars": snapshot}, limits=Limits(clock=Clock(0.3)))
+    finally:
+        back.set()
+        engine.close()
+
+
+def test_what_is_mounted_where_is_known() -> None:
+    assert not local("/proc/self")
+    assert not local("https://example.org/x")
 
 
 def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None:

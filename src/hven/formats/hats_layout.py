@@ -362,7 +362,7 @@ def writing(rows: pa.Table) -> dict[str, Any]:
     """Choose how each column of a partition is written, so that row groups are read quickly.
 
     A dictionary where it makes a column a tenth smaller, and LZ4 unless zstd saves a third: it is decoded five times as fast, and few rows of a catalogue
-    are cheaper to read from the disk than to decode. What LZ4 saves less than a quarter of stands as it is: values of a few rows are read alone then, and none is decoded.
+    are cheaper to read from the disk than to decode. What LZ4 saves less than a quarter of stands as it is: values of a few rows are read alone then, and none is decoded. So do cells, by which these are found.
 
     Parameters
     ----------
@@ -386,10 +386,14 @@ def writing(rows: pa.Table) -> dict[str, Any]:
         return {leaf.path_in_schema: leaf.total_compressed_size for leaf in leaves}
 
     sizes = {(codec, some): tried(codec, dictionary=some) for codec in ("zstd", "lz4", "none") for some in (False, True)}  # fmt: skip
-    words = {name for name, size in sizes["zstd", True].items() if 10 * size < 9 * sizes["zstd", False][name]}
+    words = {
+        name
+        for name, size in sizes["zstd", True].items()
+        if 10 * size < 9 * sizes["zstd", False][name] and name != CELL
+    }
     codecs = {
         name: "none"
-        if name not in words and 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name]
+        if name == CELL or (name not in words and 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name])
         else "lz4"
         if 2 * sizes["lz4", name in words][name] <= 3 * sizes["zstd", name in words][name]
         else "zstd"

@@ -23,6 +23,7 @@ from hven.engines._bound.flatten import flattened
 from hven.engines._bound.geometry import told
 from hven.engines._bound.narrow import columns_read, narrowed
 from hven.engines._bound.unions import distributed
+from hven.engines._later import LaterExecution
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.accesses import Best, KeySpan
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
@@ -30,7 +31,7 @@ from hven.engines.duckdb.composed import NotDirect
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.machine import Rows
-from hven.engines.duckdb.running import LaterExecution, ReadyExecution
+from hven.engines.duckdb.running import ReadyExecution
 from hven.engines.duckdb.united import few, united
 from hven.model.errors import StorageError
 

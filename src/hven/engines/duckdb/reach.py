@@ -18,10 +18,10 @@ import pyarrow as pa
 from hven.adql.tree import transform
 from hven.engines import Limits, Snapshot
 from hven.engines._bound.policies import filtered
+from hven.engines._later import LaterExecution
 from hven.engines.duckdb.layout import ROW, Projection, Stored
 from hven.engines.duckdb.plan import DuckPlan, quote
 from hven.engines.duckdb.regions import RegionIndex
-from hven.engines.duckdb.running import LaterExecution
 from hven.model.errors import EvaluationError
 
 if TYPE_CHECKING:

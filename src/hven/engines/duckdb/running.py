@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections import deque
-from contextvars import copy_context
 from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import Execution, Relay
+from hven.engines import Execution
 from hven.engines._clock import AGAIN, Timed, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.engines.duckdb.functions import Functions
@@ -304,26 +303,6 @@ class ReadyExecution(Execution):
     def close(self) -> None:
         """Free everything."""
         self._batches = iter(())
-
-
-class LaterExecution(Relay):
-    """A query that begins when it is read (`hven.engines.Execution`): `execute` came back at once, maybe on the event loop.
-
-    `start` is given what to call with each execution that computes: the query's own one, or one that is run for its sake.
-    """
-
-    def __init__(self, schema: pa.Schema, start: Callable[[Callable[[Execution | None], None]], Execution]) -> None:
-        super().__init__(schema)
-        self._context = copy_context()  # the clock of now counts what is done then
-        self._start = start
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        if self._cancelled:
-            raise Cancelled("the query was cancelled")
-        try:
-            yield from self._begin(self._context.run(self._start, self._runs))
-        finally:
-            self.close()
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -52,14 +52,14 @@ class Asked:
     Attributes
     ----------
     known
-        Cells that were looked up already, by what asked for them.
+        Cells that were looked up already, by the `id` of what asked for them.
     """
 
     manifest: Manifest
     index: KeyIndex | None
     values: Values
     relations: Mapping[str, Relation] = field(default_factory=dict)
-    known: dict[Around, Rows | None] = field(default_factory=dict)
+    known: dict[int, Rows | None] = field(default_factory=dict)
 
 
 class Test(Protocol):
@@ -82,10 +82,13 @@ class Inside:
 
     def cells(self, asked: Asked) -> Rows | None:
         """Return the cells that the shape touches."""
-        if asked.manifest.head.position != self.columns or (self.one is not None and self.one(asked.values) != 1):
-            return None
-        shape = self.shape.make(asked.values)
-        return None if shape is None else _covered(shape)
+        if id(self) not in asked.known:
+            found = None
+            if asked.manifest.head.position == self.columns and (self.one is None or self.one(asked.values) == 1):
+                shape = self.shape.make(asked.values)
+                found = None if shape is None else _covered(shape)
+            asked.known[id(self)] = found
+        return asked.known[id(self)]
 
     def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
@@ -107,9 +110,9 @@ class Around:
         """Return the cells around these rows."""
         if asked.manifest.head.position != self.place.position:
             return None
-        if self not in asked.known:
-            asked.known[self] = self.place.cells(asked.relations, asked.values)
-        return asked.known[self]
+        if id(self) not in asked.known:
+            asked.known[id(self)] = self.place.cells(asked.relations, asked.values)
+        return asked.known[id(self)]
 
     def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""

@@ -144,6 +144,11 @@ class HatsEngine(Engine):
                 self._indexes.pop(self._open.popitem(last=False)[0], None)
         return found
 
+    def known(self, snapshot: Snapshot) -> Manifest | None:
+        """Return the manifest of a snapshot, if it is open."""
+        with self._lock:
+            return None if snapshot.path in self._refused else self._open.get(snapshot.path)
+
     def partitions(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
         """List the files of partitions, where they are ours: the stored columns of others may be others than the table's."""
         found = self.manifest(snapshot)

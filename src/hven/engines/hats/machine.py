@@ -43,6 +43,9 @@ class Machine(Protocol):
     def manifest(self, snapshot: Snapshot) -> Manifest:
         """Open the manifest of a snapshot, or find it open."""
 
+    def known(self, snapshot: Snapshot) -> Manifest | None:
+        """Return the manifest of a snapshot, if it is open."""
+
     def index(self, snapshot: Snapshot) -> KeyIndex | None:
         """Return the index of the primary key of a snapshot."""
 

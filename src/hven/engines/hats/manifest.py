@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "manifest.arrow"
 VERSION = 1
+ASKED = 64  # sets of columns whose share of the bytes is known
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 NO_CELL = MOST  # first and last cell of rows without a position
 
@@ -270,6 +271,8 @@ class Manifest:
             for name in ("position", "primary"):
                 data[name] = None if data[name] is None else tuple(data[name])
             self.head = Head(**data)
+            self._narrow: tuple[tuple[str, ...], pa.Schema] = (), pa.schema([])  # what was asked for last
+            self._shares: dict[tuple[str, ...], float] = {}
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             refuse_passing(path, error)
@@ -283,16 +286,29 @@ class Manifest:
         """How many row groups there are."""
         return int(self._table.num_rows)
 
+    def narrowed(self, columns: tuple[str, ...]) -> pa.Schema:
+        """Return the schema of some columns."""
+        names, found = self._narrow
+        if columns != names:
+            found = pa.schema([self.schema.field(name) for name in columns])
+            self._narrow = columns, found
+        return found
+
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the rows as they are stored, without cells."""
         return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(self.head.schema)))
 
+    @cached_property
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {}
+
     def array(self, name: str) -> npt.NDArray[Any]:
         """Return one column of the row groups: ``file``, ``group``, ``rows``, ``bytes``, ``first``, ``last``."""
-        column = self._table.column(name)
-        found: npt.NDArray[Any] = np.asarray(column.chunk(0) if column.num_chunks else column)
-        return found
+        if name not in self._arrays:
+            column = self._table.column(name)
+            self._arrays[name] = np.asarray(column.chunk(0) if column.num_chunks else column)
+        return self._arrays[name]
 
     @cached_property
     def _cells(self) -> tuple[Rows, Rows, bool]:
@@ -310,8 +326,10 @@ class Manifest:
             met = at > 0
             met[met] = ranges[at[met] - 1, 1] > first[met]
             return np.flatnonzero(met)
-        begin = np.searchsorted(last, ranges[:, 0], side="left")
-        end = np.searchsorted(first, ranges[:, 1], side="left")
+        begin = last.searchsorted(ranges[:, 0], side="left")
+        end = first.searchsorted(ranges[:, 1], side="left")
+        if end[-1] - begin[0] <= 1:  # as for most cones: one row group, if any
+            return np.arange(begin[0], max(end[-1], begin[0]))
         begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
         lengths = np.maximum(end - begin, 0)
         ends = np.cumsum(lengths)
@@ -351,12 +369,25 @@ class Manifest:
 
     def weight(self, chosen: Rows, columns: Collection[str] | None) -> int:
         """Estimate the bytes of some row groups, of some of their columns."""
-        share = 1.0 if columns is None else sum(self.head.shares.get(name, 0.0) for name in columns)
-        return int(self.array("bytes")[chosen].sum() * min(share, 1.0))
+        share = 1.0 if columns is None else self._share(tuple(columns))
+        return int(self.array("bytes")[chosen].sum() * share)
+
+    def _share(self, columns: tuple[str, ...]) -> float:
+        """Return the share of some columns in the bytes."""
+        if columns not in self._shares:
+            self._shares[columns] = min(sum(self.head.shares.get(name, 0.0) for name in columns), 1.0)
+            while len(self._shares) > ASKED:
+                self._shares.pop(next(iter(self._shares)), None)
+        return self._shares[columns]
 
     def place(self, file: File) -> str:
         """Return where a file is."""
-        return file.path if file.path.startswith("/") or on_web(file.path) else str(self.directory / file.path)
+        return file.path if file.path.startswith("/") or on_web(file.path) else f"{self.directory}/{file.path}"
+
+    @cached_property
+    def home(self) -> str:
+        """Where the files are: a directory, or an address."""
+        return self.head.foreign or str(self.directory)
 
     @property
     def web(self) -> bool:
@@ -371,6 +402,8 @@ class Manifest:
     def files(self, chosen: Rows) -> list[tuple[str, list[int]]]:
         """Return where the files of some row groups are, in order, each with their numbers in it."""
         numbers, groups = self.array("file")[chosen], self.array("group")[chosen]
+        if len(chosen) == 1:  # as of most cones
+            return [(self.place(self.head.files[int(numbers[0])]), groups.tolist())]
         cuts = np.flatnonzero(np.diff(numbers)) + 1
         return [
             (self.place(self.head.files[int(number[0])]), group.tolist())

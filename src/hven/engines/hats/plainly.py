@@ -28,10 +28,16 @@ KINDS = {
     pa.float64(): ("DOUBLE", "<f8"),
     pa.timestamp("us"): ("INT64", "<i8"),
 }
+STEP = 128  # rows from one cell that is kept to the next: what is searched stands in two pages of the disk
 HEADER = 32  # bytes of a page's header that are looked at: its kind and sizes
 FIELD = 0x15  # of a header: the next field, a whole number (Thrift's compact protocol)
 _CELL = pa.field(layout.CELL, pa.int64())
+NONE = np.empty(0, np.int64)
 PAGES = {0, 3}  # kinds with values: of the first and of the second version
+
+
+class NotInMemoryError(Exception):
+    """What is to be read must be waited for."""
 
 
 class Plain:
@@ -46,6 +52,8 @@ class Plain:
     def __init__(self, footer: Any) -> None:
         self.footer = footer
         self._known: dict[tuple[int, str], int | None] = {}
+        self._marks: dict[int, Rows | None] = {}
+        self._begins: tuple[list[str], dict[int, dict[str, int]]] = [], {}  # of the columns that were asked for last
 
     @cached_property
     def _leaves(self) -> dict[str, int]:
@@ -56,14 +64,35 @@ class Plain:
         found: int = self.footer.row_group(group).num_rows
         return found
 
-    def begin(self, file: int, group: int, field: pa.Field) -> int | None:
+    def begin(self, file: int, group: int, field: pa.Field, flags: int = 0) -> int | None:
         """Return where the values of a column of a row group begin; None: they do not stand there as they are."""
         key = group, field.name
         if key not in self._known:
-            self._known[key] = self._look(file, group, field) if field.type in KINDS else None
+            self._known[key] = self._look(file, group, field, flags) if field.type in KINDS else None
         return self._known[key]
 
-    def _look(self, file: int, group: int, field: pa.Field) -> int | None:
+    def begins(self, file: int, group: int, schema: pa.Schema, flags: int) -> dict[str, int]:
+        """Return where the values of columns of a row group begin: of those that stand there as they are."""
+        names, known = self._begins
+        if names != schema.names:
+            names, known = self._begins = schema.names, {}
+        if group not in known:
+            every = {field.name: self.begin(file, group, field, flags) for field in schema}
+            known[group] = {name: begin for name, begin in every.items() if begin is not None}
+        return known[group]
+
+    def marks(self, file: int, group: int, flags: int = 0) -> Rows | None:
+        """Return every `STEP`-th cell of a row group, and its last one; None: they do not stand there as they are, or not in their order."""
+        if group not in self._marks:
+            begin, found = self.begin(file, group, _CELL, flags), None
+            if begin is not None and self.rows(group):
+                cells = _values(file, begin, 0, self.rows(group), _CELL.type, flags)
+                if (cells[1:] >= cells[:-1]).all():
+                    found = np.append(cells[::STEP], cells[-1])
+            self._marks[group] = found
+        return self._marks[group]
+
+    def _look(self, file: int, group: int, field: pa.Field, flags: int) -> int | None:
         leaf = self.footer.row_group(group).column(self._leaves[field.name])
         kind, form = KINDS[field.type]
         known = leaf.statistics
@@ -72,7 +101,7 @@ class Plain:
             return None
         begin, whole = leaf.data_page_offset, leaf.total_compressed_size
         size = leaf.num_values * np.dtype(form).itemsize
-        page = _page(os.pread(file, HEADER, begin))
+        page = _page(bytes(_bytes(file, HEADER, begin, flags)))
         return begin + whole - size if size <= page < whole else None  # one page has them all, and ends with them
 
 
@@ -95,6 +124,16 @@ def _page(header: bytes) -> int:
     return size if kind in PAGES and size == packed else 0
 
 
+def _span(marks: Rows, ranges: Rows, count: int) -> tuple[int, int]:
+    """Find between which rows of a row group all rows in some cells are, by the cells that are kept of it."""
+    met = ranges[(ranges[:, 1] > marks[0]) & (ranges[:, 0] <= marks[-1])]
+    if not len(met):
+        return 0, 0
+    first = int(marks[:-1].searchsorted(met[0, 0], "left")) - 1
+    last = int(marks[:-1].searchsorted(met[-1, 1], "left"))
+    return max(first, 0) * STEP, min(last * STEP, count)
+
+
 def rows_inside(cells: Rows, ranges: Rows) -> Rows | None:
     """Find the rows in some cells.
 
@@ -112,14 +151,15 @@ def rows_inside(cells: Rows, ranges: Rows) -> Rows | None:
     """
     if not (cells[1:] >= cells[:-1]).all():
         return None
+    found = _inside(cells, ranges)
+    return None if len(found) * 2 > len(cells) else found
+
+
+def _inside(cells: Rows, ranges: Rows) -> Rows:
     places = cells.searchsorted(ranges.ravel()).reshape(-1, 2)
-    places = places[places[:, 1] > places[:, 0]]
     lengths = places[:, 1] - places[:, 0]
-    ends = np.cumsum(lengths)
-    count = int(ends[-1]) if len(ends) else 0
-    if count * 2 > len(cells):
-        return None
-    found: Rows = np.arange(count) + np.repeat(places[:, 0] - (ends - lengths), lengths)
+    ends = lengths.cumsum()
+    found: Rows = np.arange(int(ends[-1]) if len(ends) else 0) + (places[:, 0] - (ends - lengths)).repeat(lengths)
     return found
 
 
@@ -130,7 +170,9 @@ class Within(NamedTuple):
     rows: Rows
 
 
-def rows_within(path: str, plain: Plain, groups: Sequence[int], schema: pa.Schema, ranges: Rows) -> Within | None:
+def rows_within(
+    path: str, plain: Plain, groups: Sequence[int], schema: pa.Schema, ranges: Rows, flags: int = 0
+) -> Within | None:
     """Read the rows in some cells.
 
     Parameters
@@ -141,6 +183,8 @@ def rows_within(path: str, plain: Plain, groups: Sequence[int], schema: pa.Schem
         Row groups, and the columns that are wanted.
     ranges
         Cells of order 29, half-open, ascending, shape (r, 2).
+    flags
+        ``os.RWF_NOWAIT``: nothing is waited for.
 
     Returns
     -------
@@ -151,26 +195,30 @@ def rows_within(path: str, plain: Plain, groups: Sequence[int], schema: pa.Schem
     ------
     OSError
         The file is cut off, or cannot be read.
+    NotInMemoryError
+        With that flag: something would have to be waited for.
     """
     pieces: dict[str, list[Any]] = {}
-    taken, passed = [np.empty(0, np.int64)], 0
+    taken, passed = [NONE], 0
     file = os.open(path, os.O_RDONLY)
     try:
-        begins = {field.name: [plain.begin(file, group, field) for group in groups] for field in (_CELL, *schema)}
-        standing = [field for field in schema if None not in begins[field.name]]
+        begins = [plain.begins(file, group, schema, flags) for group in groups]
+        standing = [field for field in schema if all(field.name in one for one in begins)]
         for at, group in enumerate(groups):
-            count, first = plain.rows(group), begins[layout.CELL][at]
-            if first is None:
+            marks = plain.marks(file, group, flags)
+            first = plain.begin(file, group, _CELL, flags)
+            if marks is None or first is None:
                 return None
-            cells = _values(file, first, 0, count, _CELL.type)
-            inside = rows_inside(cells, ranges)
-            if inside is None:
+            count = plain.rows(group)
+            low, high = _span(marks, ranges, count)
+            inside = _inside(_values(file, first, low, high, _CELL.type, flags), ranges) + low if high > low else NONE
+            if len(inside) * 2 > count:
                 return None
             if len(inside):
                 low, high = int(inside[0]), int(inside[-1]) + 1
                 taken.append(inside + passed)
                 for field in standing:
-                    found = _values(file, begins[field.name][at] or 0, low, high, field.type)
+                    found = _values(file, begins[at][field.name], low, high, field.type, flags)
                     pieces.setdefault(field.name, []).append(found[inside - low])
             passed += count
     finally:
@@ -178,17 +226,43 @@ def rows_within(path: str, plain: Plain, groups: Sequence[int], schema: pa.Schem
     return Within({field.name: _array(field.type, pieces.get(field.name, [])) for field in standing}, np.concatenate(taken))  # fmt: skip
 
 
+def taken(column: pa.ChunkedArray, rows: Rows) -> pa.Array:
+    """Take some rows of a column that was decoded."""
+    if column.num_chunks != 1:
+        return column.take(pa.array(rows)).combine_chunks()
+    whole = column.chunk(0)
+    if whole.type not in KINDS or whole.null_count:
+        return whole.take(pa.array(rows))
+    values = np.frombuffer(whole.buffers()[1], KINDS[whole.type][1])  # Arrow takes ten times as long to take few
+    return _array(whole.type, [values[rows + whole.offset]])
+
+
 def _array(kind: pa.DataType, pieces: Sequence[Any]) -> pa.Array:
-    whole = np.concatenate([np.empty(0, KINDS[kind][1]), *pieces])
+    whole = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, KINDS[kind][1]), *pieces])
     return pa.Array.from_buffers(kind, len(whole), [None, pa.py_buffer(whole)])
 
 
-def _values(file: int, begin: int, low: int, high: int, kind: pa.DataType) -> Any:
+def _values(file: int, begin: int, low: int, high: int, kind: pa.DataType, flags: int) -> Any:
     form = np.dtype(KINDS[kind][1])
-    data = os.pread(file, (high - low) * form.itemsize, begin + low * form.itemsize)
-    if len(data) != (high - low) * form.itemsize:
+    size = (high - low) * form.itemsize
+    room = _bytes(file, size, begin + low * form.itemsize, flags)
+    if len(room) != size:
         raise OSError("it is cut off")
-    return np.frombuffer(data, form)
+    return room.view(form)
 
 
-__all__ = ["Plain", "Within", "rows_inside", "rows_within"]
+def _bytes(file: int, size: int, begin: int, flags: int) -> Any:
+    """Read as many bytes as there are."""
+    room = np.empty(size, np.uint8)
+    try:
+        count = os.preadv(file, [room.data], begin, flags)
+    except OSError:
+        if flags:
+            raise NotInMemoryError from None
+        raise
+    if count < size and flags:
+        raise NotInMemoryError
+    return room[:count]
+
+
+__all__ = ["NotInMemoryError", "Plain", "Within", "rows_inside", "rows_within", "taken"]

@@ -18,9 +18,10 @@ from hven.engines._bound.flatten import flattened
 from hven.engines._bound.geometry import told
 from hven.engines._bound.unions import distributed
 from hven.engines._detour import Detour, wanted
+from hven.engines._later import LaterExecution
 from hven.engines.hats.choosing import Asked, Choice
 from hven.engines.hats.machine import Wanted
-from hven.engines.hats.near import Near, Streamed
+from hven.engines.hats.near import Near, Streamed, at_once
 from hven.model import plugins
 from hven.model.errors import StorageError, TooLarge, say
 
@@ -59,6 +60,8 @@ class HatsPlan(Plan):
         self._bound = bound
         self._rest = engine.embedded.prepare(bound)
         self.schema = self._rest.schema
+        # what is in memory is given at once, on an event loop, too: `execute` sees
+        self.small = self._rest.small and len(bound.tables) == 1 and not reading
         self._choice = Choice(told(flattened(distributed(bound))))
         plain = Choice(bound)
         self._columns = {
@@ -71,6 +74,27 @@ class HatsPlan(Plan):
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
+        if not self.small:
+            return self._long(values, relations, limits)
+        found = self._at_once(values, relations, limits)
+        return found or LaterExecution(self.schema, lambda _: self._long(values, relations, limits))
+
+    def _at_once(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution | None:
+        """Answer out of what is in memory; None: it must be waited for."""
+        (table,) = self._bound.tables
+        name, relation = table.qualified, wanted(relations, table.qualified)
+        manifest = self._engine.known(relation) if isinstance(relation, Snapshot) and self._engine.indexes else None
+        if manifest is None or not isinstance(relation, Snapshot):
+            return None
+        asked = Asked(manifest, None, values, relations)
+        cells = self._choice.cells(name, asked)
+        if cells is None:
+            return None
+        one = Wanted(relation, manifest, self._columns[name], self._choice.groups(name, asked), cells)
+        rows = at_once(self._engine, one) if one.bytes <= self._engine.near_bytes else None
+        return None if rows is None else self._rest.execute(values, {name: Memory(rows, stored=True)}, limits)
+
+    def _long(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         wanted = self._wanted(values, relations)
         if self._streams is not None and len(wanted) == 1 and self._whole(*wanted.values()):
             (name,) = wanted

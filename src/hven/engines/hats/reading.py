@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines._disk import PASSING
-from hven.engines.hats.plainly import Plain, rows_within
+from hven.engines.hats.plainly import NotInMemoryError, Plain, rows_within, taken
 from hven.formats.hats_layout import on_web
 from hven.model import Cache
 from hven.model.errors import FarFault, StorageError, Unavailable, say
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
     from hven.model.errors import HvenError
 
 FOOTERS = 64 * 1024**2  # bytes of footers that are kept
+NOWAIT = os.RWF_NOWAIT if sys.platform == "linux" else -1  # elsewhere no disk is known to be of this machine
+COLUMNS = 32 * 1024**2  # bytes of columns of row groups that are decoded, for cones that come back
+AGAIN = 16  # row groups of a file whose decoded columns are kept
 FEW = 262_144  # rows up to which one thread decodes
 READERS = 8
 LOOK = 0.05  # seconds between two looks whether the reader was stopped, or has no time left
 _WEIGHT = 160  # bytes of a column of a row group in a footer, about
+_MARKS = 1200  # bytes of the cells that are kept of a row group
 
 
 class Webs(Protocol):
@@ -58,6 +63,7 @@ class Reader:
     def __init__(self, webs: Webs | None) -> None:
         self._webs = webs
         self._footers: Cache[tuple[tuple[int, str], Plain]] = Cache(FOOTERS)
+        self._columns: Cache[pa.Array] = Cache(COLUMNS, COLUMNS // 16)
         # who waits for a server keeps nobody from reading here
         self._pools = tuple(ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
 
@@ -94,7 +100,8 @@ class Reader:
         if source is not path:  # of a small file Arrow would read all, which servers without ranges give
             source.read(4)
         found = Plain(pq.read_metadata(source))
-        self._footers.keep(path, (stamp, found), _WEIGHT * found.footer.num_row_groups * found.footer.num_columns)
+        weight = (_WEIGHT * found.footer.num_columns + _MARKS) * found.footer.num_row_groups
+        self._footers.keep(path, (stamp, found), weight)
         return found
 
     def _stamp(self, path: str, written: tuple[int, str] | None) -> tuple[int, str]:
@@ -131,20 +138,51 @@ class Reader:
         paths = None if columns is None else [(leaves or {}).get(name, name) for name in columns]
         try:
             stamp = self._stamp(path, written)
-            footer = self.footer(path, stamp).footer
-            source = self.source(path, *stamp)
-            # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
-            with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as opened:
-                rows = sum(footer.row_group(number).num_rows for number in groups)
-                found: pa.Table = opened.read_row_groups(list(groups), columns=paths, use_threads=rows > FEW)
+            found = self._read(path, stamp, groups, paths)
         except (FarFault, OSError, pa.ArrowException, IndexError) as error:
             raise trouble(path, error) from error
         if not leaves or columns is None or paths is None:
             return found
         return pa.table([leaf(found, path) for path in paths], list(columns))
 
+    def _read(
+        self, path: str, stamp: tuple[int, str], groups: Sequence[int], columns: Sequence[str] | None
+    ) -> pa.Table:
+        footer, source = self.footer(path, stamp).footer, self.source(path, *stamp)
+        # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
+        with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as opened:
+            rows = sum(footer.row_group(number).num_rows for number in groups)
+            found: pa.Table = opened.read_row_groups(list(groups), columns=columns, use_threads=rows > FEW)
+        return found
+
+    def _decoded(
+        self, path: str, stamp: tuple[int, str], groups: Sequence[int], names: Sequence[str], *, at_once: bool
+    ) -> pa.Table:
+        """Read columns that do not stand there as they are; of few row groups, that next readers ask for as well, they are kept."""
+        if len(groups) > AGAIN:
+            return self._read(path, stamp, groups, names)
+        parts = []
+        for group in groups:
+            known = {name: self._columns.find((path, stamp, group, name)) for name in names}
+            if lacking := [name for name in names if known[name] is None]:
+                if at_once:
+                    raise NotInMemoryError
+                found = self._read(path, stamp, [group], lacking)
+                for name in lacking:
+                    known[name] = column = found.column(name).combine_chunks()
+                    self._columns.keep((path, stamp, group, name), column, column.nbytes)
+            parts.append(pa.table(list(known.values()), list(known)))
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+
     def within(
-        self, path: str, groups: Sequence[int], schema: pa.Schema, written: tuple[int, str], ranges: Any
+        self,
+        path: str,
+        groups: Sequence[int],
+        schema: pa.Schema,
+        written: tuple[int, str],
+        ranges: Any,
+        *,
+        at_once: bool = False,
     ) -> pa.RecordBatch | None:
         """Read the rows of some row groups in some cells, without the others: see `hven.engines.hats.plainly`.
 
@@ -156,11 +194,13 @@ class Reader:
             As of `read`.
         ranges
             Cells of order 29, half-open, ascending, shape (r, 2).
+        at_once
+            Nothing is waited for.
 
         Returns
         -------
         rows
-            None: whole row groups have to be read.
+            None: whole row groups have to be read, or something must be waited for.
 
         Raises
         ------
@@ -168,16 +208,24 @@ class Reader:
             As of `read`.
         """
         try:
-            plain = self.footer(path, self._stamp(path, written))
-            found = rows_within(path, plain, groups, schema, ranges)
-        except (OSError, pa.ArrowException, IndexError) as error:
-            raise trouble(path, error) from error
-        if found is None:
+            stamp = self._stamp(path, written)
+            known = self._footers.find(path)
+            if at_once and (known is None or known[0] != stamp):
+                return None
+            plain = known[1] if known is not None and known[0] == stamp else self.footer(path, stamp)
+            found = rows_within(path, plain, groups, schema, ranges, NOWAIT if at_once else 0)
+            if found is None:
+                return None
+            columns = dict(found.columns)
+            if rest := [name for name in schema.names if name not in columns]:
+                others = self._decoded(path, stamp, groups, rest, at_once=at_once)
+                columns |= {name: taken(others.column(name), found.rows) for name in rest}
+        except NotInMemoryError:
             return None
-        columns = dict(found.columns)
-        if rest := [name for name in schema.names if name not in columns]:
-            others = self.read(path, groups, rest, written).take(pa.array(found.rows))
-            columns |= {name: others.column(name).combine_chunks() for name in rest}
+        except (OSError, pa.ArrowException, IndexError) as error:
+            if at_once:  # who may wait says what it is
+                return None
+            raise trouble(path, error) from error
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def later(self, call: Callable[..., Any], *given: Any, web: bool = False) -> Future[Any]:
