@@ -175,7 +175,7 @@ def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: Tab) -> None:
     page.wait_for_selector(f"{GRID}[data-at='4'] input:not(:checked)")
     tab.expected = ("404",)  # pictures that nobody made
     page = tab.go("/search/epn?target_name=Mars")  # rows of several tables
-    tab.alive("basket")
+    tab.alive("basket", "everywhere", "detail")
     page.locator("tr[data-at]:not([data-at='']) td:nth-child(2)").first.click()
     page.click(".acts button:text-is('Into the basket')")
     has(page, 1)
