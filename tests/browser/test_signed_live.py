@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from astropy.io.votable import parse_single_table
 from hubs import HUB
+from pyvo.samp.errors import SAMPProxyError
 from tabs import Tab, opened
 
 from running import Server, hven, program, serving, until
@@ -101,13 +102,16 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
 
     def pointed(row: int) -> dict[str, Any]:
         message = {"samp.mtype": "table.highlight.row", "samp.params": {"table-id": sent["table-id"], "row": str(row)}}
-        answer: dict[str, Any] = client.call_and_wait(theirs(), message, "300")
+        try:  # one that comes while TOPCAT loads the table may never be answered
+            answer: dict[str, Any] = client.call_and_wait(theirs(), message, "30")
+        except SAMPProxyError:
+            return {"samp.status": "no answer"}
         return answer
 
     # TOPCAT knows the table, and all three of its rows
     until(lambda: pointed(0)["samp.status"] == "samp.ok", 300)
     assert pointed(2)["samp.status"] == "samp.ok"
-    assert pointed(3)["samp.status"] != "samp.ok"
+    assert pointed(3)["samp.status"] not in {"samp.ok", "no answer"}
     log = (restricted[0].site / "serve.log").read_text()
     assert "hven-signed" not in log
     assert "/sign" in log
