@@ -588,9 +588,9 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
     now, again = asked()
     assert any(now) == waits_for_nothing(tmp_path)
     assert again == wanted
-    for what, value in (("hats.reading.NOWAIT", -1), ("hats.near.local", lambda _: False), ("hats.near.AT_ONCE", 0)):
+    for what, value in (("reading.NOWAIT", -1), ("manifest.Manifest.local", False), ("near.AT_ONCE", 0)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"hven.engines.{what}", value)
+            patch.setattr(f"hven.engines.hats.{what}", value)
             now, again = asked()
             assert not any(now)
             assert again == wanted
@@ -612,7 +612,7 @@ def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: p
         return stat(name, *more, **words)
 
     assert ask(engine, CONE.format(90, 1), {"sky.stars": snapshot})
-    monkeypatch.setattr("hven.engines.hats.near.local", lambda _: False)
+    monkeypatch.setattr(Manifest, "local", False)
     monkeypatch.setattr(os, "stat", hanging)
     try:
         with pytest.raises(Timeout):

@@ -7,9 +7,7 @@ import fcntl
 import os
 import re
 import shutil
-import time
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -24,31 +22,16 @@ if TYPE_CHECKING:
 LOCK = ".lock"
 PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
 CHUNK = 1 << 20
-DISKS = {
-    "ext2",
-    "ext3",
-    "ext4",
-    "xfs",
-    "btrfs",
-    "bcachefs",
-    "zfs",
-    "f2fs",
-    "jfs",
-    "tmpfs",
-    "overlay",
-}  # file systems of this machine alone
-MOUNTED = 60  # seconds for which it is known what is mounted where
+# file systems of this machine alone
+DISKS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs", "overlay"}
 Known = dict[tuple[int, int], tuple[int, str]]
 """Files of the system (device, inode) that were read already, with their size and checksum: snapshots share files."""
 
 
 def local(directory: str) -> bool:
-    """Return whether a directory is on a disk of this machine: other mounts may hang whoever reads them."""
-    return directory.startswith("/") and _local(directory, int(time.monotonic()) // MOUNTED)
-
-
-@lru_cache(maxsize=1024)
-def _local(directory: str, minute: int) -> bool:  # noqa: ARG001  (known for as long)
+    """Return whether a directory is on a disk of this machine: other mounts may hang whoever reads them, and whoever asks this."""
+    if not directory.startswith("/"):
+        return False
     found, kind, real = "", "", os.path.realpath(directory)
     with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123  (of Linux; elsewhere nothing is known)
         for line in mounts:

@@ -23,7 +23,7 @@ from hven.engines._bound.touching import located, placeless
 from hven.engines.hats.nearby import nearby
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -61,6 +61,12 @@ class Asked:
     relations: Mapping[str, Relation] = field(default_factory=dict)
     known: dict[int, Rows | None] = field(default_factory=dict)
 
+    def once(self, test: Test, look: Callable[[], Rows | None]) -> Rows | None:
+        """Return the cells of a test, which are looked up when it asks for the first time."""
+        if id(test) not in self.known:
+            self.known[id(test)] = look()
+        return self.known[id(test)]
+
 
 class Test(Protocol):
     """A condition on one table that tells of row groups."""
@@ -82,13 +88,13 @@ class Inside:
 
     def cells(self, asked: Asked) -> Rows | None:
         """Return the cells that the shape touches."""
-        if id(self) not in asked.known:
-            found = None
-            if asked.manifest.head.position == self.columns and (self.one is None or self.one(asked.values) == 1):
-                shape = self.shape.make(asked.values)
-                found = None if shape is None else _covered(shape)
-            asked.known[id(self)] = found
-        return asked.known[id(self)]
+        return asked.once(self, lambda: self._look(asked))
+
+    def _look(self, asked: Asked) -> Rows | None:
+        if asked.manifest.head.position != self.columns or (self.one is not None and self.one(asked.values) != 1):
+            return None
+        shape = self.shape.make(asked.values)
+        return None if shape is None else _covered(shape)
 
     def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""
@@ -110,9 +116,7 @@ class Around:
         """Return the cells around these rows."""
         if asked.manifest.head.position != self.place.position:
             return None
-        if id(self) not in asked.known:
-            asked.known[id(self)] = self.place.cells(asked.relations, asked.values)
-        return asked.known[id(self)]
+        return asked.once(self, lambda: self.place.cells(asked.relations, asked.values))
 
     def groups(self, asked: Asked, among: Rows | None) -> Rows | None:
         """See `Test.groups`."""

@@ -146,8 +146,8 @@ class HatsEngine(Engine):
 
     def known(self, snapshot: Snapshot) -> Manifest | None:
         """Return the manifest of a snapshot, if it is open."""
-        with self._lock:
-            return None if snapshot.path in self._refused else self._open.get(snapshot.path)
+        # without the lock, which may be held for as long as an import takes: an event loop asks
+        return None if snapshot.path in self._refused else self._open.get(snapshot.path)
 
     def partitions(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
         """List the files of partitions, where they are ours: the stored columns of others may be others than the table's."""

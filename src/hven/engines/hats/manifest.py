@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._disk import refuse_passing
+from hven.engines._disk import local, refuse_passing
 from hven.formats.hats_layout import on_web
+from hven.model import Cache
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "manifest.arrow"
 VERSION = 1
-ASKED = 64  # sets of columns whose share of the bytes is known
+ASKED = 64  # sets of columns whose schema and share of the bytes are kept
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 NO_CELL = MOST  # first and last cell of rows without a position
 
@@ -271,8 +272,10 @@ class Manifest:
             for name in ("position", "primary"):
                 data[name] = None if data[name] is None else tuple(data[name])
             self.head = Head(**data)
-            self._narrow: tuple[tuple[str, ...], pa.Schema] = (), pa.schema([])  # what was asked for last
-            self._shares: dict[tuple[str, ...], float] = {}
+            self._narrow: Cache[pa.Schema] = Cache(ASKED)
+            self._shares: Cache[float] = Cache(ASKED)
+            # now: who reads what is opened may be an event loop, which must not touch a mount that hangs; those of others are not touched at all
+            self._local = not self.head.foreign and local(str(self.directory))
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             refuse_passing(path, error)
@@ -288,10 +291,10 @@ class Manifest:
 
     def narrowed(self, columns: tuple[str, ...]) -> pa.Schema:
         """Return the schema of some columns."""
-        names, found = self._narrow
-        if columns != names:
+        found = self._narrow.find(columns)
+        if found is None:
             found = pa.schema([self.schema.field(name) for name in columns])
-            self._narrow = columns, found
+            self._narrow.keep(columns, found)
         return found
 
     @cached_property
@@ -374,20 +377,20 @@ class Manifest:
 
     def _share(self, columns: tuple[str, ...]) -> float:
         """Return the share of some columns in the bytes."""
-        if columns not in self._shares:
-            self._shares[columns] = min(sum(self.head.shares.get(name, 0.0) for name in columns), 1.0)
-            while len(self._shares) > ASKED:
-                self._shares.pop(next(iter(self._shares)), None)
-        return self._shares[columns]
+        found = self._shares.find(columns)
+        if found is None:
+            found = min(sum(self.head.shares.get(name, 0.0) for name in columns), 1.0)
+            self._shares.keep(columns, found)
+        return found
 
     def place(self, file: File) -> str:
         """Return where a file is."""
         return file.path if file.path.startswith("/") or on_web(file.path) else f"{self.directory}/{file.path}"
 
-    @cached_property
-    def home(self) -> str:
-        """Where the files are: a directory, or an address."""
-        return self.head.foreign or str(self.directory)
+    @property
+    def local(self) -> bool:
+        """Whether the files are ours, and on a disk of this machine, which does not hang."""
+        return self._local
 
     @property
     def web(self) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import Memory, Relay
-from hven.engines._disk import local
 from hven.engines._rows import conform
 from hven.engines.gather import Gathering
 from hven.engines.hats.plainly import rows_inside
@@ -54,7 +53,7 @@ class Near(Gathering):
     def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
         with self._engine.reading([one.snapshot.path for one in self._wanted.values()]):
             for name, one in self._wanted.items():
-                few = len(one.chosen) <= AT_ONCE and local(one.manifest.home)
+                few = len(one.chosen) <= AT_ONCE and one.manifest.local
                 # another thread, which can be left behind, costs a cone of few row groups a third of its time
                 yield (
                     name,
@@ -204,8 +203,13 @@ def at_once(engine: Machine, wanted: Wanted) -> pa.Table | None:
         None: something would have to be waited for, or there is much.
     """
     manifest = wanted.manifest
-    own = bool(manifest.head.cell) and not manifest.head.foreign and local(manifest.home)
-    if not own or wanted.cells is None or not wanted.columns or len(wanted.chosen) > AT_ONCE:
+    if (
+        not manifest.head.cell
+        or not manifest.local
+        or wanted.cells is None
+        or not wanted.columns
+        or len(wanted.chosen) > AT_ONCE
+    ):
         return None
     schema = manifest.narrowed(wanted.columns)
     pieces = []

@@ -87,10 +87,9 @@ class HatsPlan(Plan):
         if manifest is None or not isinstance(relation, Snapshot):
             return None
         asked = Asked(manifest, None, values, relations)
-        cells = self._choice.cells(name, asked)
-        if cells is None:
+        if self._choice.cells(name, asked) is None:
             return None
-        one = Wanted(relation, manifest, self._columns[name], self._choice.groups(name, asked), cells)
+        one = self._of(name, relation, asked)
         rows = at_once(self._engine, one) if one.bytes <= self._engine.near_bytes else None
         return None if rows is None else self._rest.execute(values, {name: Memory(rows, stored=True)}, limits)
 
@@ -116,10 +115,14 @@ class HatsPlan(Plan):
                 raise StorageError(message)
             manifest = self._engine.manifest(relation)
             asked = Asked(manifest, self._engine.index(relation), values, relations)
-            chosen = self._choice.groups(name, asked) if self._engine.indexes else np.arange(manifest.count)
-            cells = self._choice.cells(name, asked) if self._engine.indexes else None
-            found[name] = Wanted(relation, manifest, self._columns[name], chosen, cells)
+            found[name] = self._of(name, relation, asked)
         return found
+
+    def _of(self, name: str, relation: Snapshot, asked: Asked) -> Wanted:
+        """Look up what has to be read of one table."""
+        chosen = self._choice.groups(name, asked) if self._engine.indexes else np.arange(asked.manifest.count)
+        cells = self._choice.cells(name, asked) if self._engine.indexes else None
+        return Wanted(relation, asked.manifest, self._columns[name], chosen, cells)
 
     def _is_far(self, wanted: Mapping[str, Wanted]) -> bool:
         return sum(one.bytes for one in wanted.values()) > self._engine.near_bytes

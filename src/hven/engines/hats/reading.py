@@ -93,9 +93,8 @@ class Reader:
         FarFault, OSError, pyarrow.ArrowException
             It cannot be read, or is no Parquet.
         """
-        known = self._footers.find(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        if (known := self._known(path, stamp)) is not None:
+            return known
         source = self.source(path, *stamp)
         if source is not path:  # of a small file Arrow would read all, which servers without ranges give
             source.read(4)
@@ -103,6 +102,10 @@ class Reader:
         weight = (_WEIGHT * found.footer.num_columns + _MARKS) * found.footer.num_row_groups
         self._footers.keep(path, (stamp, found), weight)
         return found
+
+    def _known(self, path: str, stamp: tuple[int, str]) -> Plain | None:
+        kept = self._footers.find(path)
+        return kept[1] if kept is not None and kept[0] == stamp else None
 
     def _stamp(self, path: str, written: tuple[int, str] | None) -> tuple[int, str]:
         """Return the state of a file, which must be that in which it was written."""
@@ -209,10 +212,9 @@ class Reader:
         """
         try:
             stamp = self._stamp(path, written)
-            known = self._footers.find(path)
-            if at_once and (known is None or known[0] != stamp):
+            plain = self._known(path, stamp) if at_once else self.footer(path, stamp)
+            if plain is None:
                 return None
-            plain = known[1] if known is not None and known[0] == stamp else self.footer(path, stamp)
             found = rows_within(path, plain, groups, schema, ranges, NOWAIT if at_once else 0)
             if found is None:
                 return None

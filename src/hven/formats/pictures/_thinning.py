@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 MOST = 24 << 20  # values that are read for a picture
 STRIP = 4 << 20  # values at once
-NEAR = (
-    1 << 17
-)  # of a file of this machine: memory that stays in the processor's own cache, and is not asked of the system anew
+NEAR = 1 << 17  # of a file of this machine: they stay in the processor's own cache
 WIDE = 1 << 18  # of a row that is not read whole
 READS = 2000
 
