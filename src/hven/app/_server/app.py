@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
+from hven.app._server import evenly
 from hven.app._server.alias import Named
 from hven.app._server.edge import Edge
 from hven.app._server.identity import READER
@@ -167,6 +168,7 @@ def _offering(around: Surroundings, face: str) -> Surroundings:
 def _beat(loop: asyncio.AbstractEventLoop) -> None:
     """Send signs of life from now on: a loop that something holds up sends none."""
     forks.beat()
+    evenly.beat()
     loop.call_later(forks.BEAT, _beat, loop)
 
 

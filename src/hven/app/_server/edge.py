@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven import __version__
+from hven.app._server import evenly
 from hven.app._server.alias import Aliases
 from hven.app._server.door import Door
 from hven.app._server.identity import INVITING, SIGNED, Identity, unnamed
@@ -88,6 +89,7 @@ class Edge:
         clock.running.set(clock.Clock(self._seconds))
         use = Use()
         using.set(use)
+        closing = evenly.leaves(scope.get("client"))
         status = sent = 0
         over = False
         promised: list[tuple[bytes, bytes]] = []
@@ -104,6 +106,8 @@ class Edge:
                     *self._always,
                     (b"x-request-id", name.encode()),
                 ]
+                if closing:
+                    headers.append((b"connection", b"close"))
                 if not self._any:
                     headers += self._cors(origin)
                 message["headers"] = headers

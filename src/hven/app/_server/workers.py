@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from granian.net import SocketSpec
 from granian.server.mp import MPServer
 
+from hven.app._server.evenly import Share, Shares
 from hven.jobs import forks
 from hven.model.errors import UserError
 
@@ -82,6 +83,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         super().__init__(*arguments, **options)
         self._leaving, self._listening = leaving, listening
         self._pulses: dict[int, forks.Pulse] = {}
+        self._shares = Shares(self.workers)
         self._born: dict[int, float] = {}
         self._deaths: dict[int, int] = {}  # one after the other, of those that lived briefly
         self._crashed: set[int] = set()  # whose last worker died of what it read
@@ -104,7 +106,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         pulse = self._pulses[idx] = forks.Pulse(STARTING)
         self._born[idx] = time.monotonic()
         return super()._spawn_worker(
-            idx, target, partial(_loaded, pulse, callback_loader, crashed=idx in self._crashed)
+            idx, target, partial(_loaded, pulse, self._shares.of(idx), callback_loader, crashed=idx in self._crashed)
         )
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
@@ -196,12 +198,13 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         super().shutdown(exit_code)
 
 
-def _loaded(pulse: forks.Pulse, load: Callable[[], Any], *, crashed: bool) -> Any:
+def _loaded(pulse: forks.Pulse, share: Share, load: Callable[[], Any], *, crashed: bool) -> Any:
     """Make the application in a worker, whose heart beats from then on as soon as its event loop turns.
 
     If its forerunner died of what it read, it says so: what is published is verified then.
     """
     pulse.own()
+    share.own()
     os.environ[AFTER_CRASH] = "yes" if crashed else ""
     return load()
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
     Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
 
+_DOUBLE = pa.float64()
 STEP = 65_536  # rows that are tested at a time
 SORTED = 200_000  # rows that are sorted here; more are DuckDB's
 _REGIONS = frozenset({"CIRCLE", "POLYGON", "REGION"})
@@ -250,7 +251,8 @@ def _truth(mask: Any, rows: int) -> Any:
         return mask
     if isinstance(mask, pa.Scalar):
         return np.full(rows, mask.as_py() is True)
-    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+    known = pc.fill_null(mask, False) if mask.null_count else mask
+    return np.asarray(known.to_numpy(zero_copy_only=False))
 
 
 def _whole(number: Constant | None, values: Values) -> int | None:
@@ -401,7 +403,7 @@ def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
 
 
 def _floats(column: pa.Array) -> Any:
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return (column if column.type == _DOUBLE else column.cast(_DOUBLE)).to_numpy(zero_copy_only=False)
 
 
 def _truth_of(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:

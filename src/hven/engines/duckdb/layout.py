@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -400,7 +401,7 @@ Readable: TypeAlias = Stored | Held
 
 
 def _starts(batches: Sequence[pa.RecordBatch]) -> Rows:
-    return np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
+    return np.array([0, *accumulate(batch.num_rows for batch in batches)], np.int64)
 
 
 def _projection(of: Readable, known: dict[tuple[str, ...], Projection], columns: tuple[str, ...]) -> Projection:

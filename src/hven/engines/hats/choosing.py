@@ -237,7 +237,9 @@ def _both(one: Rows | None, two: Rows | None) -> Rows | None:
 
 def _union(parts: Sequence[Rows | None]) -> Rows | None:
     known = [part for part in parts if part is not None]
-    return None if len(known) < len(parts) else np.unique(np.concatenate(known))
+    if len(known) < len(parts):
+        return None
+    return known[0] if len(known) == 1 else np.unique(np.concatenate(known))
 
 
 def _looked_up(asked: Asked, column: Column, values: list[Any]) -> Rows | None:

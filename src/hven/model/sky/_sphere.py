@@ -17,6 +17,7 @@ SKY = 360.0 * 360.0 / math.pi
 """Area of the whole sphere in square degrees."""
 
 RADIAN, DEGREE = math.pi / 180.0, 180.0 / math.pi
+_FEW = 256  # points, of which asking which are in the band costs more than it spares
 TOLERANCE = 3e-13
 """Degrees (one nano-arcsecond) by which every shape is wider than written, so that its boundary belongs to it in spite of rounding."""
 
@@ -70,12 +71,14 @@ def in_circle(
             np.asarray(radius, dtype=np.float64),
         )
     centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
+    if len(lat) < _FEW:
+        return _in_one(lon, lat, centre_lon, centre_lat, size)
     band = np.abs(lat - centre_lat) <= size + 1e-9
     rows = np.flatnonzero(band)
     if len(rows) > 0.7 * len(lat):
-        return _in_circle(lon, lat, np.float64(centre_lon), np.float64(centre_lat), np.float64(size))
+        return _in_one(lon, lat, centre_lon, centre_lat, size)
     inside = np.zeros(len(lat), dtype=np.bool_)
-    inside[rows] = _in_circle(lon[rows], lat[rows], np.float64(centre_lon), np.float64(centre_lat), np.float64(size))
+    inside[rows] = _in_one(lon[rows], lat[rows], centre_lon, centre_lat, size)
     return inside
 
 
@@ -88,14 +91,34 @@ def _in_circle(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
     )
     lon0 = np.where(wide, lon0 + 180.0, lon0)
     lat0 = np.where(wide, -lat0, lat0)
+    away = _haversine(lon, lat, lon0, lat0)
+    return np.where(wide, away >= limit, away <= limit)
+
+
+def _in_one(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
+    """Test many points against one circle: the numbers of `_in_circle`, whose constants cost no arrays."""
+    if radius < 0.0 or math.isnan(radius):
+        return np.zeros(lon.shape, np.bool_)
+    if radius <= 90.0:
+        return _haversine(lon, lat, lon0, lat0) <= _half_squared(radius + TOLERANCE)
+    away = _haversine(lon, lat, lon0 + 180.0, -lat0)
+    return away >= (-2.0 if radius >= 180.0 else _half_squared(180.0 - radius - TOLERANCE))
+
+
+def _half_squared(angle: float) -> Any:
+    """Return the haversine of an angle in degrees, with its sign."""
+    half = np.sin(np.radians(angle) / 2.0)
+    return half * abs(half)
+
+
+def _haversine(lon: Any, lat: Any, lon0: Any, lat0: Any) -> Any:
     half_lat = np.sin((lat - lat0) * (math.pi / 360.0))
     half_lon = np.sin((lon - lon0) * (math.pi / 360.0))
     half_lon *= half_lon
     half_lon *= np.cos(np.radians(lat)) * np.cos(np.radians(lat0))
     half_lat *= half_lat
     half_lat += half_lon
-    known = ~np.isnan(half_lat)
-    return np.where(wide, known & (half_lat >= limit), known & (half_lat <= limit))
+    return half_lat
 
 
 def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:

@@ -1,0 +1,162 @@
+"""Connections are even among the workers, though whoever wakes first takes all that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.serving import Serving, serving, star_site, until
+
+from hven.app._server.edge import Edge
+from hven.app._server.evenly import LIVE, Shares
+from hven.model.settings import Settings
+from hven.site.store import Store
+
+
+class Time:
+    """A clock, and processor time of which a part of each second is spent."""
+
+    def __init__(self, busy: float) -> None:
+        self.now, self.busy = 100.0, busy
+
+    def clock(self) -> float:
+        return self.now
+
+    def spent(self) -> float:
+        return self.now * self.busy
+
+
+def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds: int = 10) -> list[int]:
+    """Let workers be asked on so many connections, again and again; of those that are closed, a part comes back to who closed them."""
+    time = Time(busy)
+    shares = Shares(len(counts), time.clock, time.spent)
+    workers = [shares.of(number) for number in range(len(counts))]
+    held = [{(number, port) for port in range(count)} for number, count in enumerate(counts)]
+    port = 1000
+    for _ in range(seconds):
+        time.now += 1.0
+        for number, worker in enumerate(workers):
+            for _again in range(3):
+                for client in sorted(held[number]):
+                    if worker.leaves(client):
+                        held[number].remove(client)
+                        port += 1
+                        whose = number if (port * 0.618) % 1 < back else (number + 1) % len(counts)
+                        held[whose].add((whose, port))
+            worker.beat()
+    return [len(one) for one in held]
+
+
+@pytest.mark.parametrize("back", [0.0, 0.5, 0.8])
+def test_connections_become_even(back: float) -> None:
+    few, many = sorted(balanced([32, 0], back=back))
+    assert few + many == 32
+    assert few >= 12
+    assert sum(balanced([40, 0, 0, 0], back=back)) == 40
+    assert max(balanced([40, 0, 0, 0], back=back, seconds=20)) <= 15
+
+
+def test_who_has_time_or_little_over_its_share_closes_none() -> None:
+    assert balanced([32, 0], busy=0.05) == [32, 0]
+    assert balanced([3, 0]) == [3, 0]
+    assert balanced([18, 14]) == [18, 14]
+    assert balanced([9]) == [9]
+
+
+def test_nothing_is_left_to_workers_that_say_nothing() -> None:
+    time = Time(0.9)
+    shares = Shares(2, time.clock, time.spent)
+    one, other = shares.of(0), shares.of(1)
+    other.beat()
+    time.now += LIVE + 0.5
+    for port in range(32):
+        one.leaves(port)
+    one.beat()
+    assert not one.leaves(0), "the other one hangs, or is dead"
+
+
+def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("hven.app._server.evenly.leaves", lambda client: asked.append(client) or client[1] == 2)
+    settings = Settings(directory=tmp_path)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    edge = Edge(app, settings, Store(settings.var))
+
+    def headers(port: int) -> dict[bytes, bytes]:
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/cone/s.t", "query_string": b"", "headers": []}
+        asyncio.run(edge({**scope, "client": ("192.0.2.1", port)}, None, send))  # type: ignore[arg-type]
+        return dict(said[0]["headers"])
+
+    assert b"connection" not in headers(1)
+    assert headers(2)[b"connection"] == b"close"
+    assert asked == [("192.0.2.1", 1), ("192.0.2.1", 2)]
+
+
+def _sockets(pid: int) -> int:
+    found = 0
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(name.readlink()).startswith("socket:")
+    return found
+
+
+def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: Path) -> None:
+    with serving(star_site(tmp_path / "site", 3000), workers=2) as server:
+        slept, took = server.workers()
+        before = {pid: _sockets(pid) for pid in (slept, took)}
+        os.kill(slept, signal.SIGSTOP)
+        try:
+            connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(24)]
+            for connection in connections:
+                connection.request("GET", "/health/live")
+                assert connection.getresponse().read()
+        finally:
+            os.kill(slept, signal.SIGCONT)
+        assert _sockets(took) - before[took] >= 20
+        assert _even(server, connections, lambda: _sockets(slept) - before[slept] >= 6)
+
+
+def _even(server: Serving, connections: list[http.client.HTTPConnection], over: Any) -> bool:
+    """Ask on all connections without a pause until `over`; everybody must be answered."""
+    end = threading.Event()
+    wrong: list[Any] = []
+
+    def ask(connection: http.client.HTTPConnection) -> None:
+        try:
+            while not end.is_set():
+                connection.request("GET", "/cone/stars.main?RA=10&DEC=10&SR=40")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    wrong.append(answer.status)
+        except (OSError, http.client.HTTPException) as error:  # it fails the test
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(one,), daemon=True) for one in connections]
+    for thread in threads:
+        thread.start()
+    try:
+        until(over, 40)
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join(60)
+        for connection in connections:
+            connection.close()
+    assert not wrong
+    return True
