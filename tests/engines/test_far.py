@@ -38,7 +38,7 @@ from spark import cluster
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 OBJECTS = Table(
     schema="TAP_UPLOAD", name="objects",
-    columns=(Column(name="n", type=INT64), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg"), Column(name="label", type=STRING)),
+    columns=(Column(name="n", type=INT64), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg"), Column(name="label", type=STRING), Column(name="err", type=FLOAT64, unit="deg")),
 )  # fmt: skip
 
 
@@ -128,6 +128,8 @@ QUERIES = (
     "SELECT a.id AS x, b.n AS y, b.label FROM TAP_UPLOAD.objects AS b, sky.stars AS a WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < 2",
     "SELECT a.id AS x, b.n AS y FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) <= 12.5 AND a.band = 1",
     "SELECT b.n AS y, COUNT(a.id) AS n FROM TAP_UPLOAD.objects AS b LEFT JOIN sky.stars AS a ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.5 GROUP BY b.n",
+    "SELECT a.id AS x, b.n AS y FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) <= b.err",
+    "SELECT a.id AS x, b.n AS y FROM sky.stars AS a LEFT JOIN TAP_UPLOAD.objects AS b ON 1 = CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, b.err)) WHERE a.id < 700",
     "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 4 AND a.id < b.id",
     "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, 1e-5)) = 1",
     "SELECT id FROM sky.stars WHERE name LIKE 'star 4_ %' AND id < 3000",
@@ -162,13 +164,16 @@ QUERIES = (
 )  # fmt: skip
 
 
+ERRORS = (0.01, 3.0, None, 0.0001, 0.5, float("nan"), 0.0)
+
+
 def objects():
-    """Make an upload: positions beside some of the stars, at the poles, at the meridian, and none."""
+    """Make an upload: positions, of which each has its own error, beside some of the stars, at the poles, at the meridian, and none."""
     some = stars().take(pa.array(range(0, 5000, 61)))
     ra = [None if value is None else value + 0.003 for value in some["ra"].to_pylist()] + [0.0, 359.9999, 10.0, None]
     dec = [*some["dec"].to_pylist(), 90.0, -89.9999, 20.0, 5.0]
     number = pa.array(range(len(ra)), pa.int64())
-    return pa.table({"n": number, "ra": pa.array(ra, pa.float64()), "dec": pa.array(dec, pa.float64()), "label": [f"o {n}" for n in range(len(ra))]})  # fmt: skip
+    return pa.table({"n": number, "ra": pa.array(ra, pa.float64()), "dec": pa.array(dec, pa.float64()), "label": [f"o {n}" for n in range(len(ra))], "err": [ERRORS[n % len(ERRORS)] for n in range(len(ra))]})  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from hven.engines.hats.checking import doubts
 from hven.engines.hats.cluster import Cluster, Facts
 from hven.engines.hats.connect import Pieces, load
 from hven.engines.hats.far import Elsewhere, FarPlan, fit
-from hven.engines.hats.matches import cells, order_of
+from hven.engines.hats.matches import cells, found, order_of, widest
 from hven.model.errors import (
     Cancelled,
     EvaluationError,
@@ -36,7 +36,8 @@ from hven.model.errors import (
     UsageError,
 )
 from hven.model.sky import distance, healpix
-from hven.model.types import parse_type
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, parse_type
 from hven.testing.engine import STARS
 from running import hven, until
 
@@ -398,6 +399,38 @@ def test_cells_hold_whatever_a_circle_touches(radius):
                 assert cell[row] in listed[row].as_py()
     if radius < 1:
         assert len(listed.flatten()) < 2 * 300
+
+
+UPLOAD = Table(
+    schema="TAP_UPLOAD", name="objects", columns=tuple(Column(name=name, type=FLOAT64) for name in ("ra", "dec", "err"))
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "radius"),
+    [
+        ("DISTANCE(a.ra, a.dec, b.ra, b.dec) < b.err", "err"),
+        ("b.err >= DISTANCE(POINT(b.ra, b.dec), POINT(a.ra, a.dec))", "err"),
+        ("1 = CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, b.err))", "err"),
+        ("DISTANCE(a.ra, a.dec, b.ra, b.dec) < a.mag", None),  # nobody knows the greatest of stored ones
+        ("DISTANCE(a.ra, a.dec, b.ra, b.dec) < b.err + 1", None),
+        ("DISTANCE(a.ra, a.dec, b.ra, b.dec) > b.err", None),
+    ],
+)
+def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
+    text = f"SELECT a.id FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON {condition}"
+    matches = [*found(bind(parse(text), Tables([STARS, UPLOAD]))).values()]
+    assert [match.radius for match in matches] == ([] if radius is None else [radius])
+    if not matches:
+        return
+    [match] = matches
+    assert match.spread.table.name == "objects"
+    rows = pa.table({"err": pa.array([0.5, None, -1.0, np.nan, 0.0])})
+    sizes = match.sizes((), rows)
+    np.testing.assert_array_equal(sizes, [0.5, np.nan, np.nan, np.nan, 0.0])
+    assert widest(sizes) == 0.5
+    assert np.isnan(widest(match.sizes((), rows.slice(1, 3))))
+    assert np.isnan(match.size(()))
 
 
 def test_what_is_no_circle_has_no_cells():

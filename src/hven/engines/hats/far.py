@@ -21,7 +21,7 @@ from hven.engines._rows import LAST, position_keys
 from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
 from hven.engines.hats.dialect import Elsewhere, Spark, name_of
-from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, cells
+from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, cells, order_of, widest
 from hven.engines.hats.spark_functions import named
 from hven.model.errors import BindError, Cancelled, StorageError
 
@@ -197,9 +197,7 @@ class FarPlan:
         for table in self._bound.tables:
             name = text.names[table.qualified]
             match = text.spreads.get(name)
-            order, radius = (0, 0.0) if match is None else match.order(values)
-            if match is not None:
-                arguments[f"m{match.spread.number}"] = order
+            radii = None
             if table.qualified in files:
                 if name in text.celled and not _celled(files[table.qualified]):
                     raise Elsewhere(f"{table.qualified} has no column {CELL}: a match or a cell of its positions")
@@ -215,12 +213,17 @@ class FarPlan:
                         {f"s{MARK}": plain},
                     )
                 if match is not None:
-                    views[name + SPREAD] = _spread(session, plain, match, order, radius)
+                    radii = match.size(values)
+                    views[name + SPREAD] = _spread(session, plain, match, radii)
             else:
                 rows = _rows(table, relations, celled=name in text.celled, placed=text.placed.get(name))
                 if match is not None:
-                    views[name + SPREAD] = session.rows(_exploded(rows, match, order, radius))
+                    each = match.sizes(values, rows)
+                    radii = widest(each)
+                    views[name + SPREAD] = session.rows(_exploded(rows, match, each))
                 plain = session.rows(rows)
+            if match is not None and radii is not None:
+                arguments[f"m{match.spread.number}"] = order_of(radii)
             views[name] = plain
         return session.sql(text.sql, arguments, views)
 
@@ -252,18 +255,18 @@ def _celled(paths: Sequence[str]) -> bool:
     return not paths or CELL in pq.read_schema(paths[0]).names
 
 
-def _spread(session: Session, plain: Any, match: Match, order: int, radius: float) -> Any:
+def _spread(session: Session, plain: Any, match: Match, radius: float) -> Any:
     """Spread stored rows over cells, on the workers."""
     lon, lat = _doubles(match.centre)
     session.define(["hven_cells"])
     text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{CELLS}` FROM s{MARK} AS s"
-    return session.sql(text, {"k": order, "r": radius}, {f"s{MARK}": plain})
+    return session.sql(text, {"k": order_of(radius), "r": radius}, {f"s{MARK}": plain})
 
 
-def _exploded(rows: pa.Table, match: Match, order: int, radius: float) -> pa.Table:
+def _exploded(rows: pa.Table, match: Match, radii: Any) -> pa.Table:
     """Spread rows in memory over cells."""
     lon, lat = (_floats(rows.column(item.column.name)) for item in match.centre if item.column is not None)
-    listed = cells(order, lon, lat, np.full(len(lon), radius))
+    listed = cells(order_of(widest(radii)), lon, lat, radii)
     taken = rows.take(pc.list_parent_indices(listed))
     return taken.append_column(CELLS, pc.list_flatten(listed))
 

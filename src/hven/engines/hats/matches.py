@@ -59,6 +59,8 @@ class Match:
         Longitude and latitude of the rows that are in one cell each.
     spread
         The table reference whose rows are spread, by `centre`.
+    radius
+        Degrees, or a column of rows in memory that are spread.
     indexed
         True if the probe is the position of its table, whose cells are stored.
     table
@@ -68,7 +70,7 @@ class Match:
     probe: Pair
     spread: TableRef
     centre: Pair
-    radius: Constant
+    radius: Constant | str
     indexed: bool
     table: str
 
@@ -77,11 +79,23 @@ class Match:
         """The names of the probe's columns."""
         return tuple(item.column.name for item in self.probe if item.column is not None)
 
-    def order(self, values: Values) -> tuple[int, float]:
-        """Return the order of the cells, and the radius in degrees."""
-        size = self.radius(values)
-        radius = float(size) if isinstance(size, int | float) and size >= 0 else math.nan
-        return order_of(radius), radius
+    def size(self, values: Values) -> float:
+        """Return the radius in degrees, the same for all rows; NaN: there is none, or each row has its own."""
+        size = None if isinstance(self.radius, str) else self.radius(values)
+        return float(size) if isinstance(size, int | float) and size >= 0 else math.nan
+
+    def sizes(self, values: Values, rows: pa.Table) -> npt.NDArray[np.float64]:
+        """Return the radius of each of some rows in memory; NaN where there is none."""
+        if not isinstance(self.radius, str):
+            return np.full(rows.num_rows, self.size(values))
+        own: npt.NDArray[np.float64] = rows.column(self.radius).cast(pa.float64()).to_numpy()
+        return np.where(own >= 0, own, math.nan)
+
+
+def widest(radii: npt.NDArray[np.float64]) -> float:
+    """Return the greatest of some radii; NaN: there is none."""
+    known = radii[~np.isnan(radii)]
+    return float(known.max()) if len(known) else math.nan
 
 
 def order_of(radius: float) -> int:
@@ -135,7 +149,8 @@ def _match(
     bound: Bound,
 ) -> Match | None:
     pairs, radius = (column_pair(one), column_pair(two)), constant(limit, bound.free)
-    if pairs[0] is None or pairs[1] is None or radius is None:
+    own = narrowable.column(limit) if radius is None else None
+    if pairs[0] is None or pairs[1] is None or (radius is None and (own is None or own.column is None)):
         return None
     known = [_leaf(pair, narrowable) for pair in pairs if pair is not None]
     best: tuple[int, Match] | None = None
@@ -148,9 +163,13 @@ def _match(
         names = tuple(item.column.name for item in at if item.column is not None)
         indexed = probe.table.position == names
         # rows in memory are few, and cells are stored of the others
-        worth = 2 * indexed + (spread.table.schema.upper() == "TAP_UPLOAD")
-        if best is None or worth > best[0]:
-            best = worth, Match(at, spread, centre, radius, indexed, probe.table.qualified)
+        memory = spread.table.schema.upper() == "TAP_UPLOAD"
+        size: Constant | str | None = radius
+        if own is not None and own.column is not None and own.source == spread.number and memory:
+            size = own.column.name
+        worth = 2 * indexed + memory
+        if size is not None and (best is None or worth > best[0]):
+            best = worth, Match(at, spread, centre, size, indexed, probe.table.qualified)
     return None if best is None else best[1]
 
 
@@ -206,4 +225,4 @@ def cells(
     return listed
 
 
-__all__ = ["CELL", "CELLS", "PLACE", "SPREAD", "Match", "cells", "found", "order_of"]
+__all__ = ["CELL", "CELLS", "PLACE", "SPREAD", "Match", "cells", "found", "order_of", "widest"]
