@@ -212,6 +212,14 @@ def comparable(rows, ordered):
     return found if ordered else sorted(found, key=repr)
 
 
+@pytest.mark.parametrize("text", ["SELECT label || 'x' AS t FROM TAP_UPLOAD.objects", "SELECT id, label || name AS t FROM sky.stars AS s LEFT JOIN TAP_UPLOAD.objects AS o ON s.id = o.n WHERE id < 9"])  # fmt: skip
+def test_a_branch_that_no_row_takes_fails_no_query(far, files, text):
+    bound = bound_of(text)
+    nothing = {"TAP_UPLOAD.objects": Memory(objects().slice(0, 0))}
+    execution = FarPlan(far, bound).execute(bound.slots, nothing, Limits(), files)
+    assert sum(batch.num_rows for batch in execution) == (9 if "stars" in text else 0)
+
+
 @pytest.mark.parametrize("text", QUERIES)
 def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
     bound = bound_of(text)

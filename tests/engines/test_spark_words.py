@@ -22,8 +22,10 @@ from hven.engines.hats import faults
 from hven.engines.hats.checking import doubts
 from hven.engines.hats.cluster import Cluster, Facts
 from hven.engines.hats.connect import Pieces, load
+from hven.engines.hats.dialect import Spark
 from hven.engines.hats.far import Elsewhere, FarPlan, fit
 from hven.engines.hats.matches import cells, found, order_of, widest
+from hven.engines.hats.sail import SailDialect
 from hven.model.errors import (
     Cancelled,
     EvaluationError,
@@ -51,6 +53,8 @@ from running import hven, until
         ('[CAST_INVALID_INPUT] The value \'x\' of the type "STRING" cannot be cast to "INT" because it is malformed. SQLSTATE: 22018', EvaluationError, "the text 'x' cannot be read as INTEGER"),
         ('[CAST_OVERFLOW] The value 1.0E30D of the type "DOUBLE" cannot be cast to "BIGINT" due to an overflow. SQLSTATE: 22003', EvaluationError, "1.0E30D is out of the range of BIGINT"),
         ("[SCALAR_SUBQUERY_TOO_MANY_ROWS] More than one row returned. SQLSTATE: 21000", EvaluationError, "several rows"),
+        ("failed to call 'regex_match_dyn_scalar' Compute error: Regular expression did not compile: Syntax(\n~~~~\nregex parse error:\n    (\n    ^\nerror: unclosed group\n~~~~\n)", EvaluationError, "pattern cannot be read: unclosed group$"),
+        ("Compute error: Regular expression did not compile: CompiledTooBig(10485760)", EvaluationError, r"pattern cannot be read: CompiledTooBig"),
         ("[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built SQLSTATE: P0001", EvaluationError, "would be built"),
         ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
@@ -431,6 +435,13 @@ def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     assert widest(sizes) == 0.5
     assert np.isnan(widest(match.sizes((), rows.slice(1, 3))))
     assert np.isnan(match.size(()))
+
+
+def test_sail_knows_no_recursion():
+    bound = bind(parse("WITH RECURSIVE w AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM w WHERE n < 3) SELECT n FROM w"), Tables([STARS]))  # fmt: skip
+    with pytest.raises(Elsewhere, match="RECURSIVE"):
+        SailDialect(bound)
+    Spark(bound)
 
 
 def test_what_is_no_circle_has_no_cells():

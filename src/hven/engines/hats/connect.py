@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.engines.hats import faults
+from hven.engines.hats.dialect import name_of
 from hven.engines.hats.matches import MARK
 from hven.engines.hats.sail import Sail
 from hven.engines.hats.servers import SPARK
@@ -336,11 +337,11 @@ class Session:
         if not rows.num_columns:
             made.range.end, made.range.step = rows.num_rows, 1
             return made
+        if not rows.num_rows:  # which Sail would compute with: an error in a branch that no row takes
+            return self.files({field.name: name_of(field.type) for field in rows.schema}, [])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
-            for batch in rows.to_batches() or [
-                pa.RecordBatch.from_pylist([], rows.schema)
-            ]:  # one at least: Sail looks there for the schema
+            for batch in rows.to_batches():
                 writer.write_batch(batch)
         made.local_relation.data = sink.getvalue().to_pybytes()
         return made if len(made.local_relation.data) < self.server.large else self._kept(made)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.kinds import meta
-from hven.adql.tree import In, Not, Or, Subquery, conjuncts
+from hven.adql.tree import CommonTable, In, Not, Or, Subquery, conjuncts, walk
 from hven.engines._bound.narrow import selects
 from hven.engines.hats.dialect import Elsewhere, Spark
 from hven.engines.hats.matches import MARK
@@ -35,6 +35,8 @@ class SailDialect(Spark):
 
     def __init__(self, bound: Bound) -> None:
         super().__init__(bound)
+        if any(isinstance(node, CommonTable) and node.recursive for node in walk(bound.query)):
+            raise Elsewhere("WITH RECURSIVE")
         conditions = (part for select in selects(bound.query) for part in (select.where, select.having))
         self._plain = {number for condition in conditions for number in _plain(condition)}
 
@@ -116,6 +118,8 @@ _ERRORS = (
     ("", r"unsupported PySpark version: ", "UNSUPPORTED_CLIENT", "{text}", ""),
     ("", r"Object at location (?P<v>\S+) not found", "PATH_NOT_FOUND", "file:/{v} is not there", ""),
     ("", r"^Parquet error: |Invalid Parquet file|Corrupt footer", "CANNOT_READ_FILE_FOOTER", "{text}", ""),
+    ("", r"Regular expression did not compile: .*?error: (?P<v>[^\n]+)", "INVALID_PARAMETER_VALUE.PATTERN", "{v}", "22023"),
+    ("", r"Regular expression did not compile: (?P<v>.*)", "INVALID_PARAMETER_VALUE.PATTERN", "{v}", "22023"),
     ("", r"more than one row", "SCALAR_SUBQUERY_TOO_MANY_ROWS", "{text}", "21000"),
     ("", r"^Error during planning: |^No field named |^Physical plan does not support ", "UNSUPPORTED_FEATURE", "{text}", "42000"),
     ("Analysis", r"", "UNSUPPORTED_FEATURE", "{text}", "42000"),
