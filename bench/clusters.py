@@ -23,7 +23,6 @@ from hven.engines._rows import position_keys
 from hven.engines.hats.cluster import Cluster
 from hven.engines.hats.connect import batches
 from hven.engines.hats.far import FarPlan
-from hven.engines.hats.matches import order_of
 from hven.model.errors import Cancelled
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
@@ -112,7 +111,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                 match = next(
                     iter(FarPlan(far, bind(parse(WORK["match"][0]), Tables([POINTS, OBJECTS]))).text.spreads.values())
                 )
-                views["o"] = session.rows(_exploded(objects, match, order_of(0.0003), 0.0003))
+                views["o"] = session.rows(_exploded(objects, match, np.full(objects.num_rows, 0.0003)))
             return lambda: sum(batch.num_rows for batch in batches(session.ask(session.sql(text, {}, views))))
 
         for work, (adql, sql) in WORK.items():

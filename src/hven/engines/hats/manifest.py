@@ -332,7 +332,7 @@ class Manifest:
         begin = last.searchsorted(ranges[:, 0], side="left")
         end = first.searchsorted(ranges[:, 1], side="left")
         if end[-1] - begin[0] <= 1:  # as for most cones: one row group, if any
-            return np.arange(begin[0], max(end[-1], begin[0]))
+            return np.arange(begin[0], end[-1] if (end > begin).any() else begin[0])  # it may lie between two ranges
         begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
         lengths = np.maximum(end - begin, 0)
         ends = np.cumsum(lengths)

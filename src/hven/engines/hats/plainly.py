@@ -15,7 +15,7 @@ import pyarrow as pa
 from hven.formats import hats_layout as layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -171,7 +171,13 @@ class Within(NamedTuple):
 
 
 def rows_within(
-    path: str, plain: Plain, groups: Sequence[int], schema: pa.Schema, ranges: Rows, flags: int = 0
+    path: str,
+    plain: Plain,
+    groups: Sequence[int],
+    schema: pa.Schema,
+    ranges: Rows,
+    flags: int = 0,
+    others: Callable[[list[str]], bool] | None = None,
 ) -> Within | None:
     """Read the rows in some cells.
 
@@ -185,6 +191,8 @@ def rows_within(
         Cells of order 29, half-open, ascending, shape (r, 2).
     flags
         ``os.RWF_NOWAIT``: nothing is waited for.
+    others
+        Says whether columns that do not stand there as they are are in memory; it is asked before any row is read.
 
     Returns
     -------
@@ -196,7 +204,7 @@ def rows_within(
     OSError
         The file is cut off, or cannot be read.
     NotInMemoryError
-        With that flag: something would have to be waited for.
+        With that flag, or by `others`: something would have to be waited for.
     """
     pieces: dict[str, list[Any]] = {}
     taken, passed = [NONE], 0
@@ -204,6 +212,10 @@ def rows_within(
     try:
         begins = [plain.begins(file, group, schema, flags) for group in groups]
         standing = [field for field in schema if all(field.name in one for one in begins)]
+        if others is not None and len(standing) < len(schema):
+            known = {field.name for field in standing}
+            if not others([name for name in schema.names if name not in known]):
+                raise NotInMemoryError
         for at, group in enumerate(groups):
             marks = plain.marks(file, group, flags)
             first = plain.begin(file, group, _CELL, flags)

@@ -76,10 +76,13 @@ class HatsPlan(Plan):
         """Run; see `hven.engines.Plan.execute`."""
         if not self.small:
             return self._long(values, relations, limits)
-        found = self._at_once(values, relations, limits)
-        return found or LaterExecution(self.schema, lambda _: self._long(values, relations, limits))
+        known: dict[str, Wanted] = {}  # what was looked up is not looked up again
+        found = self._at_once(values, relations, limits, known)
+        return found or LaterExecution(self.schema, lambda _: self._long(values, relations, limits, known))
 
-    def _at_once(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution | None:
+    def _at_once(
+        self, values: Values, relations: Mapping[str, Relation], limits: Limits, known: dict[str, Wanted]
+    ) -> Execution | None:
         """Answer out of what is in memory; None: it must be waited for."""
         (table,) = self._bound.tables
         name, relation = table.qualified, wanted(relations, table.qualified)
@@ -90,11 +93,20 @@ class HatsPlan(Plan):
         if self._choice.cells(name, asked) is None:
             return None
         one = self._of(name, relation, asked)
-        rows = at_once(self._engine, one) if one.bytes <= self._engine.near_bytes else None
+        if one.bytes > self._engine.near_bytes:
+            return None
+        known[name] = one
+        rows = at_once(self._engine, one)
         return None if rows is None else self._rest.execute(values, {name: Memory(rows, stored=True)}, limits)
 
-    def _long(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
-        wanted = self._wanted(values, relations)
+    def _long(
+        self,
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: Limits,
+        known: Mapping[str, Wanted] | None = None,
+    ) -> Execution:
+        wanted = known or self._wanted(values, relations)
         if self._streams is not None and len(wanted) == 1 and self._whole(*wanted.values()):
             (name,) = wanted
             return Streamed(self._engine, self._rest, name, wanted[name], self._end(values), values, limits)

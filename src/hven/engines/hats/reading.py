@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -177,6 +178,10 @@ class Reader:
             parts.append(pa.table(list(known.values()), list(known)))
         return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
 
+    def _has(self, path: str, stamp: tuple[int, str], groups: Sequence[int], names: Sequence[str]) -> bool:
+        """Return whether columns of row groups are kept."""
+        return all(self._columns.find((path, stamp, group, name)) is not None for group in groups for name in names)
+
     def within(
         self,
         path: str,
@@ -215,7 +220,8 @@ class Reader:
             plain = self._known(path, stamp) if at_once else self.footer(path, stamp)
             if plain is None:
                 return None
-            found = rows_within(path, plain, groups, schema, ranges, NOWAIT if at_once else 0)
+            has = partial(self._has, path, stamp, groups) if at_once else None
+            found = rows_within(path, plain, groups, schema, ranges, NOWAIT if at_once else 0, has)
             if found is None:
                 return None
             columns = dict(found.columns)
