@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -151,7 +152,7 @@ def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> Non
         assert reader.get(made).status == 404
         rows = reader.get(f"{made}/rows")
         assert rows.status >= 400
-        assert "c5" not in rows.text
+        assert not re.search(r"\bc5\b", rows.text)  # ids of requests and results have such letters
         assert cite(reader).status == 400, "nobody learns that it is there"
 
 

@@ -254,7 +254,7 @@ def test_what_cannot_be_computed_is_said(far, files, text, said):
 def test_rows_in_memory_may_be_many(far):
     """More than fit into one message are sent before the query, once."""
     count = 300_000
-    rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)]})  # fmt: skip
+    rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)], "err": pa.nulls(count, pa.float64())})  # fmt: skip
     bound = bound_of("SELECT COUNT(*) AS c, SUM(n) AS s, COUNT(DISTINCT label) AS l FROM TAP_UPLOAD.objects")
     plan = FarPlan(far, bound)
     for _ in range(2):
