@@ -119,6 +119,18 @@ def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(tab: Tab, name: str,
     assert "°" in page.inner_text(".cube .of")  # its position
 
 
+def test_a_question_that_is_overtaken_writes_nothing_over_the_answer(tab: Tab) -> None:
+    page = tab.go(f"{HERE}/l1448_13co.fits?_pixel=44,72")
+    tab.alive("cube")
+    spectrum(page, "Pixel 44, 72")
+    page.route("**/*spectrum=20+20*", lambda route: None)  # which is never answered
+    page.mouse.click(*at(page, 20, 20))
+    page.mouse.click(*at(page, 60, 40))
+    spectrum(page, "Pixel 60, 40")
+    page.wait_for_timeout(400)  # it would have said "Reading ..." after 250 ms
+    assert "Pixel 60, 40" in page.inner_text(".cube .of")
+
+
 def tab_file(tab: Tab, name: str) -> str:
     return f"{tab.base}/collections/maps/files/{name}.fits"
 

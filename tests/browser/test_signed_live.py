@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import urllib.error
@@ -100,18 +101,18 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
     assert "hven-signed=" in sent["url"]
     assert "hven-signed=" not in sent["table-id"]
 
-    def pointed(row: int) -> dict[str, Any]:
+    def pointed(row: int) -> str:
         message = {"samp.mtype": "table.highlight.row", "samp.params": {"table-id": sent["table-id"], "row": str(row)}}
-        try:  # one that comes while TOPCAT loads the table may never be answered
-            answer: dict[str, Any] = client.call_and_wait(theirs(), message, "30")
-        except SAMPProxyError:
-            return {"samp.status": "no answer"}
-        return answer
+        for _ in range(10):
+            # one that comes while TOPCAT loads the table, or opens a window, may never be answered
+            with contextlib.suppress(SAMPProxyError):
+                return str(client.call_and_wait(theirs(), message, "30")["samp.status"])
+        return "no answer"
 
     # TOPCAT knows the table, and all three of its rows
-    until(lambda: pointed(0)["samp.status"] == "samp.ok", 300)
-    assert pointed(2)["samp.status"] == "samp.ok"
-    assert pointed(3)["samp.status"] not in {"samp.ok", "no answer"}
+    until(lambda: pointed(0) == "samp.ok", 300)
+    assert pointed(2) == "samp.ok"
+    assert pointed(3) not in {"samp.ok", "no answer"}
     log = (restricted[0].site / "serve.log").read_text()
     assert "hven-signed" not in log
     assert "/sign" in log

@@ -174,14 +174,15 @@ class Cube {
   async ask(wanted) {
     const state = this.query;
     for (const [name, value] of Object.entries(wanted)) state.set(name, value);
-    const busy = setTimeout(() => (this.heading.textContent = this.t("Reading ...")), 250);
+    clearTimeout(this.reading); // of a question that this one overtakes, which is never answered
+    this.reading = setTimeout(() => (this.heading.textContent = this.t("Reading ...")), 250);
     try {
       this.found = await this.workspace.ask(this.url, { state, pane: "spectrum" });
       this.plot();
     } catch (error) {
       this.heading.textContent = wrong(error);
     } finally {
-      clearTimeout(busy);
+      clearTimeout(this.reading);
     }
   }
 

@@ -80,7 +80,8 @@ class Strip {
     const now = workspace.search;
     if (now === this.drawn) return this.ready();
     this.drawn = now;
-    const slow = setTimeout(() => this.box.classList.add("waiting"), 150);
+    clearTimeout(this.slow); // of a question that this one overtakes, which is never answered
+    this.slow = setTimeout(() => this.box.classList.add("waiting"), 150);
     try {
       const state = new URLSearchParams(now);
       state.set("_only", "drawn");
@@ -94,7 +95,7 @@ class Strip {
       this.drawn = null;
       throw error;
     } finally {
-      clearTimeout(slow);
+      clearTimeout(this.slow);
       this.box.classList.remove("waiting");
     }
   }
