@@ -169,7 +169,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Pa
     keeper.tell(site)
     shutil.copytree(described, site / "collections", dirs_exist_ok=True)
     with Site(settings.load(site)) as made:  # a verb for each would read all descriptors each time
-        for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in USUAL else MATCHED:
+        for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in {*USUAL, EMBEDDED} else MATCHED:
             ingest(made, name)
     return site
 

@@ -141,7 +141,7 @@ def test_votlint_on_other_forms(server: Server, tmp_path: Path, table: str, form
 
 def without_a_word(server: Server, tmp_path: Path, table: str, form: str) -> None:
     status, _, body = server.get("/tap/sync", LANG="ADQL", QUERY=f"SELECT TOP 50 * FROM {table}", RESPONSEFORMAT=form)
-    assert status == 200
+    assert status == 200, body
     (tmp_path / "answer.vot").write_bytes(body)
     told = stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true")
     assert told.stdout.strip() == ""
