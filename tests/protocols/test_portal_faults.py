@@ -23,7 +23,7 @@ from hven.portal._pages.translation import faults_in
 OTHERS = languages()[1:]
 ROOMS = (
     "model/errors.py", "portal/_explore", "portal/conditions.py", "portal/_condition_words.py", "portal/_views", "portal/faces/portal.py",
-    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/past.py", "model/units/_vounits.py",
+    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/desk.py", "site/auth/_kept_rights.py", "site/past.py", "model/units/_vounits.py",
     "model/units/_conversion.py", "services/errors.py",
 )  # fmt: skip
 TABLES = frozenset({

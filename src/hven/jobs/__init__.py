@@ -5,6 +5,6 @@ A job type is a module of this room, or one that the entry-point group ``hven.jo
 
 from __future__ import annotations
 
-from hven.jobs._types import Quota, Type, Work
+from hven.jobs._types import RULES, Quota, Type, Work
 
-__all__ = ["Quota", "Type", "Work"]
+__all__ = ["RULES", "Quota", "Type", "Work"]

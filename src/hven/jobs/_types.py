@@ -14,19 +14,20 @@ from hven.model.clock import Task
 from hven.model.errors import Cancelled, UserError
 from hven.model.params import collect
 from hven.site import people_of
-from hven.site.auth import Reader, recognised
+from hven.site.auth import kept_rights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
     from hven.model.params import Param, Params
     from hven.site import Site
-    from hven.site.auth import Policy
+    from hven.site.auth import Policy, Reader
     from hven.site.store import Job
 
 
+RULES = "rules"  # in a job's progress: who saw the tables of its results (`hven.site.auth.rules_of`)
 FILES = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
 
 
@@ -122,6 +123,8 @@ class Work:
         self.why = ""  # it was stopped: gone (aborted, destroyed, taken over), time, stop (it will be run again)
         self.results: list[dict[str, Any]] = []
         self.progress: dict[str, Any] = dict(job.progress)
+        self._rights: frozenset[str] = frozenset()
+        self._public = False
         self._stop: Callable[[], None] | None = None
         self._afterwards: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -133,9 +136,40 @@ class Work:
 
     @property
     def who(self) -> Reader:
-        """Who asked: what they may see is decided when the job runs."""
-        who = Reader(name=self.job.owner, groups=frozenset(self.job.groups))
-        return recognised(who, self.site.settings, self.site.store.grants, partial(people_of, self.site))
+        """Who asked: what they may see is decided when the job runs. The job relies from now on on all the rights that they have.
+
+        Raises
+        ------
+        Forbidden
+            The invitation by which they came has ended.
+        """
+        store, settings = self.site.store, self.site.settings
+        who = kept_rights.restore_reader(
+            self.job.owner, self.job.groups, store, settings, partial(people_of, self.site)
+        )
+        self._rights |= kept_rights.rights_of(who)
+        return who
+
+    @property
+    def rights(self) -> list[str]:
+        """What must be had by whoever reads the job: see `hven.site.auth.missing_rights`."""
+        beside = {one for one in self.job.groups if one.startswith(kept_rights.NO_RIGHTS)}
+        return sorted(beside if self._public else beside | self._rights)
+
+    def tell_tables(self, names: Iterable[str]) -> None:
+        """Say which tables the results have rows or files of: when one is closed later, so are the results.
+
+        Parameters
+        ----------
+        names
+            Qualified names.
+        """
+        known = self.progress.get(RULES, {})
+        self.told(**{RULES: {**known, **kept_rights.rules_of(names, self.site.current().published)}})
+
+    def tell_public(self) -> None:
+        """Say that the job has nothing but what everybody may see: it relies on no rights, and stays its owner's whatever they lose."""
+        self._public = True
 
     @property
     def files(self) -> dict[str, Path]:

@@ -160,7 +160,7 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
         size = sum(item["bytes"] for item in work.results)
         done = _patiently(
             lambda: site.store.jobs.finish(
-                job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}
+                job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}, groups=work.rights
             )
         )
         _ended(site, work, done)
@@ -182,7 +182,11 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
     _ended(
         site,
         work,
-        _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)),
+        _patiently(
+            lambda: site.store.jobs.finish(
+                job, phase, error=told, progress=work.progress, results=results, groups=work.rights
+            )
+        ),
     )
 
 

@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 from hven.jobs import declared
 from hven.jobs._quote import Outlook, outlook
-from hven.jobs._types import FILES, files_in, made
+from hven.jobs._types import FILES, RULES, files_in, made
 from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated, say
 from hven.model.params import collect
+from hven.site.auth import kept_rights
 from hven.site.store import Job, now
 
 if TYPE_CHECKING:
@@ -72,7 +73,14 @@ class Asker:
     @property
     def queue(self) -> str:
         """Whose turn it is when a job waits."""
-        return f"address {self.address}" if self.reader.name is None else f"user {self.reader.name}"
+        if self.reader.name is not None:
+            return f"user {self.reader.name}"
+        return f"address {self.address}" if self.reader.principal is None else self.reader.principal
+
+    @property
+    def nobody(self) -> bool:
+        """True if no principal owns what they make: their jobs are for whoever knows their names."""
+        return self.reader.principal is None
 
 
 class Desk:
@@ -119,8 +127,8 @@ class Desk:
             type=self.kind,
             created=f"{now()[:23]}000Z",  # to the millisecond, as it is shown: AFTER takes what was shown
             queue=who.queue,
-            owner=who.reader.name,
-            groups=sorted(who.reader.groups),
+            owner=who.reader.principal,
+            groups=kept_rights.record_rights(who.reader, self.site.store, self.site.settings),
             run_id=_run_id(params),
             parameters=_kept(params),
             duration=(kind.quota.seconds or limits.seconds) if duration is None else duration,
@@ -130,7 +138,7 @@ class Desk:
         )
         try:
             self._keep(job.id, params)
-            visitor = who.visitor if who.reader.name is None else ""
+            visitor = who.visitor if who.nobody else ""
             kept = self.site.store.jobs.add(job, among=OPEN, most=limits.open, visitor=visitor)
         except BaseException:
             shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
@@ -184,7 +192,7 @@ class Desk:
 
     # --- looking ---------------------------------------------------------------------------------------------
 
-    def one(self, name: str, who: Asker) -> Job:
+    def one(self, name: str, who: Asker, *, to_read: bool = True) -> Job:
         """Return a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
 
         Parameters
@@ -193,6 +201,8 @@ class Desk:
             Its id.
         who
             The asker.
+        to_read
+            False: to destroy it, which its owner may whatever rights they have lost since.
 
         Returns
         -------
@@ -204,17 +214,23 @@ class Desk:
         NotFound
             There is none.
         Forbidden
-            It is another user's.
+            It is another user's, or relies on rights that its owner has lost since.
         """
         job = self.site.store.jobs.one(name)
         if job.type != self.kind:
             raise NotFound(say("there is no job {name!r:.80}", name))
-        self._allowed(job, who)
+        self._allowed(job, who, to_read=to_read)
         return job
 
-    def _allowed(self, job: Job, who: Asker) -> None:
-        if job.owner is not None and job.owner != who.reader.name and "owner" not in who.reader.groups:
-            raise Forbidden(say("the job {id} belongs to somebody else", job.id), remedy="log in as its owner")
+    def _allowed(self, job: Job, who: Asker, *, to_read: bool = True) -> None:
+        what = say("the job {id}", job.id)
+        kept_rights.check_kept(what, job.owner, job.groups, who.reader, self.site.store, to_read=to_read)
+        rules = job.progress.get(RULES, {})
+        if to_read and rules and not kept_rights.is_open_still(rules, self.site.current().published, who.reader):
+            raise Forbidden(
+                say("{what} has rows of tables that were closed since", what),
+                remedy="ask again: the answer has what you may see now",
+            )
 
     def children(self, job: Job) -> list[str]:
         """List the jobs that are part of a job.
@@ -285,7 +301,7 @@ class Desk:
         after = params.one("AFTER")
         last = min(params.whole("LAST", minimum=1) or most, most)
         since = None if after is None else stamp(moment(after, "AFTER"))
-        visitor = who.visitor if who.reader.name is None else None
+        visitor = who.visitor if who.nobody else None
         given, _, name = (params.one("BEFORE") or "").partition(",")
         before = (stamp(moment(given, "BEFORE")), name or None) if given else None
         return self.site.store.jobs.listed(

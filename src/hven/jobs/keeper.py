@@ -21,6 +21,7 @@ from hven.jobs.desk import KEPT, directory, stamp
 from hven.model.errors import HvenError
 from hven.query import user_tables
 from hven.site import Site
+from hven.site.auth import invitations
 from hven.site.store import now
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Keeper(Alone):
         for at in range(0, len(due), TOGETHER):
             for name in jobs.remove(*due[at : at + TOGETHER]):
                 shutil.rmtree(directory(self._settings, name), ignore_errors=True)
+        self._sweep_invitations()
         root = self._settings.kept / "jobs"
         old = (
             [path for path in root.iterdir() if path.stat().st_mtime < moment.timestamp() - STRAY]
@@ -183,6 +185,17 @@ class Keeper(Alone):
         if gone:
             log.info("%d grants that were over for 30 days are removed", gone)
         self._sweep_tables()
+
+    def _sweep_invitations(self) -> None:
+        """Destroy what was made under invitations that have ended: nobody can read it since they did."""
+        store = self._open()
+        gone = store.users.forget_principals(
+            invitations.INVITED, lambda owner: invitations.find_invitation(store, owner) is not None
+        )
+        for name in gone:
+            shutil.rmtree(directory(self._settings, name), ignore_errors=True)
+        if gone:
+            log.info("%d jobs are removed with invitations that have ended", len(gone))
 
     def _believed(self) -> str:
         """Return the time by which things go; log once that the machine's is another one."""

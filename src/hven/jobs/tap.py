@@ -197,6 +197,9 @@ def run(work: Work) -> None:
         as_of=params.one("ASOF"),
     ) as result:
         work.stoppable(result.cancel)
+        work.tell_tables(table.qualified for table in result.tables)
+        if result.scope.public:
+            work.tell_public()
         head = query.head(
             result,
             infos=[

@@ -136,6 +136,8 @@ class Original:
         Everybody may take it.
     copies
         Where rotated copies of its cubes are, if there are any.
+    collection
+        Whose file it is.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Original:
     etag: str
     public: bool
     copies: Path
+    collection: str
 
 
 def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]:
@@ -377,7 +380,14 @@ def original(around: Surroundings, who: Reader, found: Found, path: str) -> Orig
     tag = " ".join([elsewhere.state_of(around, row), *look_beside(around, who, found.collection, path, place)])
     kept = hashlib.sha256(f"{READ} {tag}".encode()).hexdigest()
     copies = around.site.settings.var / "cubes" / found.collection / kept
-    return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public", copies=copies)
+    return Original(
+        name=path.rpartition("/")[2],
+        path=place,
+        etag=tag,
+        public=found.reach == "public",
+        copies=copies,
+        collection=found.collection,
+    )
 
 
 def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Place) -> list[str]:

@@ -168,8 +168,9 @@ class _Resources:
     def _who(self, request: Request) -> Asker:
         return Asker(reader=self._reader(request), address=caller(request), visitor=visitor_of(request.headers))
 
-    async def _found(self, request: Request) -> Job:
-        job: Job = await self._call(self._desk.one, request.path_params["job"], self._who(request))
+    async def _found(self, request: Request, *, to_read: bool = True) -> Job:
+        find = partial(self._desk.one, request.path_params["job"], self._who(request), to_read=to_read)
+        job: Job = await self._call(find)
         return job
 
     def _see(self, request: Request, *steps: str) -> Response:
@@ -212,14 +213,14 @@ class _Resources:
     async def _job(self, request: Request) -> Response:
         if request.method not in {"POST", "DELETE"}:
             return await self._shown(request)
-        job = await self._found(request)
+        job = await self._found(request, to_read=False)  # its owner may destroy it whatever rights they have lost
         if request.method == "DELETE":
             await self._call(self._desk.remove, job)
             return self._see(request)
         params = await read(request, self._limit)
         action = params.one("ACTION")
         if action is None:
-            await self._change(request, job, params)
+            await self._change(request, params)
             return self._see(request, job.id)
         if action.upper() != "DELETE":
             raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
@@ -249,9 +250,9 @@ class _Resources:
         )
         return whole(request, uwsdoc.json(told) if _json(request) else uwsdoc.job_xml(told), _kind(request))
 
-    async def _change(self, request: Request, job: Job, params: Params) -> None:
+    async def _change(self, request: Request, params: Params) -> None:
         try:
-            await self._call(self._desk.change, job, params, self._who(request))
+            await self._call(self._desk.change, await self._found(request), params, self._who(request))
         finally:
             params.close()
 
@@ -279,7 +280,7 @@ class _Resources:
                     if value is None:
                         raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_EXAMPLES[name])
                     params = collect([(name, value)])
-                await self._change(request, job, params)
+                await self._change(request, params)
                 return self._see(request, job.id)
             if name in {"parameters", "results"}:
                 told = uwsdoc.facts(job, self._here(request, job.id))
@@ -316,7 +317,7 @@ class _Resources:
                 value = body.decode()
             except UnicodeDecodeError:
                 raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
-            await self._change(request, job, collect([(name, value)]))
+            await self._change(request, collect([(name, value)]))
             return self._see(request, job.id)
         values = [value for given, value in job.parameters if given.upper() == name]
         if not values:

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 import orjson
 
 from hven.formats.votable import legal
+from hven.jobs import RULES
 from hven.site.store import REMOTE
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def facts(
     """
     given = {**job.progress, "place": place, "attempts": job.attempts or None, "note": note or job.progress.get("note")}
     given |= {"parent": job.parent, "dependsOn": list(job.depends_on) or None, "children": list(children) or None}
-    info = {name: value for name, value in given.items() if value is not None and name not in {REMOTE, "tables"}}
+    info = {name: value for name, value in given.items() if value is not None and name not in {REMOTE, RULES, "tables"}}
     return {
         "jobId": job.id,
         "runId": job.run_id,

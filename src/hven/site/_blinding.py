@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.site.auth import BLIND
+from hven.site.auth._permit import BLIND
 
 if TYPE_CHECKING:
     from hven.model.resource import Resource

@@ -26,7 +26,7 @@ from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticate
 from hven.query.turns import asker
 from hven.services.address import keeping
 from hven.services.face import known
-from hven.site.auth import BLIND, invitations, looks, recognised, signed
+from hven.site.auth import invitations, looks, recognised, signed
 from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, foreign
 
@@ -277,7 +277,9 @@ def _private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[byte
 def unnamed(scope: Scope) -> bool:
     """Return whether the log shall not say from where somebody came: who comes in as a referee, or judges without being seen."""
     who: Reader | None = scope.get(READER)
-    return INVITING in scope["path"] or (who is not None and any(group.startswith(BLIND) for group in who.groups))
+    return INVITING in scope["path"] or (
+        who is not None and any(group.startswith(invitations.BLIND) for group in who.groups)
+    )
 
 
 def _asker(scope: Scope) -> str:

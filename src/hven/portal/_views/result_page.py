@@ -17,6 +17,7 @@ from hven.portal._views.facts import cited_at
 from hven.portal._views.page_formats import Asked, Page, asked, page, refused, wants_json
 from hven.query import cited_results
 from hven.services.face import careful
+from hven.site.auth import kept_rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,11 @@ def _page(state: Asked, found: CitedResult) -> Page:
     known = [state.holdings.resources[name] for name in found.body["collections"] if name in state.holdings.resources]
     seen = {schema.name for schema in state.catalogue.schemas}
     if not known or not all(one.name in seen for one in known) or len(known) < len(found.body["collections"]):
+        raise NotFound(say("there is no result {ident!r} here", found.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
+    # of what was everybody's when it was counted: a table without a rule of then must be seen whole
+    if not kept_rights.is_open_still(
+        dict.fromkeys(found.body["snapshots"], ""), state.holdings.published, state.who, policies
+    ):
         raise NotFound(say("there is no result {ident!r} here", found.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
     kept = cited_results.state(found, site)
     now = None if kept.kept else cited_results.compared(found, state.who, site=site, policies=policies, now=True)

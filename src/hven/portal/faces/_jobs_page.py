@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -35,6 +35,7 @@ from hven.portal._views.downloads import FORMATS
 from hven.services import uwsdoc
 from hven.services.address import caller, from_elsewhere, secure
 from hven.services.params import FORM_MOST
+from hven.site.auth import kept_rights
 from hven.site.auth.session import visit, visitor_of
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class JobsPage:
     def _begin(self, request: Request, given: dali.Params) -> tuple[str, str]:
         """Make a job, or find the same one that was sent a moment ago: return its id, and a cookie for who has none yet."""
         who, cookie = self._who(request), ""
-        if who.reader.name is None and not who.visitor:
+        if who.nobody and not who.visitor:
             settings = self.around.site.settings
             cookie, visitor = visit(path=settings.root_path, secure=secure(request, settings))
             who = Asker(reader=who.reader, address=who.address, visitor=visitor)
@@ -184,7 +185,7 @@ class JobsPage:
         """Find the job of a button that was pressed twice."""
         since = datetime.now(UTC) - timedelta(seconds=AGAIN)
         for ref in desk.listed(collect([("AFTER", since.isoformat()), ("LAST", "5")]), who):
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFound, Forbidden):
                 job = desk.one(ref.id, who)
                 if sorted(job.parameters) == sorted(wanted) and job.phase in {*ACTIVE, "HELD"}:
                     return job.id
@@ -197,7 +198,7 @@ class JobsPage:
                 say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete"
             )
         try:
-            desk, job = self._found(name, who)
+            desk, job = self._found(name, who, to_read=action != "delete")
         except NotFound:
             if action == "delete":  # pressed twice, or from a page that is old: it is gone, as was wanted
                 return {}
@@ -208,10 +209,10 @@ class JobsPage:
         desk.move(job, "ABORT")
         return {"job": job.id}
 
-    def _found(self, name: str, who: Asker) -> tuple[Desk, Job]:
+    def _found(self, name: str, who: Asker, *, to_read: bool = True) -> tuple[Desk, Job]:
         job = self.around.site.store.jobs.one(name)
         desk = Desk(self.around.site, job.type)
-        return desk, desk.one(name, who)
+        return desk, desk.one(name, who, to_read=to_read)
 
     # --- showing ---------------------------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ class JobsPage:
         found: list[Ref] = []
         wanted = [("LAST", str(LISTED + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
         # a browser without either began none: those of its address are programs
-        known = who.reader.name is not None or who.visitor
+        known = not who.nobody or who.visitor
         for kind in (TAP, *self.types) if known else ():
             found += Desk(self.around.site, kind).listed(collect(wanted), who)
         found.sort(key=lambda ref: ref.id)
@@ -236,7 +237,9 @@ class JobsPage:
         lines = []
         for ref in found[:LISTED]:
             with contextlib.suppress(NotFound):  # destroyed since a moment ago
-                lines.append(self._line(self.around.site.store.jobs.one(ref.id), base))
+                job = self.around.site.store.jobs.one(ref.id)
+                closed = bool(kept_rights.missing_rights(job.groups, who.reader))
+                lines.append(self._line(replace(job, parameters=(), progress={}) if closed else job, base))
         older = f"{base}/jobs?{urlencode({'before': place(found[LISTED - 1])})}" if len(found) > LISTED else ""
         return {
             "jobs": lines,

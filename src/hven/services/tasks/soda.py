@@ -39,12 +39,15 @@ def run(work: Work) -> None:
     around = Surroundings.of(work.site, work.who, work.policies)
     every = cutouts.wanted(work.params)
     table, package, faults = work.params.one("TABLE"), value(work.params, cutouts.PACKAGE), 0
+    every_public = True
     cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
     for number, one in enumerate(every, 1):
         work.told(share=round((number - 1) / len(every), 4))
         name = "result" if len(every) == 1 else f"cut{number}"
         try:
             found = cutouts.original(around, work.who, one.ident, table)
+            work.tell_tables([f"{found.collection}.files", *([table] if table else [])])
+            every_public = every_public and found.public
             product, piece = cutouts.opened(found, one, (one.ident,))
         except HvenError as error:
             if len(every) == 1:
@@ -64,6 +67,8 @@ def run(work: Work) -> None:
                         raise Cancelled("the job was stopped")
                     file.write(chunk)
         cuts.append((work.results[-1]["file"], f"{name}_{cutouts.stem(found.name)}.fits"))
+    if every_public and not faults:  # a fault may tell of rows by the reader's rights
+        work.tell_public()
     if package:
         _pack(work, package, cuts)
 

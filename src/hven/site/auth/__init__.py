@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hven.site.auth import _invitations as invitations
+from hven.site.auth import _kept_rights as kept_rights
 from hven.site.auth import _looks as looks
 from hven.site.auth import _signed as signed
 from hven.site.auth._openid import OpenID
 from hven.site.auth._passwords import change_password
 from hven.site.auth._permit import (
     ANONYMOUS,
-    BLIND,
     DEFAULT,
     OWNER,
     ROLES,
@@ -32,7 +32,6 @@ from hven.site.auth._permit import (
 
 __all__ = [
     "ANONYMOUS",
-    "BLIND",
     "DEFAULT",
     "OWNER",
     "ROLES",
@@ -46,6 +45,7 @@ __all__ = [
     "alone",
     "change_password",
     "invitations",
+    "kept_rights",
     "looks",
     "masks",
     "offered",

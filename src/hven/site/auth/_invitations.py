@@ -11,7 +11,7 @@ from hven.site.auth.session import proof_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store import Store
+    from hven.site.store import Grant, Store
 
 KIND = "referee"  # of the grant
 COOKIE = "hven_referee"
@@ -33,10 +33,33 @@ def invited(who: Reader | None, headers: Mapping[str, str], store: Store) -> Rea
     grant = store.grants.holds(KIND, proof) if proof else None
     if grant is None:
         return who
-    groups = {
-        REFEREE + grant.object,
-        INVITED + grant.id,
-        *({BLIND + grant.object} if grant.facts.get("anonymous") else ()),
-    }
     found = who or ANONYMOUS
-    return replace(found, groups=found.groups | groups)
+    return replace(found, groups=found.groups | groups_of_invitation(grant))
+
+
+def groups_of_invitation(grant: Grant) -> frozenset[str]:
+    """Return the groups that an invitation puts its reader into: the last one is what their jobs belong to (`Reader.principal`).
+
+    Parameters
+    ----------
+    grant
+        That is in force.
+    """
+    blind = {BLIND + grant.object} if grant.facts.get("anonymous") else set[str]()
+    return frozenset({REFEREE + grant.object, *blind, INVITED + grant.id})
+
+
+def find_invitation(store: Store, principal: str) -> Grant | None:
+    """Return the invitation that owns something, as long as it is in force. Asks memory alone, most of the time.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    principal
+        As `Reader.principal` writes it.
+    """
+    return store.grants.find(KIND, principal.removeprefix(INVITED))
+
+
+__all__ = ["BLIND", "COOKIE", "INVITED", "KIND", "find_invitation", "groups_of_invitation", "invited"]

@@ -43,6 +43,8 @@ class Reader:
         Whose rows they have besides, for a while.
     by
         The account that looks as this reader; empty: nobody but themself. It changes nothing of what is seen.
+    proved_groups
+        Those of the groups that their proof said (an account, a provider's token), not the site's settings, tables and grants; None: all.
     """
 
     name: str | None = None
@@ -50,6 +52,18 @@ class Reader:
     aliases: frozenset[str] = frozenset()
     delegations: frozenset[Delegation] = frozenset()
     by: str = field(default="", compare=False)
+    proved_groups: frozenset[str] | None = field(default=None, compare=False)
+
+    @property
+    def principals(self) -> frozenset[str]:
+        """Whose things are theirs: those of the account, and those of the invitation that they show."""
+        invitations = {one for one in self.groups if one.startswith(INVITED)}
+        return frozenset(invitations if self.name is None else {self.name, *invitations})
+
+    @property
+    def principal(self) -> str | None:
+        """Who owns what they make: the account, else the invitation by which they came; None: whoever asks, without any right of their own."""
+        return self.name or min(self.principals, default=None)
 
     @property
     def person(self) -> str:
@@ -115,7 +129,7 @@ def recognised(who: Reader, settings: Settings, grants: Grants, people: People |
     said, given = settings.people, grants.all(subject=who.name)
     told, aliases = people(who.name) if people is not None else (frozenset(), frozenset())
     if not (said.groups or said.aliases or given or told or aliases):
-        return who
+        return replace(who, proved_groups=who.groups)
     groups = {name for name, members in said.groups.items() if who.name in members} | told
     roles: dict[str, int] = {}
     for one in given:
@@ -138,6 +152,7 @@ def recognised(who: Reader, settings: Settings, grants: Grants, people: People |
         groups=frozenset({name for name in who.groups if name not in said.groups} | groups),
         aliases=aliases | {*said.aliases.get(who.name, ())},
         delegations=delegations,
+        proved_groups=who.groups,
     )
 
 

@@ -211,6 +211,19 @@ class Grants:
             return None
         return one
 
+    def find(self, kind: str, ident: str) -> Grant | None:
+        """Return a grant that is in force by its id; None: there is none of this kind, or none any more.
+
+        Parameters
+        ----------
+        kind
+            Of the grant.
+        ident
+            Its id.
+        """
+        one, _ = self._now().every.get(ident, (None, ""))
+        return one if one is not None and one.kind == kind and (one.until is None or time.time() < one.until) else None
+
     def sweep(self, before: float) -> int:
         """Remove grants that have long been over; the log keeps that they were, and how many went.
 

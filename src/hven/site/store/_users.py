@@ -17,6 +17,8 @@ from hven.site.store._job_records import forget
 from hven.site.store._user_table_records import retire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hven.site.store._database import Database
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -109,6 +111,29 @@ class Users:
             connection.execute(sa.delete(drafts).where(drafts.c.owner == name))
             leave(connection, name)
             return forget(connection, jobs.c.owner == name)
+
+    def forget_principals(self, beginning: str, lives: Callable[[str], bool]) -> list[str]:
+        """Delete the jobs of principals that are no accounts, and live no more; who runs one notices.
+
+        Parameters
+        ----------
+        beginning
+            Of their names.
+        lives
+            Returns whether one of them does.
+
+        Returns
+        -------
+        list of str
+            Ids of the jobs: the caller removes their files.
+        """
+        query = sa.select(jobs.c.owner).where(jobs.c.owner.startswith(beginning, autoescape=True)).distinct()
+        with self._database.reading() as connection:
+            over = [name for name in connection.execute(query).scalars() if not lives(name)]
+        if not over:
+            return []
+        with self._database.writing() as connection:
+            return forget(connection, jobs.c.owner.in_(over))
 
     def holds(self, token: str) -> str | None:
         """Return the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""
