@@ -1,6 +1,6 @@
 """The matrix of rights: readers, kinds of rows, and every way out of a site; what each reader is told is compared with a site that has their rows alone.
 
-Ways are the routes of the application itself, each with what is asked there (`LINES`) or why it tells of no row (`NO_ROWS`); then formats, queries,
+Ways are the routes of the application itself, each with what is asked there (`LINES`, `POSTS`, `PUTS`), those of jobs apart (`by_jobs`); then formats, queries,
 errors, jobs, uploads, user tables, states of before, tags of others, heads, ranges and packed answers. Who adds a face writes a line here.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +27,12 @@ from hven.ingest import ingest
 from hven.jobs._worker import run_next
 from hven.model import plugins, settings
 from hven.portal._explore.baskets import Basket, Part
+from hven.services import citing
 from hven.site import Site
 from hven.site.auth import OWNER, session
+from hven.site.auth._invitations import COOKIE
 
+RELEASE = "R4"
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
 POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
 EVERYBODY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
@@ -157,12 +160,14 @@ class Person:
     groups: frozenset[str] = frozenset()
     owner: bool = False
     refused: bool = False  # what they show is good no more
+    invitation: str = ""  # which cookie of a referee they show
 
     def sees(self, row: Row) -> bool:
         """Read the policy plainly."""
         people = {" ".join(one.lower().split()) for text in (row.pi, row.coi) for one in re.split("[/;|]", text)} - {""}
         return (
             self.owner
+            or self.invitation == "valid"
             or (row.release != "" and row.release <= "2030-01-01T00:00:00")
             or bool(people & self.names)
             or row.project in self.groups
@@ -185,6 +190,11 @@ PEOPLE = (
     ),
     Person("delegate", "gerd", frozenset({"gerd", "carl"})),
     Person("delegate whose time is over", "hugo", frozenset({"hugo"})),
+    Person("referee", None, invitation="valid"),
+    Person("referee whose invitation has ended", None, invitation="ended"),
+    Person("referee whose time is over", None, invitation="over"),
+    Person("member who left the project", "lena", frozenset({"lena"})),
+    Person("delegate whose delegation was ended", "kurt", frozenset({"kurt"})),
     Person("with a token that was revoked", "rita", frozenset({"rita", "carl"}), refused=True),
 )
 NOBODY = PEOPLE[1]
@@ -329,37 +339,32 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/tap/user_tables/{table}": [""],
     "/tap/load": [""],
 }  # fmt: skip
-BY_JOBS = "asked by the way of jobs"
-NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
-    "/health/live": "says that the process lives",
-    "/robots.txt": "a text of the settings",
-    "/help": "texts of the house", "/help/{page}": "texts of the house", "/help/{name}/{page}": "texts of a portal",
-    "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house", "/assets/ground/{name}": "pictures of bodies",
-    "/logout": "POST alone: ends a session",
-    "/access/end": "POST alone: takes a grant back",
-    "/access/as": "POST alone: looks as another, which is the way of seeing as somebody else",
-    "/login/password": "POST alone: sets a password",
-    "/login/tokens": "POST alone: gives a token",
-    "/login/tokens/end": "POST alone: takes a token back",
-    "/login/oidc/{name}": "begins a log-in elsewhere",
-    "/login/oidc/{name}/back": "ends a log-in elsewhere",
-    "/trial": "what would be made of a file that is sent: of no row; test_trial.py",
-    **{f"/edit{below}": "texts of descriptors and pages, for those who edit them: test_edit.py" for below in ("", "/home", "/news/{name}", "/collections/{name}")},
-    **{f"/basket/{what}": "of a reader's own basket, which is empty here: the lines of /basket/{token}" for what in ("files", "table", "cite.bib")},
-    "/collections/{name}/cite/{kind}": "how a collection is cited: of its descriptor, who may know of it: tests/citation", "/collections/{name}/releases/{label}": "the same of a release", "/collections/{name}/releases/{label}/cite/{kind}": "the same of a release",
-    "/hats/{table}": "states of the rows that a reader sees, each by its own scope: test_hats.py", "/hats/{table}/{path:path}": "files of such a state: test_hats.py",
-    **{f"/results{rest}": "rows that somebody kept, asked again as who reads them: tests/citation/test_results.py" for rest in ("", "/{ident}", "/{ident}/rows")},
-    "/usage": "sums of what was used, for those who curate it: test_usage.py", "/usage/{file}": "the same: test_usage.py",
-    "/sign": "POST alone: the way of signed addresses",
-    "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
-    "/collections/{name}/hips/{hips}/{path:path}": "tiles of what was made of images, for whoever may take all of these: test_made_hips.py",
-    **{f"/jobs/{kind}{rest}": BY_JOBS for kind in ("hips", "prepare") for rest in ("", *(f"/{{job}}{below}" for below in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")))},
-    "/tap/async": BY_JOBS, "/soda/async": BY_JOBS, **{f"/{one}/async/{{job}}{rest}": BY_JOBS for one in ("tap", "soda") for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
-    "/tap/tables/{table}": "PUT and DELETE of a reader's own table; GET is the line of /tap/tables/{table:path}",
-    **{f"/push/{{table}}{below}": "what writers wrote, for the writers of a table alone: test_push.py" for below in ("", "/{key:path}")},
-    "/tap/load/{table}": "POST of rows to a reader's own table: the way of user tables",
-    "/tap/table-update": "indexes of a reader's own table", **{f"/tap/table-update/{{job}}{rest}": "indexes of a reader's own table" for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
+# routes that tell of no row, or of none as long as nothing is sent: asked as all others
+LINES |= {
+    path: [""]
+    for path in (
+        "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
+        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
+        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib", "/collections/{name}/cite/{kind}",
+        "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/push/{table}",
+        "/push/{table}/{key:path}", "/results/{ident}", "/results/{ident}/rows", "/usage", "/usage/{file}", "/hats/{table}", "/hats/{table}/{path:path}",
+    )
 }  # fmt: skip
+LINES["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
+POSTS: dict[str, Sequence[str]] = {  # route that is asked by POST alone -> bodies
+    "/logout": [""], "/access/end": ["", "ID=nothing"], "/access/as": ["", "AS=anna", "AS=anonymous"], "/login/password": ["", "OLD=x&NEW=y"],
+    "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["n,m"],
+    "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main")],
+}  # fmt: skip
+PUTS = {"/tap/tables/{table}": "id,n"}  # likewise
+
+
+def by_jobs(paths: Iterable[str]) -> set[str]:
+    """Return the routes of jobs: `job` asks those of queries, test_rights_lost.py all of them, of every type."""
+    of_jobs = {path for path in paths if "{job}" in path}
+    return of_jobs | {path.partition("/{job}")[0] for path in of_jobs} | {path for path in paths if path.startswith("/jobs/shown/")}  # fmt: skip
+
+
 QUERIES: dict[str, Sequence[str]] = {  # way -> queries
     "rows by key": [f"SELECT * FROM obs.main WHERE ident = 'id{word}'" for word in ("zqcalib", *HIDDEN)] + ["SELECT n, note FROM obs.main WHERE n IN (7310007, 7312025, 7319088)"],
     "TOP": ["SELECT TOP 4 * FROM obs.main ORDER BY mag DESC, n", "SELECT TOP 1 note FROM obs.main ORDER BY n OFFSET 1"],
@@ -402,12 +407,18 @@ HOLES = {
     "id": "obs_main",
     "token": _basket().inline(),
     "secret": "nothing",
-}
+    "label": RELEASE,
+    "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv", "key:path": "idzqembargo",
+}  # fmt: skip
 
 
 def addresses(path: str) -> list[str]:
     """Fill the holes of a route."""
     tables = ["main", "bright"] if path.startswith(HERE) else ["obs.main", "ivoa.obscore"]
+    if path.endswith("/cite/{kind}"):
+        return [one for kind in citing.KINDS for one in addresses(path.replace("{kind}", kind))]
+    if path.startswith("/hats/"):
+        path = path.replace("{path:path}", "collection.properties")
     named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
     holes = {**HOLES, "name": named}
     if "{table" not in path:
@@ -433,6 +444,10 @@ def plain_ways() -> dict[str, list[Ask]]:
     for path, lines in LINES.items():
         shown = f"{path} " if path in QUERIES else path
         ways[shown] = [Ask(f"{one}?{line}" if line else one) for one in addresses(path) for line in lines]
+    for path, bodies in POSTS.items():
+        ways[f"POST {path}"] = [Ask(one, "POST", body, FORM) for one in addresses(path) for body in bodies]
+    for path, body in PUTS.items():
+        ways[f"PUT {path}"] = [Ask(one, "PUT", body, (("content-type", "text/csv"),)) for one in addresses(path)]
     for name in plugins.names("formats"):
         ways[f"RESPONSEFORMAT={name}"] = [
             sync(ALL, RESPONSEFORMAT=name),
@@ -477,6 +492,7 @@ class Place:
     site: Site
     first: str
     tokens: Mapping[str, str]
+    invitations: Mapping[str, str]
     _clients: dict[bool, Client] = field(default_factory=dict)
 
     def ask(self, who: Person, ask: Ask) -> Answer:
@@ -486,6 +502,8 @@ class Place:
         headers = dict(ask.headers)
         if who.account:
             headers["authorization"] = f"Bearer {self.tokens[who.account]}"
+        if who.invitation:
+            headers["cookie"] = f"{COOKIE}={self.invitations[who.invitation]}"
         address = ask.address.replace("{first}", quote(self.first))
         return self._clients[who.owner].ask(ask.method, address, body=ask.body.encode("latin-1"), headers=headers)
 
@@ -507,6 +525,8 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
             site.refresh()
             if before:
                 first = site.store.pointers()[1]["obs.main"]
+                site.store.releases.add(RELEASE, ["obs"])
+                site.refresh()
         tokens = {one.account: site.store.users.add(one.account) for one in PEOPLE if one.account}
         for one in PEOPLE:
             if one.refused and one.account:
@@ -516,7 +536,15 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
         give("member", subject="ines", object="hesiod", role="curator", by="owner")
         give("delegation", subject="gerd", object="carl", by="carl", until=NOW / 1e6 + 1)
         give("delegation", subject="hugo", object="carl", by="carl", until=NOW / 1e6)
-        yield Place(site, first, tokens)
+        ended = [give("member", subject="lena", object="hesiod", role="curator", by="owner")[0]]
+        ended.append(give("delegation", subject="kurt", object="carl", by="carl")[0])
+        cookies = {}
+        for word, until in (("valid", NOW / 1e6 + 1), ("ended", None), ("over", NOW / 1e6)):
+            grant, cookies[word] = give("referee", object="obs", by="owner", secret=True, until=until)
+            ended += [grant] if word == "ended" else []
+        for grant in ended:
+            site.store.grants.end(grant.id, by="owner")
+        yield Place(site, first, tokens, cookies)
 
 
 # --- what is told
@@ -532,11 +560,14 @@ CHANGING = (
     (re.compile(r"\"queries\":\{[^}]*\}[^}]*\}"), "QUERIES"),
     (re.compile(r"access: .*"), "access: SAID"),
     (re.compile(r"(?<=IDENT~)[0-9a-f]+"), "SCOPE"),
+    (re.compile(r"(?<=hven-signed=)[\w.-]+"), "SIGNATURE"),
+    (re.compile(r"(?<=invitation:)[0-9a-f]{12}"), "IDENT"),
 )
 # what a site with another policy tells otherwise by right: looked through for words alone
 APART = {
     "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
+    "/usage": "what others have asked",
     "/login": "a new session each time",
 }
 UNTOLD = {"etag", "date", "last-modified", "x-request-id", "content-length"}
@@ -631,6 +662,22 @@ def job(at: Place, who: Person, query: str, *, reader: Person | None = None) -> 
     at.ask(who, Ask(there, "DELETE"))
 
 
+HATS_FILES = (
+    "properties",
+    "partition_info.csv",
+    "dataset/_common_metadata",
+    "dataset/Norder=0/Dir=0/Npix=4.parquet",
+    "",
+)
+
+
+def state_of(at: Place, who: Person) -> str:
+    """Return the state of HATS that a reader is told of now."""
+    told_of = at.ask(who, Ask("/hats/obs.main/collection.properties")).text
+    found = re.search(r"hats_primary_table_url *= *(\S+)", told_of)
+    return found[1] if found else "none"
+
+
 def uploaded(query: str) -> Ask:
     """Ask with an upload, as browsers and STILTS send it."""
     given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:t", "RESPONSEFORMAT": "csv"}
@@ -691,6 +738,8 @@ def _one(
     *,
     every: bool,
 ) -> None:
+    if who.invitation == "valid" and "/releases/" in ask.address:
+        return None  # an invitation is to what is published now: of a release they see what everybody does
     answer = whole.ask(who, ask)
     if who.refused:
         return revoked(who, ask, answer, matrix, way)
@@ -725,6 +774,13 @@ def _one(
 
 
 def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequence[Person]) -> None:
+    states = {id(here): state_of(here, who) for here in (whole, twin)}
+    for file in HATS_FILES:
+        one, two = (here.ask(who, Ask(f"/hats/obs.main/{states[id(here)]}/{file}")) for here in (whole, twin))
+        if not file.startswith("dataset"):  # whose bytes have times and names of states in them
+            matrix.judge("states of HATS", who, Ask(f"/hats/obs.main/STATE/{file}"), one, two)
+        elif one.status != two.status:
+            matrix.leaks.append(f"{who.name}: {file} of a state: {one.status} beside {two.status}")
     for query in (
         ALL,
         "SELECT COUNT(*) AS n FROM obs.main",
@@ -737,7 +793,7 @@ def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequen
     )
     matrix.judge("uploads", who, joined, whole.ask(who, joined), twin.ask(who, joined))
     for other in people:
-        if other.owner or (other.account and not other.refused and other is not who):
+        if other.owner or ((other.account or other.invitation) and not other.refused and other is not who):
             for ask, answer in job(whole, other, ALL, reader=who) if not other.owner else ():
                 hidden = [row.word for row in ROWS if not who.sees(row) and row.word in told(answer)]
                 matrix.ways.add("jobs of others")
@@ -782,4 +838,4 @@ def _nameless(answer: Answer) -> Answer:
     return Answer(status=answer.status, headers=headers, body=pattern.sub(b"JOB", answer.body))
 
 
-__all__ = ["LINES", "NO_ROWS", "PEOPLE", "ROWS", "Matrix", "filled", "formats"]
+__all__ = ["LINES", "PEOPLE", "POSTS", "PUTS", "ROWS", "Matrix", "by_jobs", "filled", "formats"]

@@ -13,6 +13,7 @@ from hven import adql
 from hven import services as dali
 from hven.model.errors import NotFound, say
 from hven.model.resource import orcid
+from hven.portal._explore.page_queries import Asking
 from hven.portal._views.facts import dataset, rows_at
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, kept_by, page, refused
@@ -127,9 +128,10 @@ def _release(state: Asked) -> Page:
     except NotFound:
         return tombstone(state, name, label)
     one: Cited = told["one"]
+    asking = Asking(site=state.around.site, who=state.who, policies=state.around.policies, holdings=state.holdings)
     tables = [
         {
-            "name": f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}", "table": item.table, "rows": item.rows, "updated": item.updated,
+            "name": f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}", "table": item.table, "rows": asking.published(item.table).rows, "updated": item.updated,
             "url": address(state.base, item.table), "columns": [{"column": column} for column in item.table.columns if not column.hidden],
         } for item in one.items
     ]  # fmt: skip
