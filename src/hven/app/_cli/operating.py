@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from hven.app._cli import rule_history as quality
 from hven.app._cli.context import moment, settings, show_json, show_table, size, spelled
 from hven.app._cli.context import site as open_site
-from hven.engines import Live
+from hven.engines import Live, Snapshot
 from hven.ingest import stale
 from hven.jobs.health import Health
 from hven.model.resource import span
@@ -19,10 +20,11 @@ from hven.site.serving import serving
 from hven.site.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from hven.jobs.health import Followed, Picture
-    from hven.site import Site
+    from hven.model.table import Table
+    from hven.site import Published, Site
     from hven.site.store import Alert, Schedule
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -114,12 +116,48 @@ def _tables(site: Site) -> list[dict[str, Any]]:
             "rows": item.rows,
             "bytes": item.bytes,
             "updated": item.updated,
-            "access": item.table.access,
+            "access": describe_access(item, site.current().published),
+            "engine": item.relation.engine if isinstance(item.relation, Snapshot | Live) else None,
             "kind": "view" if item.table.view else "live" if isinstance(item.relation, Live) else "table",
             "estimate": item.relation.rows if isinstance(item.relation, Live) else None,
         }
         for item in sorted(site.current().published.values(), key=lambda item: item.table.qualified)
     ]
+
+
+_GROUP = re.compile(r"\s*'((?:[^']|'')+)'\s+in\s+groups\s*", re.IGNORECASE)
+
+
+def describe_access(item: Published, published: Mapping[str, Published]) -> str:
+    """Say in a few words who sees the rows of a table, besides the site's owner in the shell.
+
+    Parameters
+    ----------
+    item
+        The table.
+    published
+        All that is published: a view is seen as the tables are that it reads.
+    """
+    words = [_describe_table(item.table)]
+    words += [f"as {name}" for name in item.reads if name in published and _describe_table(published[name].table) != words[0]]  # fmt: skip
+    if words[0] == "public" and len(words) > 1:
+        del words[0]
+    if item.resource is None:
+        words.append("no descriptor, so no page")
+    return "; ".join(words)
+
+
+def _describe_table(table: Table) -> str:
+    if table.access == "private":
+        return "nobody"
+    words = [f"members of {table.project}" if table.access == "members" else ""]
+    levels = table.policy
+    if levels is not None and levels.rows is not None:
+        group = _GROUP.fullmatch(levels.rows)
+        words.append(f"group {group[1]}" if group is not None else f"conditions: {levels.rows}")
+    known = ", ".join(one for one in words if one) or "public"
+    files = levels and (levels.take or levels.files)
+    return f"{known}; files, conditions: {files}" if files else known
 
 
 def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
@@ -130,13 +168,14 @@ def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
         )
         return
     show_table(
-        ["table", "rows", "size", "updated", "access"],
+        ["table", "rows", "size", "updated", "engine", "access"],
         [
             [
                 row["table"] + _KINDS[row["kind"]],
                 _rows(row),
                 size(row["bytes"]) if row["kind"] != "live" else "",
                 moment(row["updated"]),
+                row["engine"] or "",
                 row["access"],
             ]
             for row in rows
