@@ -20,7 +20,7 @@ from made_stars import STARS, rows
 from hven.app._server import create
 from hven.services import _proving as proving
 from hven.site import Site
-from hven.site.auth import session
+from hven.site.auth import change_password, session
 from hven.site.store import Store
 from hven.site.store._database import now
 from hven.testing.site import tiny_site
@@ -241,10 +241,9 @@ def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
 ) -> None:
     berts = kept.store.users.add("bert")
     basic = base64.b64encode(b"anna:anna.x").decode()
-    for n in range(50):
+    for _ in range(50):
         assert send(client, {"name": "anna", "token": "anna.x"}).status == 401
-        header = f"Basic {basic}" if n % 2 else "Bearer anna.y"
-        assert client.ask("GET", "/tap/tables", headers={"authorization": header}).status == 401
+        assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {basic}"}).status == 401
     assert paused[: session.FREE] == [0.0] * session.FREE
     assert paused[10:] == [session.LONGEST] * 90
     for right, address in ((token, "192.0.2.7"), (berts, "192.0.2.1"), (token, "192.0.2.1")):
@@ -254,20 +253,49 @@ def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
     assert len(paused) == 100
 
 
-def test_no_more_are_looked_at_than_are_answered(client: Client, kept: Site, token: str) -> None:
+def test_a_wrong_token_pays_for_no_password(client: Client, kept: Site, token: str, paused: list[float]) -> None:
+    """A program with an old token is told so at once, whatever passwords were tried from its address; and its failures slow nobody else down."""
+    for _ in range(session.CROWD + 1):
+        assert send(client, {"name": "anna", "token": "a guess"}).status == 401
+    del paused[:]
+    old = {"authorization": f"Bearer {kept.store.users.add('bert')}"}
+    kept.store.users.renew("bert")
+    for _ in range(session.CROWD):
+        assert client.ask("GET", "/tap/tables", headers=old).status == 401
+    assert paused == [0.0] * session.CROWD
+    assert client.ask("GET", "/tap/tables", headers=old).status == 401
+    assert paused[-1] == session.FIRST, "one that goes on and on is slowed down itself"
+    del paused[:]
+    there = {"x-forwarded-for": "192.0.2.99"}
+    for _ in range(session.CROWD):
+        assert client.ask("GET", "/tap/tables", headers={**old, **there}).status == 401
+        assert send(client, {"token": "carl.x"}, **there).status == 401, "without a name it is a token"
+    assert send(client, {"name": "dora", "token": "a guess"}, **there).status == 401
+    assert set(paused) == {0.0}, "tokens leave no record that passwords are judged by"
+
+
+def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, kept: Site, token: str) -> None:
+    """Twenty wrong passwords from an address shut the right token of the same account out from nowhere."""
     address = "192.0.2.1"
+    change_password(kept.store, "anna", "a long password", by="owner")
     for _ in range(session.HELD):  # as if they were being held back
         session.attempts_of(kept.store).failed(address, "anna")
     here = {"x-forwarded-for": address}
-    late = send(client, {"name": "anna", "token": token}, **here)
-    assert late.status == 429
-    assert late.headers["retry-after"] == "60"
-    assert "wait a minute" in late.text
-    assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {token}", **here}).status == 429
+    for word in ("a long password", "another password"):
+        late = send(client, {"name": "anna", "token": word}, **here)
+        assert late.status == 429
+        assert late.headers["retry-after"] == "60"
+        assert "wait a minute" in late.text
+    for sent in ({"name": "anna", "token": token}, {"token": token}):
+        assert send(client, sent, **here).status == 200, "her token"
+    basic = base64.b64encode(f"anna:{token}".encode()).decode()
+    for header in (f"Bearer {token}", f"Basic {basic}"):
+        assert client.ask("GET", "/tap/tables", headers={"authorization": header, **here}).status == 200, header
+    wrong = base64.b64encode(b"anna:another").decode()
+    assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {wrong}", **here}).status == 429
     assert send(client, {"token": kept.store.users.add("bert")}, **here).status == 200, "a proxy's crowd is let in"
-    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, (
-        "and she, elsewhere"
-    )
+    elsewhere = {"x-forwarded-for": "192.0.2.7"}
+    assert send(client, {"name": "anna", "token": "a long password"}, **elsewhere).status == 200, "and she, elsewhere"
 
 
 def test_the_store_of_sessions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,12 +27,18 @@ SLOW = anyio.CapacityLimiter(
 
 
 async def proven(
-    request: HTTPConnection, store: Store, account: str, prove: Callable[[], T], *, slow: bool = False
+    request: HTTPConnection,
+    store: Store,
+    account: str,
+    prove: Callable[[], T],
+    *,
+    by_token: Callable[[], T] | None = None,
+    slow: bool = False,
 ) -> T:
     """Verify a proof of identity in a thread.
 
-    A right one passes whatever others have tried, for a token cannot be guessed; but so many at once of one address for one account are looked at,
-    and no more, while it answers wrong ones.
+    A right token passes at once, whatever others have tried: it cannot be guessed. While the answers to wrong proofs of one address for one account
+    are held back, no further passwords of this address for this account are looked at.
 
     Parameters
     ----------
@@ -43,6 +50,8 @@ async def proven(
         The one that is claimed.
     prove
         Verifies; it raises `Unauthenticated` for a wrong one.
+    by_token
+        The same for tokens and sessions alone, without a look at passwords; `prove` itself: it can be nothing else. None: it can be no token.
     slow
         It may be a password's.
 
@@ -61,11 +70,14 @@ async def proven(
     attempts = attempts_of(store)
     pair = network(request), account
     if not attempts.allowed(*pair):
+        if by_token is not None:
+            with contextlib.suppress(Unauthenticated):
+                return await anyio.to_thread.run_sync(by_token)
         raise TooOften("there were too many failed attempts to log in from your address", remedy="wait a minute")
     try:
         return await anyio.to_thread.run_sync(prove, limiter=SLOW if slow else None)
     except Unauthenticated as error:
-        pause = attempts.failed(*pair)
+        pause = attempts.failed(*pair, guessable=by_token is not prove)
         try:
             await anyio.sleep(pause)
         finally:

@@ -27,7 +27,7 @@ from hven.query.turns import asker
 from hven.services.address import keeping
 from hven.services.face import known
 from hven.site.auth import invitations, looks, recognised, signed
-from hven.site.auth.local import SCOPES, claimed, reader
+from hven.site.auth.local import SCOPES, Local, claimed, reader
 from hven.site.auth.session import SAFE, foreign
 
 if TYPE_CHECKING:
@@ -102,11 +102,16 @@ class Identity:
                 who, until = self._known.get(digest, (None, 0.0)) if given else (None, 0.0)
                 if SIGNED in scope:
                     prove = partial(self._signed, scope)
-                    who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove)
+                    who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove, by_token=prove)
                 elif time.monotonic() >= until:
                     slow = given[:6].lower() == "basic " or given.count(".") > 1
                     prove = partial(self._account, proxied) if proxied else partial(self._identify, headers)
-                    who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove, slow=slow)
+                    # only Basic may have a password
+                    by_token = partial(self._identify_by_token, headers) if given[:6].lower() == "basic " else prove
+                    account = claimed(given)
+                    who = await dali.proven(
+                        HTTPConnection(scope), self._store, account, prove, by_token=by_token, slow=slow
+                    )
                     if given and who is not None:
                         if len(self._known) >= MOST:
                             self._known.clear()
@@ -244,6 +249,15 @@ class Identity:
         found = (provider.identify(headers) for provider in self._providers)
         who = next((one for one in found if one is not None), None)
         return None if who is None else recognised(who, self._settings, self._store.grants, self._people)
+
+    def _identify_by_token(self, headers: Headers) -> Reader | None:
+        """Identify who shows a token or a session of an account here, without a look at passwords."""
+        accounts = (one for one in self._providers if isinstance(one, Local))
+        found = (one.identify_by_token(headers) for one in accounts)
+        who = next((one for one in found if one is not None), None)
+        if who is None:
+            raise Unauthenticated("these credentials are no token that holds here", remedy="send the account's token")
+        return recognised(who, self._settings, self._store.grants, self._people)
 
 
 def _capable(path: str) -> bool:

@@ -69,7 +69,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         following = following if _LOCAL.fullmatch(following) else ""
         prove = partial(accounts.begin, claimed or None, token)
         try:
-            name, proof = await dali.proven(request, site.store, claimed or named(token), prove, slow=True)
+            by_token = partial(prove, passwords_too=False) if claimed else prove  # without a name it is no password
+            account = claimed or named(token)
+            name, proof = await dali.proven(request, site.store, account, prove, by_token=by_token, slow=True)
         except (Unauthenticated, TooOften) as error:
             if program:
                 raise
@@ -156,7 +158,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if new != given.get("again", new).strip():
                 raise UserError("the new password was written in two ways", remedy="write it again")
             prove = partial(accounts.proves, by, given.get("old", "").strip())
-            await dali.proven(request, site.store, by, prove, slow=True)
+            by_token = partial(prove, passwords_too=False)
+            await dali.proven(request, site.store, by, prove, by_token=by_token, slow=True)
             change = partial(change_password, site.store, by, new or "-", by=by)  # to have none is the owner's matter
             await anyio.to_thread.run_sync(change)
         except HvenError as error:

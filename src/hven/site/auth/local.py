@@ -59,7 +59,23 @@ class Local:
             return None if proof is None else self._lasting(proof) or ANONYMOUS
         return self.found(*credentials(given))
 
-    def found(self, name: str | None, secret: str) -> Reader:
+    def identify_by_token(self, headers: Mapping[str, str]) -> Reader | None:
+        """Identify the reader as `identify` does, but by tokens and sessions alone: no password is looked at.
+
+        Parameters
+        ----------
+        headers
+            Names in lower case.
+
+        Raises
+        ------
+        Unauthenticated
+            It is no token or session that holds.
+        """
+        given = headers.get("authorization")
+        return None if given is None else self.found(*credentials(given), passwords_too=False)
+
+    def found(self, name: str | None, secret: str, *, passwords_too: bool = True) -> Reader:
         """Return whom a secret proves.
 
         Parameters
@@ -68,6 +84,8 @@ class Local:
             The account that is claimed; None: whose the secret is.
         secret
             A token, a session's, or, with a name, a password.
+        passwords_too
+            False: a password proves nothing.
 
         Raises
         ------
@@ -81,7 +99,7 @@ class Local:
             who = self._lasting(secret)
             if who is None:
                 holder = self._store.users.holds(secret)
-                if holder is None and name is not None and passwords.right(self._store, name, secret):
+                if passwords_too and holder is None and name is not None and passwords.right(self._store, name, secret):
                     holder = name
                 who = None if holder is None else self.reader(holder)
         if who is None or name not in {None, who.name}:
@@ -91,7 +109,7 @@ class Local:
             )
         return who
 
-    def proves(self, name: str, secret: str) -> None:
+    def proves(self, name: str, secret: str, *, passwords_too: bool = True) -> None:
         """Check that a secret is the password of an account, or its token: what lasts, no session's and no personal token's.
 
         Parameters
@@ -100,6 +118,8 @@ class Local:
             Of the account.
         secret
             That is given.
+        passwords_too
+            As for `found`.
 
         Raises
         ------
@@ -107,19 +127,19 @@ class Local:
             It is neither.
         """
         known = len(secret) <= LONGEST and (
-            self._store.users.holds(secret) == name or passwords.right(self._store, name, secret)
+            self._store.users.holds(secret) == name or (passwords_too and passwords.right(self._store, name, secret))
         )
         if not known:
             raise Unauthenticated(
                 "this is neither the account's password nor its token", remedy="the site's owner can set another one"
             )
 
-    def begin(self, name: str | None, secret: str) -> tuple[str, str]:
+    def begin(self, name: str | None, secret: str, *, passwords_too: bool = True) -> tuple[str, str]:
         """Begin a session.
 
         Parameters
         ----------
-        name, secret
+        name, secret, passwords_too
             As for `found`.
 
         Returns
@@ -134,7 +154,7 @@ class Local:
         Unauthenticated
             As `found`.
         """
-        who = self.found(name, secret)
+        who = self.found(name, secret, passwords_too=passwords_too)
         assert who.name is not None  # noqa: S101
         return who.name, secret if self._lasting(secret) else self._store.sessions.begin(who.name, SECONDS)
 

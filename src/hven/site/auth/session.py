@@ -23,7 +23,10 @@ YEAR = 365 * 86400
 SECONDS = 14 * 86400.0  # that a session lasts
 SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}  # RFC 9110 section 9.2.1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-FREE, CROWD = 5, 20  # failures for one account, and of one address, that are told at once
+FREE, CROWD = (
+    5,
+    20,
+)  # failures for one account, and of one address (or of one address by one token), that are told at once
 FIRST, LONGEST = 0.5, 8.0  # seconds that the next one is told later, twice as long each time, and at most
 WINDOW = 600.0  # seconds without a failure after which all are forgotten
 HELD = 4  # answers to one address about one account that are held back at once: others are not looked at
@@ -152,7 +155,8 @@ def foreign(method: str, headers: Mapping[str, str], trusted: Collection[str]) -
 class Attempts:
     """Counts failures of each address and for each account, in one process, and says how much later each is told. Thread-safe.
 
-    A token's 256 bits are the true wall: this keeps attempts rare and cheap, and shuts nobody out who has a right one.
+    Passwords can be guessed: their failures are counted for the account, wherever they come from, and for the address, whatever it tries. Tokens and
+    sessions have 256 random bits and cannot: their failures are counted for the address and the token together, and for nothing else.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -162,7 +166,7 @@ class Attempts:
         self._lock = threading.Lock()
 
     def allowed(self, address: str, account: str) -> bool:
-        """Return whether a proof is looked at; not while the answers to many wrong ones of this address for this account are held back.
+        """Return whether a password is looked at; not while the answers to many wrong ones of this address for this account are held back.
 
         Parameters
         ----------
@@ -173,13 +177,15 @@ class Attempts:
         """
         return self._held[address, account] < HELD
 
-    def failed(self, address: str, account: str) -> float:
+    def failed(self, address: str, account: str, *, guessable: bool = True) -> float:
         """Count a failure; its answer is held back, then `answered` is called.
 
         Parameters
         ----------
         address, account
             As for `allowed`.
+        guessable
+            It may have been a password; False: a token alone.
 
         Returns
         -------
@@ -187,7 +193,10 @@ class Attempts:
             Seconds to hold the answer back.
         """
         with self._lock:
-            pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
+            if guessable:
+                pause = max(self._pause(("address", address), CROWD), self._pause(("account", account), FREE))
+            else:
+                pause = self._pause((address, account), CROWD)
             self._held[address, account] += 1
         return pause
 
