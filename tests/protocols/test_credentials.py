@@ -117,6 +117,34 @@ def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> No
     assert json.loads(made.body)["scope"] == "all"
 
 
+def test_a_token_that_may_only_read_changes_its_own_jobs_alone(client: Client, site: Site, anna: str) -> None:
+    """Not those of nobody, which are for whoever knows their names, nor those that the account began by other proof."""
+    _, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
+    _, other = accounts.give_token(site.store, "anna", "read", 1, by="anna")
+    began = {"nobody": {}, "the account": bearer(anna), "the token": bearer(token)}
+    for who, headers in began.items():
+        made = send(client, "/tap/async", headers, LANG="ADQL", QUERY="SELECT 1 FROM stars.main")
+        job = made.headers["location"].partition("vo.example")[2]
+        for mine in (bearer(token), bearer(other)):
+            assert client.ask("GET", job, headers=mine).status == 200
+            wanted = 303 if who == "the token" else 403
+            for method, path, body in (
+                ("POST", job, b"RUNID=x"),
+                ("POST", f"{job}/phase", b"PHASE=ABORT"),
+                ("POST", f"{job}/destruction", b"DESTRUCTION=2001-01-01"),
+                ("PUT", f"{job}/parameters/maxrec", b"1"),
+                ("POST", job, b"ACTION=DELETE"),
+                ("DELETE", job, b""),
+            ):
+                if wanted == 303 and (method == "DELETE" or b"DELETE" in body or b"ABORT" in body):
+                    continue
+                kind = {"content-type": "application/x-www-form-urlencoded"}
+                answer = client.ask(method, path, body=body, headers={**mine, **kind})
+                assert answer.status == wanted, (who, method, path, answer.text)
+        assert client.ask("GET", job, headers=headers).status == 200
+        assert client.ask("DELETE", job, headers=headers).status == 303
+
+
 def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: Moved) -> None:
     _, brief = accounts.give_token(site.store, "anna", "all", 0.8 / 86400, by="anna")
     assert count(client, bearer(brief)).status == 200

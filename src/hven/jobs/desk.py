@@ -18,6 +18,7 @@ from hven.jobs._types import FILES, RULES, files_in, made
 from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated, say
 from hven.model.params import collect
 from hven.site.auth import kept_rights
+from hven.site.auth.local import SCOPES
 from hven.site.store import Job, now
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ KIN = 100  # jobs that one waits for
 RUN_ID = 64  # characters, as UWS recommends no more
 LONGEST = 200  # bytes of a file's name
 VALUES = 4 * 1024**2  # characters of a job's parameters
+READING = SCOPES["read"]
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 
 
@@ -192,7 +194,7 @@ class Desk:
 
     # --- looking ---------------------------------------------------------------------------------------------
 
-    def one(self, name: str, who: Asker, *, to_read: bool = True) -> Job:
+    def one(self, name: str, who: Asker, *, to_read: bool = True, to_change: bool = False) -> Job:
         """Return a job. That of nobody in particular is for everybody who knows its name, which cannot be guessed.
 
         Parameters
@@ -203,6 +205,8 @@ class Desk:
             The asker.
         to_read
             False: to destroy it, which its owner may whatever rights they have lost since.
+        to_change
+            True: to change, stop or destroy it.
 
         Returns
         -------
@@ -214,12 +218,18 @@ class Desk:
         NotFound
             There is none.
         Forbidden
-            It is another user's, or relies on rights that its owner has lost since.
+            It is another user's, or relies on rights that its owner has lost since; a token that may only read changes no job but those that such a token
+            of the same account began.
         """
         job = self.site.store.jobs.one(name)
         if job.type != self.kind:
             raise NotFound(say("there is no job {name!r:.80}", name))
         self._allowed(job, who, to_read=to_read)
+        if to_change and READING in who.reader.groups and (READING not in job.groups or job.owner != who.reader.name):
+            raise Forbidden(
+                "this token may only read: it changes no jobs but those that it began",
+                remedy="a token with the scope all may change things",
+            )
         return job
 
     def _allowed(self, job: Job, who: Asker, *, to_read: bool = True) -> None:

@@ -26,7 +26,7 @@ from hven.services.errors import headers_of, json_error, message_of, request_id,
 from hven.services.face import route
 from hven.services.params import FORM_MOST, read
 from hven.site import sends
-from hven.site.auth.session import visitor_of
+from hven.site.auth.session import SAFE, visitor_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -169,7 +169,8 @@ class _Resources:
         return Asker(reader=self._reader(request), address=caller(request), visitor=visitor_of(request.headers))
 
     async def _found(self, request: Request, *, to_read: bool = True) -> Job:
-        find = partial(self._desk.one, request.path_params["job"], self._who(request), to_read=to_read)
+        name, changes = request.path_params["job"], request.method not in SAFE
+        find = partial(self._desk.one, name, self._who(request), to_read=to_read, to_change=changes)
         job: Job = await self._call(find)
         return job
 

@@ -198,7 +198,7 @@ class JobsPage:
                 say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete"
             )
         try:
-            desk, job = self._found(name, who, to_read=action != "delete")
+            desk, job = self._found(name, who, to_read=action != "delete", to_change=True)
         except NotFound:
             if action == "delete":  # pressed twice, or from a page that is old: it is gone, as was wanted
                 return {}
@@ -209,10 +209,10 @@ class JobsPage:
         desk.move(job, "ABORT")
         return {"job": job.id}
 
-    def _found(self, name: str, who: Asker, *, to_read: bool = True) -> tuple[Desk, Job]:
+    def _found(self, name: str, who: Asker, *, to_read: bool = True, to_change: bool = False) -> tuple[Desk, Job]:
         job = self.around.site.store.jobs.one(name)
         desk = Desk(self.around.site, job.type)
-        return desk, desk.one(name, who, to_read=to_read)
+        return desk, desk.one(name, who, to_read=to_read, to_change=to_change)
 
     # --- showing ---------------------------------------------------------------------------------------------
 
