@@ -105,12 +105,12 @@ WHO = {
     "/edit/home": {"olga"},
     "/edit/news/new": {"olga"},
     "/edit/collections/cubes": {"olga", "paul"},
-    "/edit/collections/notes": {"olga", "paul", "cleo"},
+    "/edit/collections/notes": {"olga", "cleo"},
     "/edit/collections/sun": {"olga", "mia"},
     "/psup/edit": {"olga", "paul", "cleo"},
     "/psup/edit/home": {"olga", "paul"},
     "/psup/edit/news/2026-01-02-old": {"olga", "paul"},
-    "/psup/edit/collections/notes": {"olga", "paul", "cleo"},
+    "/psup/edit/collections/notes": {"olga", "cleo"},
     "/medoc/edit": {"olga", "mia"},
     "/medoc/edit/home": {"olga", "mia"},
     "/medoc/edit/news/new": {"olga"},  # the site's news are those of this portal, too
@@ -136,6 +136,28 @@ def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[st
     evil = send(client, "/edit/home", {**people["olga"], "origin": "https://evil.example"}, "publish", opened(client, "/edit/home", people["olga"]), text__en="No")  # fmt: skip
     assert evil.status in {401, 403}
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
+    here: Site, client: Client, people: dict[str, dict[str, str]]
+) -> None:
+    """Notes are of a project, whose member paul is not: neither title nor description are told, and nothing is written."""
+    paul = people["paul"]
+    for path in ("/psup/edit/collections/notes", "/psup/collections/notes", "/psup/edit"):
+        answer = client.ask("GET", path, headers=paul)
+        assert "The notes" not in answer.text, path
+        assert answer.status == (200 if path == "/psup/edit" else 404), path
+    before = (here.settings.directory / "collections" / "notes" / "notes.yaml").read_text()
+    refused = client.ask("POST", "/psup/edit/collections/notes", body=b"ACT=publish&TITLE.EN=Mine", headers={**paul, "content-type": "application/x-www-form-urlencoded"})  # fmt: skip
+    assert refused.status == 404
+    assert (here.settings.directory / "collections" / "notes" / "notes.yaml").read_text() == before
+    place = here.settings.directory / "collections" / "cubes" / "cubes.yaml"
+    place.write_text(place.read_text() + "access: private\n")
+    here.refresh()
+    assert client.ask("GET", "/psup/edit/collections/cubes", headers=paul).status == 404
+    assert client.ask("GET", "/psup/edit/collections/cubes", headers=people["olga"]).status == 200, "operators do"
+    here.store.grants.add("member", subject="paul", object="hesiod", role="reader", by="olga")
+    until(lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, seconds=10)
 
 
 def test_a_portal_is_told_nothing_of_another_one(client: Client, people: dict[str, dict[str, str]]) -> None:

@@ -698,6 +698,6 @@ class Portal:
     )
     administrators: tuple[str, ...] = setting(
         (),
-        "accounts that see all of the health of its collections, prepare their files, and edit its texts and theirs; nothing of other portals'",
+        "accounts that see all of the health of its collections, prepare their files, and edit its texts and those of the collections that they see as readers; nothing of other portals'",
         min_length=1,
     )

@@ -1,4 +1,4 @@
-"""Who edits which texts in the page: operators all, administrators those of their portal, curators of a project those of its collections."""
+"""Who edits which texts in the page: operators all, curators of a project those of its collections, administrators those of their portal that they see as readers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,26 @@ def edits_portal(who: Reader, around: Surroundings, brand: Brand) -> bool:
 
 
 def edits_collection(who: Reader, around: Surroundings, resource: Resource) -> bool:
-    """Return whether a reader edits the texts of a collection: they operate it, or curate its project."""
+    """Return whether a reader edits the texts of a collection: they operate the site, curate its project, or administer its portal and know of it.
+
+    An administrator gets no right to see anything: titles and descriptions of a collection that is hidden from them are its members' and the operators'.
+    """
     if who.by or who.name is None:
         return False
-    return around.operates(who, resource.name) or f"project:{resource.project}:{ROLE}" in who.groups
+    if around.operates(who) or f"project:{resource.project}:{ROLE}" in who.groups:
+        return True
+    return resource.name in around.site.settings.administered(who.name) and _knows(who, around, resource)
+
+
+def _knows(who: Reader, around: Surroundings, resource: Resource) -> bool:
+    """Return whether a reader knows of a collection: sees a table of it, or would if one were published."""
+    holdings = around.site.current()
+    if any(item.table.schema == resource.name for item in holdings.published.values()):
+        return any(one.name == resource.name for one in holdings.catalogue(who, around.policies).schemas)
+    project = next((one for one in around.site.settings.projects if one.name == resource.project), None)
+    if resource.project and not (project is not None and project.open):
+        return f"project:{resource.project}" in who.groups
+    return resource.access == "public"
 
 
 def edits(who: Reader, around: Surroundings, brand: Brand) -> tuple[str, ...]:
