@@ -20,6 +20,7 @@ from hven.model.errors import Conflict, HvenError, NotFound, ParamError
 from hven.model.params import collect
 from hven.services import uwsdoc
 from hven.services._answer import left, whole, without_body
+from hven.services._user_content import SANDBOX, guard_media_type
 from hven.services.address import base, caller
 from hven.services.bodies import whole_body
 from hven.services.errors import headers_of, json_error, message_of, request_id, status_of, votable_error
@@ -328,7 +329,12 @@ class _Resources:
     async def _result(self, request: Request) -> Response:
         job = await self._found(request)
         path, media_type = await self._call(self._desk.result, job, request.path_params["name"])
-        headers = {"cache-control": "private, no-cache"}
+        media_type, loaded = guard_media_type(media_type)  # programs, and services elsewhere, say what theirs are
+        headers = {
+            "cache-control": "private, no-cache",
+            **SANDBOX,
+            **({"content-disposition": "attachment"} if loaded else {}),
+        }
         sends(tables=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
         if request.method == "HEAD":
             size = path.stat().st_size

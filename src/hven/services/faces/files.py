@@ -14,6 +14,7 @@ from hven.model.errors import HvenError
 from hven.model.table import FILES, rooted
 from hven.services import elsewhere, filed
 from hven.services._ranges import described, flowing, given
+from hven.services._user_content import SANDBOX, guard_media_type
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.filed import PIECE
 from hven.site import sends
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
     from hven.site import Published
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
-HEADERS = {
-    "content-security-policy": "sandbox; default-src 'none'",
-    "x-content-type-options": "nosniff",
-    "vary": "authorization, cookie",
-}
+HEADERS = {**SANDBOX, "vary": "authorization, cookie"}
 
 
 class Taken(NamedTuple):
@@ -99,18 +96,21 @@ def routes(around: Surroundings) -> Sequence[Route]:
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
         headers = {**dali.caching(tag, public=taken.reach == "public"), **HEADERS, **link}
         headers |= described(path, elsewhere.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
+        kind, loaded = guard_media_type(row["media_type"])
+        if loaded:
+            headers["content-disposition"] = headers["content-disposition"].replace("inline", "attachment", 1)
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         same = request.headers.get("if-range", tag) == tag
         if far_file is not None:
             pieces = partial(far.pieces, far_file)
-            return given(request, far_file.bytes, pieces, row["media_type"], headers, same=same)
+            return given(request, far_file.bytes, pieces, kind, headers, same=same)
         if taken.lost is not None:  # before anything is promised
             raise taken.lost
         read = filed.reading(around, row, taken.place)
         return given(
-            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers, same=same, body=taken.body
+            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), kind, headers, same=same, body=taken.body
         )  # fmt: skip
 
     async def listed(request: Request) -> Response:
