@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import Format
+from hven.formats._formulas import CHOICES, escape_formula, escape_formulas
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -32,16 +33,14 @@ def write(
     Parameters
     ----------
     options
-        ``header=absent`` leaves the header line out.
+        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a spreadsheet (`hven.formats._formulas`).
     """
-    start = (
-        b""
-        if options.get("header", "present").lower() == "absent"
-        else _header([column.name for column in head.columns])
-    )
+    escaped = options.get("escape", "none").lower() == "formula"
+    names = [escape_formula(column.name) if escaped else column.name for column in head.columns]
+    start = b"" if options.get("header", "present").lower() == "absent" else _header(names)
     kinds = [column.type for column in head.columns]
     for batch in literal.early(batches):
-        for piece in _pieces(batch, kinds):
+        for piece in _pieces(batch, kinds, escaped=escaped):
             yield start + piece if start else piece
             start = b""
         if start:
@@ -64,23 +63,23 @@ def _quote(text: str) -> str:
     )
 
 
-def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
+def _pieces(batch: pa.RecordBatch, kinds: list[Type], *, escaped: bool) -> Iterator[bytes]:
     if not kinds:
         return
     for part in literal.pieces(batch, 4 * len(kinds)):
         ends = pa.array(["\r\n"] * part.num_rows)
-        cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
+        cells = [_cells(part.column(number), kind, escaped=escaped) for number, kind in enumerate(kinds)]
         cells[-1] = literal.joined(cells[-1], ends)
         yield literal.characters(literal.joined(*cells, between=",")).tobytes()
 
 
-def _cells(array: pa.Array, kind: Type) -> pa.Array | str:
+def _cells(array: pa.Array, kind: Type, *, escaped: bool) -> pa.Array | str:
     if array.null_count == len(array):  # half of the columns of ObsCore are
         return ""
     array = literal.storage(array, kind)
     shown = literal.text(array, kind, null="null")
     if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):
-        shown = _quoted(shown)
+        shown = _quoted(escape_formulas(shown) if escaped else shown)
     return literal.filled(shown)
 
 
@@ -106,6 +105,6 @@ FORMAT = Format(
     extension="csv",
     write=write,
     content_type="text/csv;header=present",
-    choices={"header": ("PRESENT", "ABSENT")},
+    choices={"header": ("PRESENT", "ABSENT"), "escape": CHOICES},
     mute=True,
 )
