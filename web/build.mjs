@@ -1,7 +1,7 @@
 // Bundles scripts and styles of web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and in `needs` what a script imports at once, and draws the sky. Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { draw } from "./hips.mjs";
@@ -86,14 +86,37 @@ for (const [file, facts] of Object.entries(outputs)) {
   if (facts.cssBundle) manifest[`${path.basename(facts.entryPoint, ".js")}.css`] = path.basename(facts.cssBundle);
 }
 
-const aladin = path.join(here, "node_modules/aladin-lite");
-const hash = createHash("sha256")
-  .update(await readFile(path.join(aladin, "dist/aladin.js")))
-  .digest("hex")
-  .slice(0, 8)
-  .toUpperCase();
-manifest["aladin.js"] = `aladin-${hash}.js`;
-await copyFile(path.join(aladin, "dist/aladin.js"), path.join(out, manifest["aladin.js"]));
-await copyFile(path.join(aladin, "COPYING"), path.join(out, "aladin-COPYING.txt"));
+/** Write the name, version and licence text of each npm package whose code is in the bundles. */
+async function writeNotices() {
+  const inputs = Object.keys(made.metafile.inputs);
+  const found = inputs.map((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]).filter(Boolean);
+  const notices = [];
+  for (const name of [...new Set(found)].sort()) {
+    const directory = path.join(here, "node_modules", name);
+    const { version, license } = JSON.parse(await readFile(path.join(directory, "package.json"), "utf-8"));
+    const text = (await readdir(directory)).find((file) => /^licen[cs]e(\.\w+)?$/i.test(file));
+    if (!text) throw new Error(`${name} ${version} (${license}) has no file with its licence, so it cannot be bundled`);
+    notices.push(
+      `${name} ${version} (${license})\n\n${(await readFile(path.join(directory, text), "utf-8")).trim()}\n`,
+    );
+  }
+  await writeFile(path.join(out, "LICENSES.txt"), notices.join(`\n${"-".repeat(79)}\n\n`));
+}
+
+await writeNotices();
+
+/** Copy Aladin Lite, which is GPL-3, as a file of its own, with its licence and where its source is. */
+async function copyAladin() {
+  const aladin = path.join(here, "node_modules/aladin-lite");
+  const { version, repository } = JSON.parse(await readFile(path.join(aladin, "package.json"), "utf-8"));
+  const code = await readFile(path.join(aladin, "dist/aladin.js"));
+  const hash = createHash("sha256").update(code).digest("hex").slice(0, 8).toUpperCase();
+  manifest["aladin.js"] = `aladin-${hash}.js`;
+  await writeFile(path.join(out, manifest["aladin.js"]), code);
+  const head = `Aladin Lite ${version}, unchanged; its source is at ${repository.url}, tag ${version}. GPL-3.0-only:\n\n`;
+  await writeFile(path.join(out, "aladin-COPYING.txt"), head + (await readFile(path.join(aladin, "COPYING"), "utf-8")));
+}
+
+await copyAladin();
 await writeFile(path.join(out, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
 await draw(path.join(out, "sky"));

