@@ -319,6 +319,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"1989 1  2 3\n1989 1 B 2 3\n1989 1 B 2 3 4\n" * 9, {}, "kind: fixed"),
         (b'{"type": "FeatureCollection"}\n', {}, "looks like JSON"),
         (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
+        (b'<resource schema="mars">\n', {}, r"looks like a resource descriptor of DaCHS .*; give `hven new` the data .*from-dachs\.md"),
         (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: this looks like XML or HTML"),
         (b"<h1>Not found</h1>\n", {}, "looks like XML or HTML"),
         (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; a VOTable is of `kind: votable`, other XML of `kind: xml`"),
@@ -338,6 +339,13 @@ def test_faults_of_a_file_are_told_with_place_and_remedy(write, monkeypatch, con
     path = write(content)
     with pytest.raises(SourceError, match=message):
         rows(path, **options)
+
+
+def test_a_resource_descriptor_of_dachs_is_known_by_its_name(tmp_path):
+    path = tmp_path / "q.rd"
+    path.write_text('<?xml version="1.0"?>\n<!-- Mars -->\n<resource schema="mars"/>\n')
+    with pytest.raises(SourceError, match=r"q\.rd:1: this looks like a resource descriptor of DaCHS .*from-dachs\.md"):
+        rows(path)
 
 
 def test_a_header_alone_is_an_empty_table(write):

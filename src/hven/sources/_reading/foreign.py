@@ -14,7 +14,12 @@ _ANYTHING = "`kind: python` reads anything, and `files:` of a collection publish
 _DELIMITER = "; if it is a table all the same, say its `delimiter:`"
 # an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are names of columns)
 _TAG = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
+_DACHS_FILE = (
+    "a resource descriptor of DaCHS (q.rd)",
+    "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: docs/howto/from-dachs.md",
+)
 _TEXTS = (
+    (r"<resource\b[^>]*\sschema\s*=", *_DACHS_FILE),
     (_TAG, "XML or HTML", f"a VOTable is of `kind: votable`, other XML of `kind: xml`; {_ANYTHING}"),
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _ANYTHING),
@@ -95,7 +100,9 @@ def check_text(line: str, place: Place) -> None:
     SourceError
         With what it looks like, and which kind reads it.
     """
-    for pattern, what, remedy in _TEXTS:
+    # a file of DaCHS may begin with an XML declaration or a comment
+    texts = [(_TAG, *_DACHS_FILE), *_TEXTS] if (place.file or "").endswith(".rd") else _TEXTS
+    for pattern, what, remedy in texts:
         if re.match(pattern, line.lstrip(), re.IGNORECASE if what.startswith("XML") else 0):
             raise SourceError(
                 f"this looks like {what}, not like delimited text", place=place, remedy=remedy + _DELIMITER
