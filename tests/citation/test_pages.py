@@ -13,7 +13,7 @@ import pytest
 from datacite import schema45
 from lxml import etree, html
 
-from citation_world import make
+from citation_world import PSZ2, make
 from hven.app._server import create
 from hven.model.settings import load
 from hven.services import minting
@@ -148,6 +148,49 @@ def test_a_tombstone_stays(tmp_path: Path) -> None:
             assert json.loads(reader.get(f"/collections/{path}/cite/datacite.json").body)["doi"] == doi
         assert json.loads(reader.get("/collections/psz2.json").body)["reason"] == "the masses <are> wrong"
         assert reader.get("/collections/psz2/main").status == 404
+
+
+def test_a_collection_whose_descriptor_has_a_doi_leaves_a_tombstone(tmp_path: Path) -> None:
+    """A DOI that a library registered stands in the descriptor alone; nobody ran `hven doi`."""
+    here = make(tmp_path, PSZ2.replace("created:", "doi: 10.5072/library.psz2\ncreated:"))
+    hven("remove", "psz2", "--purge", "--site", str(here))
+    with Site(load(here), watch=False) as site:
+        reader = Client(create(site))
+        page = reader.get("/collections/psz2")
+        assert page.status == 410
+        assert "https://doi.org/10.5072/library.psz2" in page.text
+        assert json.loads(reader.get("/collections/psz2/cite/datacite.json").body)["doi"] == "10.5072/library.psz2"
+
+
+def test_a_doi_of_something_else_keeps_nobody_from_removing(tmp_path: Path) -> None:
+    here = make(tmp_path, PSZ2.replace("created:", "doi: 10.5072/shared\ncreated:"))
+    hven("release", "R4", "psz2", "--site", str(here))
+    hven("doi", "psz2", "--release", "R4", "--is", "10.5072/shared", "--site", str(here))
+    hven("remove", "psz2", "--site", str(here))
+
+
+@pytest.mark.parametrize("path", ["/collections/psz2", "/collections/psz2/releases/R4"])
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/vnd.datacite.datacite+json", "datacite.json"),
+        ("application/vnd.datacite.datacite+xml", "datacite.xml"),
+        ("application/x-bibtex", "bib"),
+        ("application/vnd.citationstyles.csl+json;q=0.9, application/vnd.datacite.datacite+json;q=0.8, text/html;q=0.1", "datacite.json"),
+        ("text/html, application/vnd.datacite.datacite+json;q=0.9", None),
+        ("application/json, application/x-bibtex;q=0.5", None),
+        ("*/*", None),
+    ],
+)  # fmt: skip
+def test_a_landing_page_leads_to_the_document_that_is_asked_for(reader: Client, path: str, accept: str, kind: str | None) -> None:  # fmt: skip
+    answer = reader.ask("GET", path, headers={"accept": accept})
+    if kind is None:
+        assert answer.status == 200
+        return
+    assert answer.status == 303
+    assert "accept" in answer.headers["vary"]
+    assert answer.headers["location"] == f"{path.rpartition('/')[2]}/cite/{kind}"
+    assert reader.get(f"{path}/cite/{kind}").status == 200
 
 
 def test_a_collection_that_nobody_cited_leaves_nothing(tmp_path: Path) -> None:

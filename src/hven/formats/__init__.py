@@ -223,7 +223,7 @@ def select(responseformat: str | None = None, accept: str | None = None) -> tupl
                 remedy = f"{plain[0].name} takes {said}; {remedy}"
             raise ParamError(message, name="RESPONSEFORMAT", remedy=remedy)
         return found[0], dict(found[1])
-    for asked in _by_quality(accept or ""):
+    for asked in list_accepted(accept or ""):
         found = _find(asked)
         if found is not None:
             return found[0], dict(found[1])
@@ -304,8 +304,19 @@ def _supported(one: Format, chosen: Mapping[str, str]) -> bool:
     return all(name not in one.choices or value.upper() in one.choices[name] for name, value in chosen.items())
 
 
-def _by_quality(accept: str) -> list[str]:
-    """List the media types of an Accept header, the most wanted first."""
+def list_accepted(accept: str) -> list[str]:
+    """List the media types of an Accept header, the most wanted first (RFC 9110 section 12.5.1).
+
+    Parameters
+    ----------
+    accept
+        The header.
+
+    Returns
+    -------
+    types
+        With their parameters but ``q``; wildcards and types that are refused (``q=0``) are left out.
+    """
     asked = []
     for number, item in enumerate(accept.split(",")):
         name, *rest = (part.strip() for part in item.split(";"))
@@ -324,4 +335,4 @@ def _by_quality(accept: str) -> list[str]:
     return [item for _, _, item in sorted(asked)]
 
 
-__all__ = ["End", "Format", "Head", "Info", "Read", "Refused", "load", "offered", "select"]
+__all__ = ["End", "Format", "Head", "Info", "Read", "Refused", "list_accepted", "load", "offered", "select"]

@@ -11,10 +11,12 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
-from hven.model.errors import Conflict, Forbidden, ServiceError, Unauthenticated, UserError
+from hven.model.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, UserError
 from hven.model.resource import Citation
 from hven.model.resource import doi as bare_doi
 from hven.services import citing
+from hven.services.face import Surroundings
+from hven.site.auth import ANONYMOUS
 from hven.sources import remote
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.services.citing import Cited
+    from hven.site import Site
     from hven.site.store import Store
 
 KIND = "application/vnd.api+json"
@@ -349,6 +352,34 @@ def withdraw(store: Store, one: Cited, reason: str) -> Citation:
     doi = before.doi or one.doi
     # what DataCite has is kept until it has been told
     return store.citations.keep(replace(before, doi=doi, state="withdrawn", reason=reason, told=before.told or (told(one, doi) if doi else citing.datacite(one))))  # fmt: skip
+
+
+def keep_tombstone(site: Site, name: str) -> Citation | None:
+    """Keep how a collection is cited before it is removed, if its descriptor gives it a DOI that nobody told the site of.
+
+    Parameters
+    ----------
+    site
+        In which it is still published.
+    name
+        Of the collection.
+
+    Returns
+    -------
+    citation
+        What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI already.
+    """
+    around, now = Surroundings.of(site, ANONYMOUS), site.current()
+    try:
+        one = citing.cited(around, now, now.catalogue(ANONYMOUS, around.policies), name)
+    except NotFound:
+        return None
+    if one.doi is None or site.store.citations.find(name) is not None:
+        return None
+    try:
+        return recorded(site.store, one, one.doi)
+    except Conflict:  # a release has the same DOI, and its page goes on telling of it
+        return None
 
 
 def noted(path: Path, doi: str) -> bool:

@@ -255,6 +255,7 @@ def remove(
 ) -> None:
     """Publish a collection no more; its data are kept until --purge."""
     with open_site(context) as site:
+        resolve_name("hven.services.minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
         gone = _patiently(lambda: site.store.remove(name))
         dropped = site.store.purge(name) if purge else []
         troubles = site.engines.drop(dropped)

@@ -7,13 +7,16 @@ from urllib.parse import quote
 
 import anyio.to_thread
 import orjson
+from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import adql
 from hven import services as dali
+from hven.formats import list_accepted
 from hven.model.errors import NotFound, say
 from hven.model.resource import orcid
 from hven.portal._explore.page_queries import Asking
+from hven.portal._pages import VARY
 from hven.portal._views.facts import dataset, rows_at
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, kept_by, page, refused
@@ -21,15 +24,16 @@ from hven.services import citing
 from hven.services.face import careful
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from hven.services.citing import Cited
     from hven.services.face import Surroundings
 
 MOST = 10  # tables that signposts lead to
+HTML = "text/html"
+PAGE_TYPES = {HTML, "application/xhtml+xml", "application/json"}  # what a landing page itself answers
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -48,11 +52,40 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return await anyio.to_thread.run_sync(_release, state)
 
     shown = careful(document, refused(around))
+    page_of_release = page(release, around)
     return [
         Route("/collections/{name}/cite/{kind}", shown),
         Route("/collections/{name}/releases/{label}/cite/{kind}", shown),
-        Route("/collections/{name}/releases/{label}", page(release, around)),
+        Route("/collections/{name}/releases/{label}", negotiate_citation(page_of_release)),
     ]
+
+
+def negotiate_citation(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Lead a client that asks a landing page for DataCite's metadata or for BibTeX to that document, as content negotiation at doi.org does.
+
+    Parameters
+    ----------
+    endpoint
+        Of the landing page, for all others.
+
+    Returns
+    -------
+    endpoint
+        It answers 303 to a client whose most wanted known media type is one of `citing.KINDS`.
+    """
+    documents = {media: kind for kind, (media, _) in citing.KINDS.items()}
+
+    async def answer(request: Request) -> Response:
+        accepted = (media.partition(";")[0].lower() for media in list_accepted(request.headers.get("accept", "")))
+        first = next((media for media in accepted if media in documents or media in PAGE_TYPES), HTML)
+        if first not in documents:
+            return await endpoint(request)
+        # relative to the page: the same behind any proxy and in any portal
+        place = quote(request.url.path.rpartition("/")[2])
+        headers = {"location": f"{place}/cite/{documents[first]}", "vary": VARY, "access-control-allow-origin": "*"}
+        return Response(status_code=303, headers=headers)
+
+    return answer
 
 
 def _wanted(state: Asked) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._pages import grounds
 from hven.portal._pages.editors import edits_collection
-from hven.portal._views.citation import citing_of, signposts, tombstone
+from hven.portal._views.citation import citing_of, negotiate_citation, signposts, tombstone
 from hven.portal._views.counts import Counts
 from hven.portal._views.facts import dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
@@ -91,7 +91,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [
         Route(
             "/collections/{name}",
-            page(collection, around, documents=dali.Documents(), state_of=stamp, headers_of=headers),
+            negotiate_citation(
+                page(collection, around, documents=dali.Documents(), state_of=stamp, headers_of=headers)
+            ),
         )
     ]
 
