@@ -100,8 +100,10 @@ def test_faults_leave_nothing_behind(tmp_path, site, path, options, error, messa
 
 
 def test_private_addresses_are_refused_at_every_step(tmp_path, site, monkeypatch):
-    with pytest.raises(Forbidden, match="not on the public internet"):
-        remote.download(site + "/data/stars.csv", tmp_path)
+    with pytest.raises(Forbidden, match=r"^127\.0\.0\.1 is not on the public internet"):
+        remote.download(site.replace("localhost", "127.0.0.1") + "/data/stars.csv", tmp_path)
+    with pytest.raises(Forbidden, match=r"^localhost \((127\.0\.0\.1|::1)\) is not on the public internet"):
+        remote.download(site.replace("127.0.0.1", "localhost") + "/data/stars.csv", tmp_path)
     monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
     with pytest.raises(Forbidden, match=r"169\.254\.169\.254"):
         remote.download(site + "/inside", tmp_path)

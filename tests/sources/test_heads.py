@@ -681,6 +681,29 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
             read(far("fits", "night/*.fits", said="wrong", **cards))
 
 
+def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data/a.zip", "w") as archive:
+        for name in ("read.me", "items/1.json", "items/2.json", "items/3.json", "items/4.json"):
+            archive.writestr(name, "{}")
+    with pytest.raises(SourceError) as told:
+        read(opened("product", tmp_path / "data", files="*.zip"))
+    message = str(told.value)
+    assert "none of the 5 members of the archive (read.me, items/1.json, items/2.json ..) is of " in message
+    assert "members: ['**/*.json']" in message
+    assert len(message) < 400, "not a wall of patterns"
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"), [("fits", "look at another `hdu`"), ("product", "`mode: cards` lists the cards")]
+)
+def test_a_card_that_no_file_has_is_told_in_words_of_the_kind(tmp_path, kind, remedy):
+    (tmp_path / "data").mkdir()
+    header(tmp_path / "data/1.fits", N=1)
+    with pytest.raises(SourceError, match=remedy):
+        read(opened(kind, tmp_path / "data", files="*.fits", mode="header", cards=["NOSUCH"]))
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
 def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     header(tmp_path / "1.fits", N=1)

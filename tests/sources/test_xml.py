@@ -84,6 +84,17 @@ def test_namespaces_tell_names_apart(tmp_path: Path):
     assert found == [{"x": 1, "y": 2}, {"x": None, "y": 4}]
 
 
+UNDECLARED = '<r>\n<v:o v:id="1"><w:x>2</w:x></v:o>\n<v:o v:id="2"><w:x>3</w:x></v:o></r>'
+
+
+@pytest.mark.parametrize("options", [{}, {"record": "o"}, {"record": "o", "fields": {"x": "x"}}])
+def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path, options: dict[str, Any]):
+    with pytest.raises(SourceError, match=r"log\.xml:2:\d+: no XML: Namespace prefix v .* is not defined"):
+        rows(opened(tmp_path, UNDECLARED, **options))
+    with pytest.raises(SourceError, match="no XML: Namespace prefix v"):
+        xml.flat(UNDECLARED.encode())
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -706,8 +706,9 @@ def locate(host: str, port: int, *, allow_private: bool = False, proxied: bool =
     numbers = [str(item[4][0]).partition("%")[0] for item in found]
     private = [number for number in numbers if not _public(number)]
     if private and not allow_private:
+        named = host if host.strip("[]") == private[0] else f"{host} ({private[0]})"
         raise Private(
-            f"{host} is {private[0]}, which is not on the public internet",
+            f"{named} is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
         )
     return numbers[0]

@@ -8,7 +8,7 @@ from pydantic import Field
 from hven.model.errors import SourceError
 from hven.sources import Context, FileKind, Source
 from hven.sources._reading.files import FileOptions
-from hven.sources._reading.xmlrows import SAFE, FieldOptions, XmlRows
+from hven.sources._reading.xmlrows import SAFE, FieldOptions, XmlRows, local_name
 
 FILES = FileKind(
     endings=("xml",),
@@ -62,7 +62,7 @@ def flat(data: bytes) -> list[dict[str, str | None]]:
         if any(len(value) for value in values):
             raise SourceError("an element of a record has others in it", remedy="write records one below the other")
         named = [*one.attrib.items(), *((value.tag, value.text) for value in values)]
-        row = {etree.QName(name).localname: (text or "").strip() or None for name, text in named}
+        row = {local_name(name): (text or "").strip() or None for name, text in named}
         if len(row) < len(named):
             raise SourceError("a record has an element twice", remedy="write each once")
         rows.append(row)

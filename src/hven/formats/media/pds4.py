@@ -65,7 +65,7 @@ def open_pds4(file: Place) -> Product:
     except etree.XMLSyntaxError as fault:
         raise SourceError(say("{name} is no label: {reason}", file.name, str(fault.msg)[:160])) from None
     for one in root.iter(etree.Element):
-        one.tag = etree.QName(one).localname
+        one.tag = one.tag.rpartition("}")[2]
     if not root.tag.startswith("Product_"):
         raise SourceError(say("{name} is no label: {reason}", file.name, root.tag[:60]))
     world = _projection(root)

@@ -17,6 +17,7 @@ from pydantic import Field
 from hven.model.errors import SourceError, UserError
 from hven.sources._reading.files import DataFile, Texts
 from hven.sources._reading.service import AskedOptions, Broken, Budget, Service, authorization, words
+from hven.sources._reading.xmlrows import local_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -323,7 +324,7 @@ def _canonical(resource: etree._Element) -> None:
             known = _SCHEMA.fullmatch(one.nsmap.get(prefix or None) or "")
             if known is not None and known[1] in PREFIXES:
                 one.set(TYPE, f"{PREFIXES[known[1]]}:{name}")
-        if (tag := etree.QName(one).localname) in NUMBERED:
+        if (tag := local_name(one.tag)) in NUMBERED:
             counts[tag] += 1
             one.set("number", str(counts[tag]))
 

@@ -64,6 +64,9 @@ class HeadRows(Files):
         What longitudes of footprints are (`hven.model.sky.footprints.of_headers`).
     """
 
+    #: The remedy where no card is found: how one looks for cards in files of the kind.
+    where_cards_are = "`mode: cards` lists the cards and attributes of the first files, with their names"
+
     def __init__(
         self, options: HeadOptions, context: Context, files: Sequence[DataFile] | None = None, *, structure: frozenset[str] = frozenset(), stonyhurst: bool = False, west: bool = False
     ) -> None:  # fmt: skip
@@ -170,10 +173,10 @@ class HeadRows(Files):
             raise failed
         missing = [key for key, kind in found.items() if kind is None and key in (self.cards or ())]
         if missing and len(missing) == len(found):
-            raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy="look at another `hdu`")
+            raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy=self.where_cards_are)
         found.pop(FOOTPRINT, None)
         if not found and not fixed:
-            raise SourceError("the headers have no cards but those of structure", remedy="look at another `hdu`")
+            raise SourceError("the headers have no cards but those of structure", remedy=self.where_cards_are)
         return fixed | {key: _column(key, kind or pa.string(), comments.get(key, "")) for key, kind in found.items()}
 
     def _batch(

@@ -122,7 +122,8 @@ class XmlRows(JsonFiles):
 
     def _meant(self, element: Any, above: Sequence[str]) -> bool:
         prefix, _, _ = self._steps[-1].rpartition(":")
-        if prefix and etree.QName(element).namespace != self.options.namespaces.get(prefix):
+        namespace = element.tag[1:].rpartition("}")[0] or None
+        if prefix and namespace != self.options.namespaces.get(prefix):
             return False
         for name in reversed(above):
             element = element.getparent()
@@ -191,8 +192,21 @@ def _part(texts: Sequence[bytes], lines: Sequence[int], first: int) -> Elements:
     return Elements(texts=pa.array(texts, pa.binary()).cast(pa.string()), first=first, data=data, starts=starts, line=1, lines=lines)  # fmt: skip
 
 
+def local_name(tag: str) -> str:
+    """Return the name of an element or attribute without its namespace, or without a prefix that the document never declares.
+
+    lxml keeps an undeclared prefix in the tag, and its ``QName`` refuses such a tag.
+
+    Parameters
+    ----------
+    tag
+        As lxml has it: ``{namespace}name``, ``name``, or ``prefix:name``.
+    """
+    return tag.rpartition("}")[2].rpartition(":")[2]
+
+
 def _name(element: Any) -> str:
-    return str(etree.QName(element).localname)
+    return local_name(str(element.tag))
 
 
 def _nested(element: Any) -> Any:
@@ -200,7 +214,7 @@ def _nested(element: Any) -> Any:
     text = (element.text or "").strip()
     if not len(element) and not element.attrib:
         return text or None
-    found: dict[str, Any] = {f"@{etree.QName(name).localname}": value for name, value in element.attrib.items()}
+    found: dict[str, Any] = {f"@{local_name(name)}": value for name, value in element.attrib.items()}
     for child in element.iterchildren(etree.Element):
         name, value = _name(child), _nested(child)
         if name not in found:
@@ -223,7 +237,7 @@ def _path(where: Any, node: Any, record: Any) -> str:
     names = [
         _name(one) for one in (where, *where.iterancestors()) if one is not record and record in one.iterancestors()
     ]
-    leaf = [f"@{etree.QName(node.attrname).localname}"] if node is not where and node.is_attribute else []
+    leaf = [f"@{local_name(node.attrname)}"] if node is not where and node.is_attribute else []
     return "/" + "/".join([*reversed(names), *leaf])
 
 

@@ -9,6 +9,7 @@ import threading
 import weakref
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,6 +32,7 @@ BLOCK = 32 << 10  # bytes that are asked for at a time
 BLOCKS = 64  # that are kept of a file
 MOST = 256 << 20  # bytes that are read of a file, for its head
 MEMBERS = 1_000_000  # of an archive
+NAMED = 3  # members and patterns that a message names
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (as facts have it: UTC without a zone)
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".txz", ".tbz2")
 _FAULTS = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)  # fmt: skip
@@ -284,16 +286,33 @@ def members_of(files: Sequence[DataFile], patterns: Sequence[str], ignore: Seque
         An archive cannot be read, or none of them has a member that is meant.
     """
     found: list[DataFile] = []
+    others: list[str] = []
     for file in files:
         if not file.path.name.lower().endswith(ARCHIVES):
             found.append(file)
             continue
         archive = _Archive(file)
-        names = [name for name in archive.members() if wanted(name, patterns, ignore)]
+        members = list(archive.members())
+        names = [name for name in members if wanted(name, patterns, ignore)]
         found += [MemberFile(archive, name) for name in names]  # in its order: a packed tar is read forward
+        others += [] if names else members
     if not found:
-        raise SourceError(f"no archive has a member {', '.join(patterns)}", remedy="members: ['**/*.fits']")
+        raise _unmatched(others, patterns)
     return found
+
+
+def _unmatched(members: Sequence[str], patterns: Sequence[str]) -> SourceError:
+    """Say what archives hold, of which nothing is meant."""
+    if not members:
+        return SourceError("the archive is empty", remedy="look at it with `tar -t` or `unzip -l`")
+    meant = ", ".join(patterns[:NAMED]) + (f" and {len(patterns) - NAMED} more" if len(patterns) > NAMED else "")
+    there = ", ".join(members[:NAMED]) + (" .." if len(members) > NAMED else "")
+    endings = Counter(PurePosixPath(name).suffix for name in members if PurePosixPath(name).suffix)
+    ending = endings.most_common(1)[0][0] if endings else ""
+    return SourceError(
+        f"none of the {len(members):,} members of the archive ({there}) is of {meant}",
+        remedy=f"unpack it and name its files, or say which of them are products: members: ['**/*{ending}']",
+    )
 
 
 def far_files(store: _Store, address: str, patterns: Sequence[str], ignore: Sequence[str]) -> list[DataFile]:

@@ -22,6 +22,8 @@ LOT = 4 * BLOCK  # bytes that are read at a time: most headers
 class HeaderRows(HeadRows):
     """The cards of many files, one row each."""
 
+    where_cards_are = "look at another `hdu`; `mode: cards` lists the cards of all"
+
     def __init__(
         self,
         options: HeadOptions,
