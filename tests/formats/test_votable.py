@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import json
 import warnings
 
+import astropy.io.votable
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,6 +62,34 @@ def test_a_few_rows_have_the_bytes_that_they_have_among_many(sample, repeated):
     many = pa.Table.from_batches([batch] * times).combine_chunks().to_batches()
     together = b"".join(bytes(piece) for part in many for piece in encoder.encode(part))
     assert together == few * times
+
+
+LISTS = [["a", 'quote "', "back\\slash"], [], None, ["é", "a,b", "tab\t"]]
+
+
+@pytest.mark.parametrize("serialization", SERIALIZATIONS)
+def test_astropy_reads_arrays_of_strings_written_as_json(serialization):
+    columns = (
+        Column(name="names", type=Type("unicodeChar", "16x*"), ucd="meta.id"),
+        Column(name="n", type=parse_type("int32")),
+    )
+    batch = pa.record_batch({"names": pa.array(LISTS, pa.list_(pa.string())), "n": pa.array([1, 2, 3, 4], pa.int32())})
+    options = {"serialization": serialization}
+    with pytest.raises(astropy.io.votable.exceptions.E01):
+        astropy.io.votable.parse(io.BytesIO(document("votable", columns, [batch], options=options)))
+    data = document("votable", columns, [batch], options={**options, "strings": "json"})
+    table = astropy.io.votable.parse(io.BytesIO(data)).get_first_table()
+    assert table.get_field_by_id_or_name("names").ucd == "meta.id"
+    found = [str(value) for value in table.array["names"].filled("")]
+    assert [json.loads(text) if text else None for text in found] == LISTS
+    assert list(table.array["n"]) == [1, 2, 3, 4]
+
+
+def test_strings_as_json_changes_no_other_answer():
+    columns = (Column(name="t", type=parse_type("string")), Column(name="n", type=parse_type("float64[3]")))
+    batch = pa.record_batch({"t": pa.array(["a"]), "n": pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float64(), 3))})
+    plain_document = document("votable", columns, [batch])
+    assert document("votable", columns, [batch], options={"strings": "json"}) == plain_document
 
 
 def written_at_once(columns, batch, **knobs):

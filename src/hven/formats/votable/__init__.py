@@ -6,7 +6,7 @@ from hven.formats import Format
 from hven.formats.votable.head import NEWER, ODD, VERSION, field_ids
 from hven.formats.votable.reader import read, tables
 from hven.formats.votable.service import Frame, gap, resource
-from hven.formats.votable.writer import at_once, metadata, write, write_error
+from hven.formats.votable.writer import at_once, is_string_array, metadata, write, write_error
 from hven.formats.votable.xml import legal
 
 FORMAT = Format(
@@ -24,7 +24,12 @@ FORMAT = Format(
         "votable/td": {"serialization": "TABLEDATA"},
     },
     by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
-    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2"), "version": (VERSION, NEWER), "namespace": ODD},
+    choices={
+        "serialization": ("TABLEDATA", "BINARY", "BINARY2"),
+        "version": (VERSION, NEWER),
+        "namespace": ODD,
+        "strings": ("array", "json"),
+    },
     ivoids={
         "application/x-votable+xml;serialization=BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
         "application/x-votable+xml;serialization=BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",
@@ -38,6 +43,7 @@ __all__ = [
     "at_once",
     "field_ids",
     "gap",
+    "is_string_array",
     "legal",
     "metadata",
     "read",

@@ -39,7 +39,8 @@ def write(
     ----------
     options
         ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or 1.5. ``namespace``:
-        1.1 to 1.5, for clients that read the namespace of that version alone.
+        1.1 to 1.5, for clients that read the namespace of that version alone. ``strings``: ``array`` (the default, as the standard has arrays of strings)
+        or ``json``, a text that is a JSON list, for clients that read no ``char`` field of several dimensions (astropy, pyvo).
 
     Raises
     ------
@@ -52,8 +53,11 @@ def write(
         message = f"VOTable serialization {serialization!r} is not written"
         raise UserError(message, remedy=f"known: {', '.join(SERIALIZATIONS)}")
     batches = literal.early(batches)
+    declared = head.columns
+    if options.get("strings", "").lower() == "json":
+        declared, batches = write_string_arrays_as_json(declared, batches)
     batch = next(batches, None)
-    columns = fit(head.columns, batch, serialization)
+    columns = fit(declared, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     version, namespace = options.get("version", heads.VERSION), options.get("namespace")
     start = (heads.before(head, columns, serialization, version, namespace) + opening).encode()
@@ -85,7 +89,7 @@ def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, s
     columns = head.columns
     if (
         options.get("serialization", DEFAULT).upper() != DEFAULT
-        or not {"version", "namespace"}.isdisjoint(options)
+        or not {"version", "namespace", "strings"}.isdisjoint(options)
         or not isinstance(columns, tuple)
     ):
         return None
@@ -99,6 +103,46 @@ def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, s
     return (
         (heads.before(head, columns, DEFAULT) + opening).encode() + lines + (closing + heads.after(head, "")).encode()
     )
+
+
+def write_string_arrays_as_json(
+    columns: Sequence[Column], batches: Iterator[pa.RecordBatch]
+) -> tuple[Sequence[Column], Iterator[pa.RecordBatch]]:
+    """Declare arrays of strings as text, and write each as a JSON list.
+
+    Parameters
+    ----------
+    columns
+        Of the answer.
+    batches
+        Of its rows.
+
+    Returns
+    -------
+    columns, batches
+        The same, where no column is an array of strings.
+    """
+    places = [number for number, column in enumerate(columns) if is_string_array(column.type)]
+    if not places:
+        return columns, batches
+    changed = list(columns)
+    for number in places:
+        changed[number] = columns[number].having(type=Type(columns[number].type.datatype, "*"))
+
+    def convert() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            arrays = list(batch.columns)
+            for number in places:
+                kind = columns[number].type
+                arrays[number] = literal.text(literal.storage(arrays[number], kind), kind)
+            yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+    return tuple(changed), convert()
+
+
+def is_string_array(kind: Type) -> bool:
+    """Tell whether a column holds several strings in a cell: ``char`` of several dimensions."""
+    return kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or "")
 
 
 def _trailing(end: End, failure: Exception | None) -> str:

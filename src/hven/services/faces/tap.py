@@ -13,6 +13,7 @@ from hven import __version__, adql, formats, query
 from hven import services as dali
 from hven import site as holdings
 from hven.formats import Info
+from hven.formats.votable import is_string_array
 from hven.jobs.tap import PARAMS, READ, STANDARD, cite_of, explain_of, query_of
 from hven.model.errors import ParamError
 from hven.query import cited_results
@@ -227,12 +228,15 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
 def ways(published: Published, base: str) -> Sequence[Way]:
     """Show a first query in several clients."""
     text = f"SELECT TOP 5 * FROM {adql.quote(published.table.schema)}.{adql.quote(published.table.name)}"
+    # astropy, and so pyvo, reads no array of strings in the standard's form
+    arrays = any(is_string_array(column.type) for column in published.table.columns)
+    form = ', responseformat="votable;strings=json"' if arrays else ""
     return [
         Way(
             title="TAP in Python (pyvo)",
             url=f"{base}/tap",
             language="python",
-            example=f'import pyvo\nprint(pyvo.dal.TAPService("{base}/tap").search("""{text}""").to_table())',
+            example=f'import pyvo\nprint(pyvo.dal.TAPService("{base}/tap").search("""{text}"""{form}).to_table())',
         ),
         Way(
             title="TAP with STILTS",
