@@ -119,6 +119,16 @@ def test_radius_zero_asks_for_the_columns_alone(client: Client) -> None:
     assert len(parse(io.BytesIO(answer.body)).get_first_table().array) == 0
 
 
+@pytest.mark.parametrize(("ra", "same"), [("-0.5", "359.5"), ("-360", "0"), ("360.5", "0.5"), ("720", "360")])
+def test_a_right_ascension_one_turn_away_is_the_same(client: Client, ra: str, same: str) -> None:
+    found, wanted = (
+        parse(io.BytesIO(client.get("/cone/stars.main", RA=text, DEC=10, SR=20).body)).get_first_table().array
+        for text in (ra, same)
+    )
+    assert len(wanted)
+    assert list(found["id"]) == list(wanted["id"])
+
+
 def test_maxrec_cuts_and_says_so(client: Client) -> None:
     answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=180, MAXREC=7)
     assert len(parse(io.BytesIO(answer.body)).get_first_table().array) == 7
@@ -133,7 +143,7 @@ def test_maxrec_cuts_and_says_so(client: Client) -> None:
         ({"RA": 1, "DEC": 1}, "SR is missing"),
         ({"RA": "ten", "DEC": 1, "SR": 1}, "not a number"),
         ({"RA": 1, "DEC": 91, "SR": 1}, "out of range"),
-        ({"RA": 361, "DEC": 1, "SR": 1}, "out of range"),
+        ({"RA": 721, "DEC": 1, "SR": 1}, "out of range"),
         ({"RA": 1, "DEC": 1, "SR": -1}, "out of range"),
         ({"RA": "nan", "DEC": 1, "SR": 1}, "finite"),
         ({"RA": 1, "DEC": 1, "SR": 1, "RESPONSEFORMAT": "docx"}, "docx"),

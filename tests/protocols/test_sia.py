@@ -119,6 +119,8 @@ def test_images_that_hold_a_place(client: Client) -> None:
     assert wanted == {row["title"] for row in found(client, f"POS={ra},{dec}", "SIZE=20", "INTERSECT=CENTER")}
     assert wanted == {row["title"] for row in found(client, f"POS={ra},{dec}", "SIZE=0.001", "INTERSECT=COVERS")}
     assert found(client, f"POS={ra},{dec}", "SIZE=3", "INTERSECT=COVERS") == []
+    for turned in (ra - 360, ra + 360):
+        assert {row["title"] for row in found(client, f"POS={turned},{dec}", "SIZE=0")} == wanted
 
 
 def test_poles(client: Client) -> None:

@@ -42,6 +42,9 @@ class Param:
         The only values that are legal, or empty.
     minimum, maximum
         Inclusive bounds of a number.
+    period
+        After which a number means the same again, in its unit: 360 for a longitude in degrees. A value up to one period outside the bounds is
+        then brought into them, since clients send right ascensions such as -0.2 and 360.5. None: it has none.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Param:
     allowed: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    period: float | None = None
 
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
@@ -175,7 +179,9 @@ class Params:
         """
         return self.values.get(name, ())
 
-    def number(self, name: str, *, minimum: float | None = None, maximum: float | None = None) -> float | None:
+    def number(
+        self, name: str, *, minimum: float | None = None, maximum: float | None = None, period: float | None = None
+    ) -> float | None:
         """Parse a parameter as a number (DALI 1.1, 3.3.1).
 
         Parameters
@@ -184,6 +190,8 @@ class Params:
             In upper case.
         minimum, maximum
             Inclusive bounds in the unit of the parameter; None: no bound.
+        period
+            As of `Param`.
 
         Returns
         -------
@@ -205,6 +213,8 @@ class Params:
         value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)
+        if period is not None:
+            value = wrap(value, minimum or 0.0, period)
         _within(name, text, value, minimum, maximum)
         return value
 
@@ -263,6 +273,28 @@ class Params:
                     if value and value not in param.allowed:
                         remedy = f"allowed: {', '.join(param.allowed)}"
                         raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
+
+
+def wrap(value: float, minimum: float, period: float) -> float:
+    """Bring an angle that is at most one turn outside its range into it.
+
+    Parameters
+    ----------
+    value
+        In degrees, or in the unit of the period.
+    minimum
+        Where the range begins; it ends one period later, and that end belongs to it.
+    period
+        Length of the range.
+
+    Returns
+    -------
+    value
+        The same angle within the range; one that is further outside is returned as it is.
+    """
+    if minimum - period <= value < minimum:
+        return value + period
+    return value - period if minimum + period < value <= minimum + 2 * period else value
 
 
 def _within(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:

@@ -167,7 +167,7 @@ def value(params: Params, param: Param) -> Any:
             name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum
         )
     elif type_.is_numeric and not type_.is_array:
-        found = params.number(name, minimum=param.minimum, maximum=param.maximum)
+        found = params.number(name, minimum=param.minimum, maximum=param.maximum, period=param.period)
     else:
         text = params.one(name)
         found = None if text is None else _read(text, param)

@@ -25,7 +25,7 @@ MAIN = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
 # the protocol is older than UCD1+ (SCS 1.03 section 2.2), and pyvo finds positions by these words alone
 ID, LON, LAT = "ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"
 PARAMS = (
-    Param(name="RA", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", minimum=0, maximum=360, required=True, description="ICRS right ascension"),
+    Param(name="RA", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", minimum=0, maximum=360, period=360, required=True, description="ICRS right ascension"),
     Param(name="DEC", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main", minimum=-90, maximum=90, required=True, description="ICRS declination"),
     Param(name="SR", type=FLOAT64, unit="deg", minimum=0, maximum=180, required=True, description="radius; 0 asks for the columns alone"),
     Param(name="VERB", type=INT32, default="2", allowed=("1", "2", "3"), description="how many columns: 1 few, 2 usual, 3 all"),

@@ -23,7 +23,7 @@ from hven.formats import End, Head, Info
 from hven.formats.media import Selection
 from hven.jobs.tap import MAXREC
 from hven.model.errors import HvenError, NotFound, ParamError
-from hven.model.params import Param
+from hven.model.params import Param, wrap
 from hven.model.sky import shape_text
 from hven.model.table import Column
 from hven.model.types import INT32, Type
@@ -116,7 +116,8 @@ def _numbers(given: Mapping[str, Any], name: str, most: int, low: float, high: f
 
 def _asked(given: Mapping[str, Any]) -> tuple[float, float, str | None]:
     """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None: the place alone."""
-    lon, *rest = _numbers(given, "POS", 2, -90, 360)
+    lon, *rest = _numbers(given, "POS", 2, -360, 720)
+    lon = wrap(lon, 0, 360)
     size = _numbers(given, "SIZE", 2, 0, 360)
     if len(rest) != 1 or not -90 <= rest[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"

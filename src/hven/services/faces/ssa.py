@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.text import literal
 from hven.formats import Info
 from hven.model.errors import ParamError
-from hven.model.params import Param
+from hven.model.params import Param, wrap
 from hven.model.types import FLOAT64, INT32, Type
 from hven.services.errors import Faults, votable_error
 from hven.services.face import Asked, Face, Way
@@ -138,7 +138,11 @@ def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
             remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
             raise ParamError(f"POS={given['POS']!r:.60} is no position", name="POS", remedy=remedy)
         size = SIZE if given["SIZE"] is None else given["SIZE"]
-        yield inside(f"CIRCLE {position.replace(',', ' ')} {min(size / 2, 180.0)!r}")
+        try:
+            lon = repr(wrap(float(words[0]), 0, 360))
+        except ValueError:
+            lon = words[0]  # the reader of regions says what is wrong with it
+        yield inside(f"CIRCLE {lon} {words[1]} {min(size / 2, 180.0)!r}")
     for name, columns, read in (("BAND", ("em_min", "em_max"), partial(_range, name="BAND")), ("TIME", ("t_min", "t_max"), _times)):  # fmt: skip
         if words := _listed(given[name]):
             yield f"({' OR '.join(between(*columns, read(word)) for word in words)})"
