@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_from_a_token_to_its_end(
         assert besides in out.err
         return out.out.strip()
 
-    told("user", "add", "anna")
+    assert re.fullmatch(r"anna\.\S+", told("user", "add", "anna", besides="this is the token of anna, shown only now"))
     token = told("token", "add", "anna", "--days", "2", "--for", "a notebook")
     (one,) = json.loads(told("token", "list", "--json"))
     assert (one["account"], one["scope"], one["purpose"], one["by"]) == ("anna", "read", "a notebook", "owner")

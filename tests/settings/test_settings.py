@@ -259,6 +259,15 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert "hven.toml:6: node.0.name: is missing" in said
 
 
+@pytest.mark.parametrize("section", ["portals", "projects", "identity", "readers"])
+def test_a_list_of_what_has_sections_by_name_says_how_to_write_them(tmp_path, section):
+    (fault,) = faults(tmp_path, f'title = "x"\n[[{section}]]\nname = "mars"\n')
+    assert (
+        fault
+        == f"hven.toml:2: {section}: each has a section with its own name: write [{section}.mars], and no `name` in it"
+    )
+
+
 def test_services_elsewhere_are_named_with_their_tables(tmp_path):
     file = tmp_path / "hven.toml"
     file.write_text(

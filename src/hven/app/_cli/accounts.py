@@ -34,7 +34,13 @@ user = typer.Typer(no_args_is_help=True)
 def add(context: typer.Context, name: Account) -> None:
     """Create an account and print its token, this once."""
     with open_site(context) as site:
-        print(site.store.users.add(name))
+        print_token(name, site.store.users.add(name))
+
+
+def print_token(name: str, token: str) -> None:
+    """Print a token to standard output, alone so that a script can keep it, and what it is for to standard error."""
+    print(token)
+    print(f"hven: this is the token of {name}, shown only now: it logs in at /login, and programs send it as `Authorization: Bearer TOKEN`", file=sys.stderr)  # fmt: skip
 
 
 @user.command("list")
@@ -59,7 +65,7 @@ def renew(
     The old token and all sessions end; tables and jobs stay, and so do personal tokens and a password without --all.
     """
     with open_site(context) as site:
-        print(site.store.users.renew(name))
+        print_token(name, site.store.users.renew(name))
         others = [one for one in site.store.grants.all(subject=name) if one.kind in {"token", "password"}]
         for one in others if every else ():
             site.store.grants.end(one.id, by="owner")

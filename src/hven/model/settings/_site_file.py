@@ -146,15 +146,17 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         checked().model_validate(data)
     except ValidationError as error:
+        named = {name for name, one in sections().items() if one.kind in NAMED}
         for item in error.errors():
             # a name in a map is its own place
             steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
-            name = ".".join(
-                words[:1] + words[2:] if words[0] in {"portals", "projects", "identity", "readers"} else words
-            )  # the second is its name
-            if item["type"] == "extra_forbidden":
+            name = ".".join(words[:1] + words[2:] if words[0] in named else words)  # the second is its name
+            if item["type"] == "dict_type" and steps[-1] == words[0] and name in named:
+                example = next((one["name"] for one in _tables_of(item["input"]) if "name" in one), "NAME")
+                yield key, f"each has a section with its own name: write [{name}.{example}], and no `name` in it"
+            elif item["type"] == "extra_forbidden":
                 section = name.rpartition(".")[0]
                 known = [other.rpartition(".")[2] for other in keys() if other.rpartition(".")[0] == section]
                 yield key, f"there is no such setting; {nearest(words[-1], known) or 'known: ' + ', '.join(known)}"
@@ -169,6 +171,10 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             else:
                 message = str(item["msg"])
                 yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+
+
+def _tables_of(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _fault(text: str, key: str, message: str, remedy: str = "", *, at: str = "", severity: str = "error") -> Fault:
