@@ -7,28 +7,36 @@ columns (`computed`). What comes from elsewhere is copied key by key, and of exp
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hven.descriptor import computed
 from hven.model.errors import SourceError
-from hven.model.table import FILES, Column, Table
+from hven.model.table import FILES, Column, Table, Wording
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from hven.model.resource import Resource
 
 KIND = "hven"
 MARK = "# A mirror of "  # first line of a descriptor that we wrote, and may write again
+# keys that a mirror copies; tests/descriptor/test_mirroring.py says of each other key why it stays at its site
 ABOUT = (
-    "title", "description", "short_name", "subjects", "creators", "publisher", "licence", "licence_url", "citation", "bibcode", "doi",
-    "reference_url", "facility", "instrument", "waveband", "content_level", "type", "created", "index",
+    "title", "description", "short_name", "subjects", "publisher", "publisher_ror", "licence", "licence_url", "citation", "bibcode", "doi",
+    "acknowledgement", "utype", "reference_url", "facility", "instrument", "waveband", "content_level", "type", "created", "index",
 )  # fmt: skip
-PERSON = ("name", "orcid", "affiliation", "url")
-TABLE = ("title", "description", "utype", "primary", "position", "index")
+RECORDS = {  # keys of a collection that hold a list of records -> keys of such a record
+    "creators": ("name", "orcid", "affiliation", "ror", "url"),
+    "contributors": ("name", "role", "orcid", "affiliation", "ror"),
+    "funding": ("funder", "ror", "award", "title", "url"),
+    "related": ("id", "relation"),
+}
+ATTRIBUTES = {"related": "works"}  # keys whose value has another name in `Resource`
+TABLE = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
 COLUMN = (
     "unit", "ucd", "utype", "description", "label", "null", "rank", "required", "indexed", "unique", "std", "section", "display", "frame",
     "link", "enum", "minimum", "maximum",
@@ -39,6 +47,7 @@ PARAM = ("value", "unit", "ucd", "utype", "description", "enum")
 USUAL = {"rank": 10}
 LONGEST = 100_000  # characters of one text
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LANGUAGE = re.compile(r"[a-z]{2}")
 
 
 class Nothing(SourceError):
@@ -69,12 +78,10 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
     mine = [table for table in seen if table.schema == resource.name]
     said = {name: value for name in ABOUT if (value := getattr(resource, name)) not in (None, ())}
     said.setdefault("reference_url", f"{url}/collections/{resource.name}")
-    body: dict[str, Any] = {
-        "collection": resource.name,
-        **{name: _plain(value) for name, value in said.items() if name != "creators"},
-    }
-    if resource.creators:
-        body["creators"] = [_chosen(creator, PERSON) for creator in resource.creators]
+    body: dict[str, Any] = {"collection": resource.name, **{name: _plain(value) for name, value in said.items()}}
+    for key, inside in RECORDS.items():
+        if records := getattr(resource, ATTRIBUTES.get(key, key)):
+            body[key] = [_chosen(record, inside) for record in records]
     shown = {table.qualified: table for table in mine if table.view is None and table.utype != FILES}
     made = {
         table.name: {**_table(table, url, shown), **computed.told(table, also, _column)} for table in shown.values()
@@ -136,15 +143,10 @@ def mirrored(
         raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
     if not isinstance(given, dict) or given.get("collection") != name or not _NAME.fullmatch(name):
         raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
-    body: dict[str, Any] = {
-        "collection": name,
-        **{key: _plain(given[key]) for key in ABOUT if key in given and key != "creators"},
-    }
-    people = given.get("creators")
-    if isinstance(people, list):
-        body["creators"] = [
-            {key: _plain(one[key]) for key in PERSON if key in one} for one in people if isinstance(one, dict)
-        ]
+    body: dict[str, Any] = {"collection": name, **{key: _plain(given[key]) for key in ABOUT if key in given}}
+    for key, inside in RECORDS.items():
+        if isinstance(given.get(key), list):
+            body[key] = [_said(record, inside) for record in given[key] if isinstance(record, dict)]
     found = given.get("tables")
     taken = computed.Taken(name, _said_column, [] if left is None else left)
     tables = {str(key): value for key, value in (found if isinstance(found, dict) else {}).items()}
@@ -207,8 +209,12 @@ def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any
     made: dict[str, Any] = {
         key: _plain(value)
         for key in TABLE
-        if (value := getattr(table, key)) not in (None, ()) and (key != "primary" or shown >= {*value})
+        if (value := getattr(table, key)) is not None
+        and (value != () or key == "observation")  # [] says there that each row is a line
+        and (key not in {"primary", "observation"} or shown >= {*value})
     }
+    if "form" in made:  # `time` stands for time_min and time_max
+        made["form"] = [name for name in made["form"] if shown & {name, f"{name}min", f"{name}_min"}]
     made["source"] = {"kind": KIND, "url": url, "table": table.qualified}
     params = {one.name: {"type": str(one.type), **_chosen(one, PARAM)} for one in table.params}
     enums = {key: dict(words) for key, words in table.enums.items() if key in used}
@@ -269,7 +275,12 @@ def _column(column: Column) -> dict[str, Any]:
 def _chosen(thing: object, keys: Iterable[str]) -> dict[str, Any]:
     found = {key: getattr(thing, key) for key in keys}
     return {
-        key: _plain(value) for key, value in found.items() if value not in (None, False, ()) and value != USUAL.get(key)
+        key: _plain(value)
+        for key, value in found.items()
+        if value is not None  # 0 is a value, and so is the `false` of a parameter
+        and (value is not False or key == "value")
+        and value != ()
+        and value != USUAL.get(key)
     }
 
 
@@ -316,9 +327,13 @@ def _said(given: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value to what YAML has: texts, numbers, lists of them."""
+    """Convert a value to what YAML has: texts, numbers, lists of them, a text in several languages."""
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Wording):
+        value = value.texts
+    if isinstance(value, Mapping) and value and all(_LANGUAGE.fullmatch(str(key)) for key in value):
+        return {str(language): str(text)[:LONGEST] for language, text in value.items()}
     if isinstance(value, bool | int | float) or value is None:
         return value
     return str(value)[:LONGEST]

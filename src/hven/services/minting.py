@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
+from hven.descriptor.mirroring import origins
 from hven.model.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, UserError
 from hven.model.resource import Citation
 from hven.model.resource import doi as bare_doi
@@ -374,7 +375,8 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
         one = citing.cited(around, now, now.catalogue(ANONYMOUS, around.policies), name)
     except NotFound:
         return None
-    if one.doi is None or site.store.citations.find(name) is not None:
+    mirror = origins(one.resource)  # its DOI leads to the site that it reproduces
+    if one.doi is None or mirror or site.store.citations.find(name) is not None:
         return None
     try:
         return recorded(site.store, one, one.doi)
