@@ -466,6 +466,22 @@ def test_what_takes_too_long_becomes_a_job(proxy):
         rows(opened(proxy.url, table="far.stars", mode="sync"))
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
+    slow = (
+        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results">'
+        '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
+    )
+    source = opened(proxy.url, table="far.stars")
+    source.columns()
+    proxy.next += [saying(slow, status=400), saying("no such address", status=status)]
+    with pytest.raises(SourceError, match=rf"runs no jobs \(.*/async answers {status}\), and its /sync takes too long"):
+        rows(source.since("n", 2))
+    proxy.next += [saying("no such address", status=status)]
+    with pytest.raises(SourceError, match="`mode: async` needs it; ask for less at a time"):
+        opened(proxy.url, table="far.stars", mode="async").columns()
+
+
 def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     source = opened(proxy.url, table="far.stars", mode="async")
     source.columns()

@@ -37,6 +37,9 @@ _PHASE = re.compile(r"\b(PENDING|QUEUED|EXECUTING|COMPLETED|ERROR|ABORTED|UNKNOW
 T = TypeVar("T")
 
 
+NO_JOBS = {404, 405, 501}  # how a service without /async answers a POST to it
+
+
 class TooSlow(SourceError):
     """The service gave a query up for its time limit, or never began to answer: as a job it may go."""
 
@@ -210,6 +213,12 @@ class TapService:
     def _done_as_job(self, form: list[tuple[str, str]]) -> IO[bytes]:
         """Run a query as a job (UWS 1.1): make it, wait for its end, fetch its result, destroy it."""
         with self.service.asked("POST", f"{self.service.url}/async", [*form, ("PHASE", "RUN")], follow=False) as answer:
+            if answer.status in NO_JOBS:
+                slow = "its /sync takes too long for this query" if self.mode == "auto" else "`mode: async` needs it"
+                raise SourceError(
+                    f"{self.service.host} runs no jobs ({self.service.url}/async answers {answer.status}), and {slow}",
+                    remedy="ask for less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
+                )
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 raise (
                     self._failed(answer)
