@@ -69,7 +69,9 @@ def flags(
     for key, (text, _) in by.items():
         expression(text, f"{what}.flags.by.{key}", faults)
     bits = {owner: bit for bit, owner in sorted(owners.items()) if flagged[owner].get("severity") != "off"}
-    return Flags(column=column.name, bits=bits, by=by, given=given_flags, place=said["column"].place), column
+    informative = frozenset(name for name in bits if flagged[name].get("severity") == "info")
+    place = said["column"].place
+    return Flags(column=column.name, bits=bits, by=by, given=given_flags, informative=informative, place=place), column
 
 
 def _check(where: str, item: Fields, faults: Faults, *, given: bool) -> None:

@@ -38,8 +38,9 @@ def _summed(batches: list[pa.RecordBatch], keys: list[str], flags: Flags) -> Qua
         return quality
     rows = np.asarray(found.column("n").combine_chunks()).astype(np.int64)
     values = np.asarray(pc.fill_null(found.column("f").combine_chunks().cast(pa.int64()), 0))
-    known = np.int64(sum(1 << bit for bit in flags.bits.values()))
-    flagged = np.where(values & known, rows, 0)
+    # a rule of severity info says something of a row, and does not make it wrong
+    faulty = np.int64(sum(1 << bit for name, bit in flags.bits.items() if name not in flags.informative))
+    flagged = np.where(values & faulty, rows, 0)
     broken = {name: np.where(values & (1 << bit), rows, 0) for name, bit in flags.bits.items()}
     quality.rows, quality.flagged = int(rows.sum()), int(flagged.sum())
     quality.rules = {name: int(each.sum()) for name, each in broken.items()}

@@ -155,6 +155,8 @@ class Flags:
         Name -> ADQL expression over the table's own columns, by which flagged rows are counted.
     given
         True: the rows come with their flags, and the rules only say what the bits mean.
+    informative
+        Names of rules of severity ``info``: they are counted, and a row that breaks no other rule is valid.
     place
         Where it stands in the descriptor.
     """
@@ -163,6 +165,7 @@ class Flags:
     bits: Mapping[str, int]
     by: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
     given: bool = False
+    informative: frozenset[str] = frozenset()
     place: Place
 
 
