@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,7 @@ tables:
           date_updated_to: {{type: timestamp, where: exp_date_updated < param.date_updated_to}}
           all_fields: {{type: boolean, default: "true", columns: {{"false": [{", ".join(ASPRO)}, exp_seeing]}}}}
         order: [exp_date_updated, exp_id DESC]
-        votable: {{namespace: "1.4", serialization: TABLEDATA, type: text/xml, params: {{status: OK, last_mod_date: "{{updated}}"}}}}
+        votable: {{namespace: "1.4", serialization: TABLEDATA, type: text/xml, params: {{status: OK, last_mod_date: "{{updated}}", source_date: "{{source_updated}}"}}}}
       table: {{path: /old/table.csv, format: csv, columns: [exp_id AS id, 2 * target_ra AS twice], where: target_dec > 30, rows: 1}}
       page: {{path: "/detail/exposure/{{exp_id}}", like: page}}
 """
@@ -115,6 +116,7 @@ CLOSED = LOGS.replace("    follow: true\n", "").replace("    links:", f"{COLUMNS
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("logs")
     with site_with(directory, LOGS, {"spica.xml": shared(SPICA).read_text()}) as made:
+        os.utime(directory / "collections/obsportal/spica.xml", (1_588_334_400, 1_588_334_400))
         assert ingest(made, "obsportal").rows == 3
     (directory / "hven.toml").write_text('name = "JMMC"\n')
     with Site(load(directory, {})) as site:
@@ -151,6 +153,7 @@ def test_aspro_posts_a_place_and_reads_columns_by_name(client: Client) -> None:
     constants = {one.get("name"): one.get("value") or "" for one in root.iter(f"{NAMESPACE}PARAM")}
     assert constants["status"] == "OK"
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+00:00", constants["last_mod_date"])
+    assert constants["source_date"] == "2020-05-01 12:00:00+00:00", "when spica.xml was written"
 
 
 @pytest.mark.parametrize(("radius", "found"), [("0.5", 0), ("4", 1), ("", 1)])
@@ -214,6 +217,10 @@ def test_what_is_wrong_is_said(client: Client, asked: dict[str, str], told: str)
     assert answer.status == 400
     assert told in answer.text
     assert "QUERY_STATUS" in answer.text
+    assert ET.fromstring(answer.body).tag == "{http://www.ivoa.net/xml/VOTable/v1.4}VOTABLE", "as answers have it"
+    assert answer.headers["content-type"].partition(";")[0] == "text/xml"
+    standard = client.post("/search.votable", RESPONSEFORMAT="votable", **asked)
+    assert ET.fromstring(standard.body).tag == "{http://www.ivoa.net/xml/VOTable/v1.3}VOTABLE"
 
 
 def test_values_are_values_whatever_stands_in_them(client: Client) -> None:

@@ -52,7 +52,7 @@ class Shape(
     type: Text
     "media type of the answer: text/xml"
     params: dict[str, Loose]
-    "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published"
+    "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published, {source_updated} when the newest file of its source was written"
 
 
 class Endpoint(

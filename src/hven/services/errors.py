@@ -165,13 +165,15 @@ def headers_of(error: BaseException) -> Mapping[str, str]:
     return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _shortage(error) else {}
 
 
-def votable_error(message: str) -> bytes:
+def votable_error(message: str, namespace: str | None = None) -> bytes:
     """Serialize the error document of DALI 1.1, 4.2: INFO QUERY_STATUS=ERROR, no table.
 
     Parameters
     ----------
     message
         For the reader.
+    namespace
+        The version whose namespace a client wants; None: the standard's.
 
     Returns
     -------
@@ -179,7 +181,8 @@ def votable_error(message: str) -> bytes:
         VOTable.
     """
     return _votable(
-        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>'
+        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>',
+        namespace or "1.3",
     )
 
 
@@ -228,10 +231,10 @@ def json_error(message: str, status: int) -> bytes:
     return json.dumps({"error": message, "status": status}).encode()
 
 
-def _votable(inside: str) -> bytes:
+def _votable(inside: str, namespace: str = "1.3") -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">' + inside + "</VOTABLE>\n"
+        f'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v{namespace}">' + inside + "</VOTABLE>\n"
     ).encode("utf-8", "replace")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -12,7 +11,6 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.engines import Live
-from hven.jobs.health import largest
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import written
 from hven.portal._explore.summary import Summary, summary
@@ -21,6 +19,7 @@ from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import asking
 from hven.portal._views.validity import validity
+from hven.services.source_dates import find_source_date
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 log = logging.getLogger("hven.portal")
 
 
@@ -87,19 +85,10 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
 
 
 def _modified(table: Table, state: Asked) -> str | None:
-    """Return when the source of a table was last changed: its newest watermark if that is a time, else its newest file. Not to whom rows are hidden."""
+    """Return when the source of a table was last changed, but not to readers from whom rows are hidden."""
     if row_filters([table], state.who, state.around.policies):
         return None
-    marks = state.around.site.store.syncs.seen().get(table.qualified)
-    newest = largest(marks[1]) if marks is not None else None
-    if newest is not None and _MOMENT.match(newest):
-        return newest
-    times = [
-        pin["modified"]
-        for pin in state.holdings.published[table.qualified].provenance.get("pins", ())
-        if pin.get("modified")
-    ]
-    return max(times, default=None)
+    return find_source_date(state.around.site, state.holdings.published[table.qualified])
 
 
 def _counted(found: Summary, here: str, labels: Labels) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -19,13 +20,14 @@ from hven import services as dali
 from hven.adql import tree
 from hven.jobs.tap import MAXREC
 from hven.model import units
-from hven.model.errors import BindError, NotFound, ParamError, ParseError, ServiceError, nearest, say
+from hven.model.errors import BindError, HvenError, NotFound, ParamError, ParseError, ServiceError, nearest, say
 from hven.model.table import Column
 from hven.model.types import STRING
 from hven.services import _sitools2 as sitools2
-from hven.services.errors import VOTABLE
+from hven.services.errors import VOTABLE, votable_error
 from hven.services.face import DALI, Face, Surroundings, Way, asking
 from hven.services.params import utc, value
+from hven.services.source_dates import find_source_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from hven.model.params import Param, Params
     from hven.model.table import Endpoint, Given, Table
-    from hven.site import Published
+    from hven.site import Published, Site
 
 PARAM = "param"  # what conditions call the values of a request
 KEPT = 500  # trees
@@ -69,7 +71,12 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
             )
         asked = sitools2.Asking(around, request, params, holdings, table, one)
         if one.kind == "query":
-            return await _rows(asked, known)
+            try:
+                return await _rows(asked, known)
+            except HvenError as error:
+                if params.one("RESPONSEFORMAT"):  # the client says what it reads
+                    raise
+                return _fault(one, request, error)
         return await anyio.to_thread.run_sync(_page if one.kind == "page" else sitools2.answer, asked, rest)
 
     async def projects(request: Request, params: Params) -> Response:  # noqa: ARG001
@@ -81,6 +88,12 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         asking(sitools2.PROJECTS, projects, sitools2.FAULTS),
         asking(f"{sitools2.PROJECTS}/{{name:path}}", projects, sitools2.FAULTS),
     ]
+
+
+def _fault(one: Endpoint, request: Request, error: HvenError) -> Response:
+    """Answer an error in the namespace and under the media type of the rows: old clients read no other."""
+    write = partial(votable_error, namespace=one.options.get("namespace"))
+    return replace(FACE.faults, write=write, kind=one.options.get("type") or FACE.faults.kind)(request, error)
 
 
 async def _rows(asking: sitools2.Asking, known: dict[tuple[Any, ...], Made]) -> Response:
@@ -128,7 +141,7 @@ async def _rows(asking: sitools2.Asking, known: dict[tuple[Any, ...], Made]) -> 
         infos=warnings,
         name=table.name,
         base=dali.base(request, around.site.settings),
-        params=_constants(one, holdings.published[table.qualified]),
+        params=_constants(one, holdings.published[table.qualified], around.site),
     )
 
 
@@ -229,11 +242,17 @@ def _factor(one: Given) -> float:
     return 1.0 if one.within is None else units.factor(one.param.unit, one.within)
 
 
-def _constants(one: Endpoint, item: Published) -> tuple[tuple[Column, object], ...]:
+def _constants(one: Endpoint, item: Published, site: Site) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""
-    updated = f"{item.updated[:19].replace('T', ' ')}+00:00" if item.updated else ""  # a view has no time of its own
+    # a view has no time of its own, and a database tells none of its source
+    times = {
+        "{updated}": item.updated or "",
+        "{source_updated}": find_source_date(site, item) or "",
+    }
+    shown = {key: f"{at[:19].replace('T', ' ')}+00:00" if at else "" for key, at in times.items()}
     return tuple(
-        (Column(name=name, type=STRING), said.replace("{updated}", updated)) for name, said in one.constants.items()
+        (Column(name=name, type=STRING), re.sub("|".join(shown), lambda key: shown[key[0]], said))
+        for name, said in one.constants.items()
     )
 
 
