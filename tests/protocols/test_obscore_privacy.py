@@ -181,6 +181,14 @@ METADATA = [
 ]  # fmt: skip
 
 
+def test_the_address_of_a_schema_without_descriptor_leads_to_its_table(half: Client) -> None:
+    answer = half.get("/collections/ivoa")
+    assert answer.status == 303
+    assert answer.headers["location"].endswith("/collections/ivoa/obscore")
+    assert half.get("/collections/ivoa/obscore").status == 200
+    assert half.get("/collections/nothing").status == 404
+
+
 @pytest.mark.parametrize("path", METADATA)
 def test_pages_and_documents(half: Client, path: str) -> None:
     answer = half.get(path)

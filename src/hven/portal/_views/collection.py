@@ -34,7 +34,7 @@ from hven.portal._views.counts import Counts
 from hven.portal._views.facts import dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, page
+from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.portal._views.series_page import drawn
 from hven.portal._views.table_page import asking, said_once
 
@@ -61,7 +61,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         try:
             return known, help_of(state)
         except NotFound:
-            if known is None:
+            if known is None and _table_without_descriptor(state) is None:
                 raise
             return known
 
@@ -73,6 +73,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         try:
             schema = state.collection()
         except NotFound:
+            table = _table_without_descriptor(state)
+            if table is not None:
+                return moved(address(state.base, table))
             return await anyio.to_thread.run_sync(tombstone, state, _name(state), "")
         shown = [t for t in schema.tables if t.qualified in state.holdings.published]
         rows = await counts.of(state.holdings, shown, state.who)
@@ -96,6 +99,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
             ),
         )
     ]
+
+
+def _table_without_descriptor(state: Asked) -> Table | None:
+    """Find the first table of a schema that no descriptor makes, such as ``ivoa``: breadcrumbs and people who shorten an address lead there."""
+    schema = next((one for one in state.catalogue.schemas if one.name == _name(state)), None)
+    tables = schema.tables if schema is not None else ()
+    return next((table for table in tables if table.qualified in state.holdings.published), None)
 
 
 def _name(state: Asked) -> str:
