@@ -20,6 +20,7 @@ from astropy.io import fits
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.errors import DataError
 from hven.site import Site
 from hven.site.auth.local import give_token
 from hven.testing.site import site_with
@@ -351,6 +352,43 @@ tables:
     primary: path
     columns: {path: string, n: int64}
 """
+
+
+LOG = """\
+collection: night
+title: Night log
+tables:
+  lines:
+    source: {kind: push, columns: {id: int64, observer: string}, ids: id, writers: [anna]}
+    primary: id
+    columns: {id: int64, observer: string}
+  seen:
+    view: SELECT observer FROM night.lines
+  observers:
+    source: {kind: query, adql: "SELECT observer, COUNT(*) AS n FROM night.seen GROUP BY observer"}
+    columns: {observer: string, n: int64}
+"""
+DERIVED = """\
+collection: later
+title: Made from another collection
+tables:
+  names:
+    source: {kind: query, adql: "SELECT observer FROM night.observers"}
+    columns: {observer: string}
+"""
+
+
+def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> None:
+    with site_with(tmp_path, LOG, {}) as site:
+        assert ingest(site, "night").rows == 0
+        (tmp_path / "collections/later").mkdir()
+        (tmp_path / "collections/later/later.yaml").write_text(DERIVED)
+        site.refresh()
+        assert ingest(site, "later").rows == 0
+        (tmp_path / "collections/later/later.yaml").write_text(DERIVED.replace("night.observers", "tap_schema.tables WHERE 1 = 0").replace("observer", "table_name"))  # fmt: skip
+        site.refresh()
+        with pytest.raises(DataError, match="would be empty"):
+            ingest(site, "later")
 
 
 def test_files_are_sent_to_their_place(tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ class Filling:
     spool: Path  # where rows wait that are grouped
     sample: int | None = None
     most: float = MOST
+    may_be_empty: bool = False  # rows are pushed into it, and there may be none yet, or none any more
     notes: Notes | None = None  # takes down what becomes of each source row
     sieve: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None  # leaves those out that are known
     watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
@@ -613,8 +614,7 @@ class Filling:
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
             )
-        sent = any(entry.spec.kind == PUSH for entry in self.entries)  # there may be no rows yet, or none any more
-        if final and not report.published and not sent and self.most < 1 and self.emptied is not True:
+        if final and not report.published and not self.may_be_empty and self.most < 1 and self.emptied is not True:
             why = "the source has no rows" if not report.read else f"all {report.read:,} rows were left out or rejected"
             if self.emptied is False:
                 raise Guarded(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hven import adql
 from hven.adql.tree import CommonTable, TableRef, walk
 from hven.descriptor.live_queries import is_live
+from hven.descriptor.tables import PUSH
 from hven.model.errors import DescriptorError, Fault, HvenError
 
 if TYPE_CHECKING:
@@ -61,6 +62,29 @@ class Graph:
                     seen.add(one)
                     ways.append([*way, one])
         return []
+
+
+def takes_pushed_rows(resource: Resource, spec: TableSpec, others: Mapping[str, Resource]) -> bool:
+    """Tell whether rows are pushed into a table, or into one that it is made from, directly or not: it may have none yet.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    spec
+        A table of it.
+    others
+        The site's other collections, by name.
+    """
+    graph = Graph({**others, resource.name: resource})
+    waiting, seen = [f"{resource.name}.{spec.table.name}".lower()], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if any(source.kind == PUSH for source in graph.specs[name][1].sources):
+            return True
+        seen.add(name)
+        waiting += graph.stored(name) - seen
+    return False
 
 
 def ordered(resource: Resource, others: Mapping[str, Resource] | None = None) -> list[TableSpec]:

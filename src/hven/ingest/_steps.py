@@ -25,7 +25,7 @@ from hven.ingest import _space as space
 from hven.ingest import quality
 from hven.ingest._filling import FETCH, MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
 from hven.ingest._ledger import Notes, State
-from hven.ingest._order import followers, ordered
+from hven.ingest._order import followers, ordered, takes_pushed_rows
 from hven.ingest._pieces import Pieces
 from hven.ingest._preparing import prepare
 from hven.ingest._rejects import Rejects
@@ -460,6 +460,7 @@ class Run:
                     progress=self.progress,
                     sample=self.report.sample,
                     most=MOST if spec.max_rejects is None else spec.max_rejects,
+                    may_be_empty=takes_pushed_rows(self.resource, spec, self.site.current().resources),
                     spool=self.site.settings.var / "spool",
                     notes=notes,
                     allow_private=self.site.settings.allow_private,
