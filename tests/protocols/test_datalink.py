@@ -44,10 +44,10 @@ tables:
       - semantics: preview
         from: previews
         where: previews.obs = obs_id
-        order: previews.freq
+        order: previews.freq DESC
         file: "{previews.png}"
         description: "at {IN_UNIT(previews.freq, 'GHz'):.1f} GHz"
-        local: band
+        local: "band {IN_UNIT(previews.freq, 'GHz'):.0f}"
       - {semantics: documentation, text: "{base}/of/{target.obs_id}?id={target.obs_id}&n={target.number:03d}", type: text/html, size: "{target.number}", if: ra > 10}
       - semantics: cutout
         if: ra < 15
@@ -126,9 +126,14 @@ def test_a_row_leads_to_its_file_to_rows_of_another_table_and_to_pages(client: C
         for one in previews
     ]
     assert found == [
-        ("#preview", f"{BASE}a.png", "at 250.5 GHz", "1", "band"),
-        ("#preview", f"{BASE}b.png", "at 350.0 GHz", "2", "band"),
+        ("#preview", f"{BASE}b.png", "at 350.0 GHz", "2", "band 350"),
+        ("#preview", f"{BASE}a.png", "at 250.5 GHz", "1", "band 251"),
     ]
+
+
+def test_check_reads_what_ingest_reads(client: Client, site: Site) -> None:
+    assert client
+    assert check(site.settings.collections / "maps/maps.yaml", site.settings) == []
 
 
 def test_values_are_written_as_parts_of_an_address(client: Client) -> None:
@@ -268,8 +273,8 @@ def test_people_get_a_page(client: Client) -> None:
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "accept" in answer.headers["vary"].split(", ")
     root = html.fromstring(answer.body)
-    assert [one.get("src") for one in root.iterfind(".//figure//img")] == [f"{BASE}a.png", f"{BASE}b.png"]
-    assert [one.text for one in root.iterfind(".//figcaption")] == ["at 250.5 GHz", "at 350.0 GHz"]
+    assert [one.get("src") for one in root.iterfind(".//figure//img")] == [f"{BASE}b.png", f"{BASE}a.png"]
+    assert [one.text for one in root.iterfind(".//figcaption")] == ["at 350.0 GHz", "at 250.5 GHz"]
     assert f'<a href="{BASE}m%201.fits" rel="noopener">map m 1</a> <span class="n">5 B</span>' in answer.text
     (form,) = root.iterfind(".//form")
     assert form.get("action") == "https://vo.example/x/cuts"

@@ -315,7 +315,7 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     qualifier: Text
     "what kind of product it is: a word of the vocabulary product-type (image, spectrum ..), or a template; of a row's own file its dataproduct_type without it"
     local: Text
-    "a word of one's own for links that are alike in all rows"
+    "a word of one's own for links that are alike in all rows, as a template: 'band {previews.band}'"
     if_: Condition
     "only for rows that meet this"
     from_: Text

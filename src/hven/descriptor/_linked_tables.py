@@ -62,8 +62,8 @@ def _parts(link: Link) -> Iterator[tuple[str, str]]:
         if condition is not None:
             yield key, f"SELECT 1 AS x{{}} WHERE {_plain(condition)}"
     if link.order is not None:
-        yield "order", f"SELECT {_plain(link.order)} AS x{{}}"
-    templates = {"file" if link.file else "text": link.address, "type": link.type, "size": link.size, "description": link.description}  # fmt: skip
+        yield "order", f"SELECT 1 AS x{{}} ORDER BY {_plain(link.order)}"  # as the list of links asks it
+    templates = {"file" if link.file else "text": link.address, "type": link.type, "size": link.size, "description": link.description, "local": link.local}  # fmt: skip
     for key, template in templates.items():
         for part in template:
             if not isinstance(part, str) and not part.text.startswith("site."):

@@ -123,7 +123,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         )
     said = {
         key: over.template(item[key], f"{where}.{key}", faults)
-        for key in ("text", "file", "type", "size", "description", "qualifier")
+        for key in ("text", "file", "type", "size", "description", "qualifier", "local")
         if key in item
     }
     service = _service(item["service"], f"{where}.service", over, faults) if "service" in item else None
@@ -145,7 +145,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         size=said.get("size", ()),
         description=said.get("description", ()),
         qualifier=said.get("qualifier", ()),
-        local=str(item["local"]) if "local" in item else None,
+        local=said.get("local", ()),
         condition=conditions.get("if"),
         source=over.source,
         alias=over.alias,

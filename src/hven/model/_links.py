@@ -126,7 +126,7 @@ class Link:
     description: Template = ()
     size: Template = ()
     qualifier: Template = ()
-    local: str | None = None
+    local: Template = ()
     condition: str | None = None
     endings: tuple[tuple[str, str], ...] = ()
     source: str | None = None
@@ -141,7 +141,7 @@ class Link:
     @property
     def templates(self) -> Iterator[Template]:
         """All that is filled with values of the row."""
-        yield from (self.address, self.type, self.description, self.size, self.qualifier)
+        yield from (self.address, self.type, self.description, self.size, self.qualifier, self.local)
         if self.service is not None:
             yield from self.service.templates
 

@@ -83,10 +83,10 @@ def links(
         fit = partial(_fitted, times=times, begin=begin, end=end, behind=behind if one.file or begin is end else 0)
         found += [
             Link(
-                semantics="#proc", local=face, address=(), description=(f"Samples of {title} by {face.upper()}",), type=(kind,),
+                semantics="#proc", local=(face,), address=(), description=(f"Samples of {title} by {face.upper()}",), type=(kind,),
                 service=Service(address=(SITE, path), inputs=tuple(inputs)), narrowed=fit,
             ),
-            Link(semantics="#documentation", local=face, address=(SITE, f"{told}{query}"), description=(f"What {title} has, by {face.upper()}",)),
+            Link(semantics="#documentation", local=(face,), address=(SITE, f"{told}{query}"), description=(f"What {title} has, by {face.upper()}",)),
         ]  # fmt: skip
     return found
 

@@ -353,7 +353,10 @@ def _services(serving: _Serving, own: Mapping[int, tuple[str, str]], looked: dic
     addresses = filled(service.address, address=True)
     own_values = service.varying
     values = {at: [filled(template) for template in _values(service.inputs[at])] for at in own_values}
-    name, steady = link.local or link.semantics.rpartition("#")[2], _fixed(service.address, base) is not None
+    name = link.semantics.rpartition("#")[2]
+    if all(isinstance(part, str) for part in link.local):  # the name is the descriptor's, not the row's
+        name = "".join(map(str, link.local)) or name
+    steady = _fixed(service.address, base) is not None
     told_of = (_listed(made[name], len(at)) for name in ("description", "content_type"))
     about = zip(*told_of, at.to_pylist(), strict=True)
     frames: dict[tuple[bool, ...], Frame] = {}
@@ -649,7 +652,7 @@ def _made(link: Link, there: _There, files: tuple[str, Mapping[str, str]]) -> di
         "content_type": kind,
         "content_length": _numbers(there.texts(link.size)) if link.size else None,
         "content_qualifier": _kinds(there.value(link.qualifier)),
-        "local_semantics": link.local,
+        "local_semantics": there.value(link.local),
     }
     if link.condition is not None:
         made["_if"] = pc.equal(there.column(_truth(link.condition)), _ONE)

@@ -108,7 +108,7 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
         return ()
     row = Hole(f"target.{adql.quote(key.name)}")
     address = (SITE, f"{FACE.path}?TABLE={quote(table.qualified)}&ID=", row)
-    return (Link(semantics="#package", address=address, type=("application/zip",), description=("All files",), local="files", packed=True),)  # fmt: skip
+    return (Link(semantics="#package", address=address, type=("application/zip",), description=("All files",), local=("files",), packed=True),)  # fmt: skip
 
 
 def _called(name: str) -> str:

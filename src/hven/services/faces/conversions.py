@@ -89,7 +89,7 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
         if fitting:
             address = (SITE, f"/collections/{quote(table.schema)}/as/fits/", *path)
             words = (*about, " (as FITS)") if about else ("As FITS",)
-            made.append(Link(semantics="#this", address=address, description=words, local="fits", endings=tuple((one, "application/fits") for one in fitting), qualifier=_kind(link)))  # fmt: skip
+            made.append(Link(semantics="#this", address=address, description=words, local=("fits",), endings=tuple((one, "application/fits") for one in fitting), qualifier=_kind(link)))  # fmt: skip
     return made
 
 

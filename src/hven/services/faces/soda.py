@@ -123,7 +123,7 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     kind: Template = next((one.qualifier for one in table.own_files), ())  # a part is what the whole is
     return [
         Link(
-            semantics="#cutout", local=local, address=(), description=(words,), type=("application/fits",), narrowed=narrowed, qualifier=kind,
+            semantics="#cutout", local=(local,), address=(), description=(words,), type=("application/fits",), narrowed=narrowed, qualifier=kind,
             service=Service(address=(SITE, f"/soda/{path}"), inputs=taken, standard=standard),
         )
         for path, standard, local, words, taken in (
