@@ -47,6 +47,19 @@ def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
     assert told[-1].endswith("4 of 5 rows have no region")
 
 
+def test_an_empty_code_with_a_first_pixel_is_that_pixel(tmp_path: Path):
+    head, row, *_ = HFC.splitlines()
+    name, _, *rest = row.split(",")
+    without = [name, "", "", *rest[1:]]
+    path = tmp_path / "pixel.csv"
+    path.write_text("\n".join([head, ",".join([name, "", *rest]), ",".join(without)]) + "\n")
+    done = hven("region", path, "--to", "polygon", code=1)
+    pixel, nothing = done.stdout.split("\n")[:2]
+    assert len(pixel.split()) == 8, "the square of the pixel"
+    assert nothing == ""
+    assert "row 2: there is no contour" in done.stderr
+
+
 def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
     head, row = HFC.splitlines()[:2]  # 2009-06-15 is in rotation 2084
     hfc.write_text(

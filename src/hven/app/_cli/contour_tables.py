@@ -220,7 +220,11 @@ def _contours(table: _Table, said: Said) -> region_files.Read:
     if chain is not None:
         first = [np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y)]
         steps = contours.FREEMAN if said.freeman else contours.HELIO
-        made = contours.chain_codes(chain.cast(pa.string()), first[0], first[1], disc, origin=said.origin, table=steps)
+        # a file of text does not tell an empty code, which is a single pixel, from a missing one: a first pixel does
+        begun = pa.array(np.isfinite(first[0]) & np.isfinite(first[1]))
+        codes = chain.cast(pa.string())
+        codes = pc.if_else(pc.and_(pc.is_null(codes), begun), "", codes)
+        made = contours.chain_codes(codes, first[0], first[1], disc, origin=said.origin, table=steps)
     else:
         (starts, xs), (others, ys) = _lists(x, "x", table), _lists(y, "y", table)
         if not np.array_equal(starts, others):
