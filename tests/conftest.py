@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from _pytest.assertion import rewrite
+from _pytest.subtests import SubtestReport
 from hypothesis import HealthCheck, settings
 
 # the helpers beside the tests (shared.py, ...) are plain modules
 sys.path.insert(0, str(Path(__file__).parent))
 
+import needs
 from clocks import Moved
 from shared import MORE
 
@@ -41,6 +44,8 @@ _unclosed = []
 
 
 def pytest_runtest_setup(item):
+    for mark in item.iter_markers("needs"):
+        needs.need(*mark.args)
     requests = sys.modules.get("requests")
     if requests is None or hasattr(requests.Session.send, "unwatched"):
         return
@@ -127,6 +132,29 @@ def pytest_configure(config):
         raise pytest.UsageError(
             "golden documents are not rewritten in CI: rewrite them at home and read the difference"
         )
+
+
+_parts = Counter()  # outcomes of subtests
+
+
+def pytest_runtest_logreport(report):
+    if isinstance(report, SubtestReport):
+        _parts[report.outcome] += 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter):
+    """Say what was left out, a line for each thing that is missing: `-r` of pytest would tell each place of the source."""
+    if _parts["passed"]:
+        terminalreporter.line(f"{_parts['passed']:,} parts of these tests passed (subtests)")
+    reasons = [
+        report.longrepr[2]
+        for category in ("skipped", "subtests skipped")
+        for report in terminalreporter.stats.get(category, ())
+        if isinstance(report.longrepr, tuple)
+    ]
+    for line in needs.summarize(reasons):
+        terminalreporter.line(line)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postgres import missing
-from running import free_port, program, until
+from needs import need_program
+from running import free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,9 +97,7 @@ class Directory:
 @contextlib.contextmanager
 def directory(entries: str) -> Iterator[Directory]:
     """Run one with some entries (LDIF, below `SUFFIX`)."""
-    found = shutil.which("slapd", path="/usr/sbin:/usr/lib/openldap:/usr/libexec")
-    if found is None:
-        missing("slapd")
+    found = need_program("slapd")
     place = Path(tempfile.mkdtemp(prefix="ldap-"))
     try:
         slapd = shutil.copy(
@@ -108,7 +106,7 @@ def directory(entries: str) -> Iterator[Directory]:
         (place / "rows").mkdir()
         (place / "slapd.conf").write_text(CONFIG.format(place=place, suffix=SUFFIX, owner=OWNER, password=PASSWORD))
         words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=directory -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
-        _run(program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem")
+        _run(need_program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem")
         (place / "entries").write_text(f"{ROOT}\n{entries}", encoding="utf-8")
         _run(slapd, "-Tadd", "-q", "-f", place / "slapd.conf", "-l", place / "entries")
         port, tls_port = free_port(), free_port()

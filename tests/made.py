@@ -21,9 +21,10 @@ import pytest
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
+from needs import need_program
 from page_world import ElasticWorld, StacWorld, serving
 from postgres import server
-from running import hven, program
+from running import hven
 from shared import ROOT
 from stilts import stilts
 
@@ -69,7 +70,7 @@ def example(case: str, parent: Path) -> Iterator[Path]:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():
                 subprocess.run(
-                    [program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
+                    [need_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
                 )
         yield directory
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pymysql
 
-from postgres import missing
+from needs import find_program, need, need_program
 from running import until
 
 USER, PASSWORD = "hven", "sesame;}{'@:/"  # what addresses and lines of ODBC must be able to say
@@ -25,10 +25,8 @@ class Server:
     """A server that can be stopped and started again."""
 
     def __init__(self) -> None:
-        program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin") or missing(
-            "MariaDB (mariadb-server)"
-        )
-        self.program = program
+        need("mariadb")
+        self.program = find_program("mariadbd") or ""
         self.directory = Path(tempfile.mkdtemp(prefix="maria-"))  # a socket's path must be short
         self.environment = {**os.environ, "TMPDIR": str(self.directory)}  # its user may not write into ours
         self.user = []
@@ -52,7 +50,7 @@ class Server:
         )  # fmt: skip
         words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=maria -addext subjectAltName=IP:127.0.0.1"
         subprocess.run(
-            ["openssl", "req", *words.split(), "-keyout", self.directory / "key.pem", "-out", self.directory / "ca.pem"], check=True, capture_output=True
+            [need_program("openssl"), "req", *words.split(), "-keyout", self.directory / "key.pem", "-out", self.directory / "ca.pem"], check=True, capture_output=True
         )  # fmt: skip
         (self.directory / "key.pem").chmod(0o644)  # its user reads it
 

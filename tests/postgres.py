@@ -13,30 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from needs import find_postgresql, is_left_out, lack, need
 
 
 def programs() -> Path:
-    """Find initdb and pg_ctl (POSTGRES_PROGRAMS names a directory of another version); without them fail in CI and skip elsewhere."""
-    named = os.environ.get("POSTGRES_PROGRAMS")
-    if named:
-        return Path(named)
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if found:
-        return found[-1].parent
-    here = shutil.which("initdb")
-    if not here:
-        missing("PostgreSQL")
-    return Path(here).parent
-
-
-def missing(what: str) -> NoReturn:
-    """Fail in CI, where everything is installed; skip elsewhere."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} must be installed in CI: scripts/test does it as root")
-    pytest.skip(f"{what} is not installed")
+    """Find initdb and pg_ctl; without them, skip the test, or fail in CI."""
+    need("postgresql")
+    found = find_postgresql()
+    assert found is not None
+    return found
 
 
 class Cluster:
@@ -123,10 +109,12 @@ def sphere(url: str) -> None:
     """
     import psycopg
 
+    if is_left_out("pgsphere"):
+        lack("pgsphere")
     with psycopg.connect(url, autocommit=True) as connection:
         there = {row[0] for row in connection.execute("SELECT name FROM pg_available_extensions").fetchall()}
         if not {"q3c", "pg_sphere"} <= there:
-            missing("pgSphere and q3c (postgresql-15-pgsphere, postgresql-15-q3c)")
+            lack("pgsphere")
         connection.execute("CREATE EXTENSION IF NOT EXISTS q3c")
         if connection.execute("SELECT to_regtype('scircle')").fetchone()[0] is not None:
             return

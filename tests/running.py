@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 import pytest
 
 import nursery
+from needs import need
 from nursery import Process
 from shared import MORE
 
@@ -101,19 +102,10 @@ def for_shells(path: Path) -> None:
         path.chmod(0o755)
 
 
-def program(name: str) -> str:
-    """Find a judge; without it, fail in CI and skip elsewhere."""
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} must be installed in CI")
-        pytest.skip(f"{name} is not installed")
-    return path
-
-
 def chromium_program() -> str:
     """Find Chromium, without windows where it is installed so: a page costs a third then."""
-    return shutil.which("chromium-headless-shell") or program("chromium")
+    need("chromium")
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium") or ""
 
 
 @dataclass(frozen=True, kw_only=True)

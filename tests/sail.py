@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from spark import DYING, free, lacking, listens
+from needs import need
+from spark import DYING, free, listens
 
 HOME = Path(__file__).parents[1] / ".cache" / "sail"
 
@@ -72,8 +73,7 @@ class Sail:
 
 def home() -> Path:
     """Find Sail: the package `pysail` in a folder of its own, which scripts/judges fetches."""
-    if not (HOME / "pysail").exists():
-        lacking("Sail (scripts/judges fetches it)")
+    need("sail")
     return HOME
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
+from needs import ROOT, SHARED, need
+
+__all__ = ["MORE", "ROOT", "SHARED", "shared"]
+
 # examples of each test of properties: scripts/proof tries ten times as many
 MORE = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
 
 
 def shared(relative: str) -> Path:
-    """Give a path below ``shared/``; without it, fail in CI and skip elsewhere."""
+    """Give a path below ``shared/``. Without the directory, skip the test, or fail in CI; where it stands, what is missing in it is an error."""
+    need("shared")
     path = SHARED / relative
     if not path.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"shared/{relative} must stand beside the checkout in CI")
-        pytest.skip(f"shared/{relative} does not stand beside this checkout")
+        pytest.fail(f"shared/{relative} is missing, although ../shared stands beside this checkout")
     return path

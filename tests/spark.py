@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, Protocol
 
-import pytest
-
+from needs import need
 from running import until
 
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
@@ -31,18 +30,8 @@ DYING = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else
 def home() -> Path:
     """Find Spark itself: the package `pyspark` in a folder of its own, for ours has the client under the same name (scripts/judges fetches it)."""
     found = Path(os.environ.get("HVEN_SPARK") or HOME)
-    there = (found / "bin" / "spark-class").exists()
-    if not there or shutil.which("java") is None:
-        what = "Java (default-jdk-headless)" if there else "Apache Spark (scripts/judges fetches it)"
-        lacking(what)
+    need("spark", "java")
     return found
-
-
-def lacking(what: str) -> NoReturn:
-    """Leave out the tests that need something; fail where it must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} must be installed in CI: scripts/test does it as root")
-    pytest.skip(f"{what} is not installed")
 
 
 def free() -> int:

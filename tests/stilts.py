@@ -7,9 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
-
-from running import Done, program
+from needs import need, need_program
+from running import Done
 from shared import ROOT
 
 CACHE = ROOT / ".cache" / "stilts"
@@ -38,17 +37,14 @@ def stilts(*words: object, code: int | None = 0) -> Done:
 
 def tfcat(path: Path) -> Done:
     """Ask STILTS's own validator of TFCat, which Debian has as a library and no task of STILTS: its exit code is 0 for what is valid."""
-    library = Path("/usr/share/java/starlink-tfcat.jar")
-    if not library.exists():
-        assert os.environ.get("CI") != "true", f"{library} must be installed in CI"
-        pytest.skip(f"{library} is not installed")
-    command = [program("java"), *JAVA, "-jar", str(library), str(path)]
+    need("tfcat.jar")
+    command = [need_program("java"), *JAVA, "-jar", "/usr/share/java/starlink-tfcat.jar", str(path)]
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=300)
     return Done(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
 
 
 def _run(java: list[str], line: list[str], code: int | None) -> Done:
-    command = [program("stilts"), *JAVA, *java, *line]
+    command = [need_program("stilts"), *JAVA, *java, *line]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -63,4 +59,4 @@ def _run(java: list[str], line: list[str], code: int | None) -> Done:
 
 def _installed() -> str:
     """Tell one installation from another: by the days of STILTS and of Java."""
-    return "-".join(f"{Path(program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))
+    return "-".join(f"{Path(need_program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))

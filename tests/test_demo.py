@@ -27,13 +27,14 @@ from sickle import Sickle
 
 import rofr
 from hven.adql.vocabularies import vocabularies
-from running import hven, program, serving
+from needs import is_there, lack, need_program
+from running import hven, serving
 from shared import ROOT, shared
 from stilts import stilts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
-FETCH = os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"
+FETCH = is_there("fetching")
 ROWS: dict[str, int | None] = {
     "hipparcos.main": 125_982,
     "openngc.main": 13_960,
@@ -153,7 +154,7 @@ def demo(root: Path, fetched: object) -> Path:
 
 def test_the_data_are_fetched(fetched: tuple[str, dict[str, int | None]] | None) -> None:
     if fetched is None:
-        pytest.skip("97 MB are fetched with CI=true or HVEN_PROOF=full")
+        lack("fetching")
     told, published = fetched
     assert "left out: " not in told  # a whole part of it
     assert published == {**ROWS, **LISTED}
@@ -211,7 +212,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
     assert told.count("<record>") == len(harvested) >= 20
     assert all(f"<identifier>ivo://demo.hven.example/{name}</identifier>" in told for name in ("sun/epn_core", "hipparcos/main/cone", "hapi", "tap", "soda"))  # fmt: skip
     done = subprocess.run(
-        [program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if "Schemas parser warning" not in line]
@@ -221,7 +222,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
     files.append(tmp_path / "bad.xml")
     files[-1].write_text(told.replace("title>", "titel>"))
     for file in files:
-        done = subprocess.run([program("stilts"), "xsdvalidate", *where, f"doc={file}", "verbose=false"], capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run([need_program("stilts"), "xsdvalidate", *where, f"doc={file}", "verbose=false"], capture_output=True, text=True, check=False)  # fmt: skip
         assert (done.returncode == 0) == (file.name != "bad.xml"), done.stderr[-2000:]
 
 

@@ -27,7 +27,8 @@ from hven.model.settings import docs, load
 from hven.model.settings._living import FIXED
 from hven.site import Site
 from made import EXAMPLES, database, prepared
-from running import Server, for_shells, hven, program, serving, until
+from needs import need_program
+from running import Server, for_shells, hven, serving, until
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
@@ -342,7 +343,7 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
     lines = verbs.text.splitlines()
     assert "Sirius" in run(shell, "\n".join(lines[:-1]))
     assert lines[-1].partition("#")[0].strip() == "hven --site mysite serve"
-    program("stilts")
+    need_program("stilts")
     with serving(shell / "mysite") as server:
         assert all("Sirius" in run(shell, line) for line in at(server, judges.text).splitlines())
         assert "Sirius" in python(server, script.text)

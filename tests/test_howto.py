@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from running import for_shells, hven, program, serving, until
+from needs import need_program
+from running import for_shells, hven, serving, until
 from shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -202,7 +203,7 @@ def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/01-csv-to-cone", tmp_path / "site", ignore=shutil.ignore_patterns("var"))
     hven("ingest", "brightest", "--site", tmp_path / "site")
     (tmp_path / "mylist.csv").write_text(block("upload-and-match.md", "csv"), encoding="utf-8")
-    program("stilts")
+    need_program("stilts")
     with serving(tmp_path / "site") as server:
 
         def run(*words: str, text: str) -> str:

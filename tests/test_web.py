@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from needs import need
+
 WEB = Path(__file__).parents[1] / "web"
 MODULES = WEB / "node_modules"
 CACHE = MODULES / ".cache"
@@ -52,7 +54,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES)
 def test_what_browsers_run(judge: str) -> None:
-    assert MODULES.is_dir(), "`scripts/web judges` fetches the judges of the scripts"
+    need("node")
     done = node(*JUDGES[judge])
     assert done.returncode == 0, done.stdout + done.stderr
 

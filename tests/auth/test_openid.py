@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -26,6 +25,7 @@ from hven.site import Site
 from hven.site.auth import OpenID
 from hven.site.auth.local import Local
 from hven.testing.site import tiny_site
+from needs import find_node, need
 
 HERE = Path(__file__).parent
 MODULE = HERE.parents[1] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"
@@ -45,12 +45,11 @@ group_names = {{members = "project-x"}}
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    assert shutil.which("node"), "node is not installed"
-    assert MODULE.exists(), "`scripts/web judges` fetches the provider"
+    need("node")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["node", str(HERE / "openid_provider.js"), str(port), MODULE.as_uri()]
+    words = [find_node() or "", str(HERE / "openid_provider.js"), str(port), MODULE.as_uri()]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert running.stdout is not None
     while "listens" not in (line := running.stdout.readline()):

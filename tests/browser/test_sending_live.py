@@ -20,7 +20,8 @@ from mocpy import MOC
 from sites import STARS
 from tabs import Tab
 
-from running import hven, program, serving
+from needs import need_program
+from running import hven, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -139,7 +140,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
     """Serve stars by https: behind a tunnel that ends TLS, as a proxy would."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        [need_program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
     )  # fmt: skip
@@ -234,7 +235,7 @@ def test_a_browser_that_asks_for_leave_first(
     door = secure.rpartition(":")[2]
     rules = f"MAP localhost:21012 127.0.0.1:{web_port}, MAP archive.example 127.0.0.1"
     switches = [f"--host-resolver-rules={rules}", f"--ip-address-space-overrides=127.0.0.1:{door}=public"]
-    other = browser.browser_type.launch(executable_path=program("chromium"), args=["--no-sandbox", *switches])
+    other = browser.browser_type.launch(executable_path=need_program("chromium"), args=["--no-sandbox", *switches])
     try:
         context = other.new_context(ignore_https_errors=True)
         context.set_default_timeout(60_000)
@@ -265,7 +266,7 @@ def test_leave_to_ask_where_there_is_no_hub(browser: Browser, secure: str) -> No
     door = secure.rpartition(":")[2]
     rules = "MAP localhost:21012 127.0.0.1:9, MAP archive.example 127.0.0.1"
     switches = [f"--host-resolver-rules={rules}", f"--ip-address-space-overrides=127.0.0.1:{door}=public"]
-    other = browser.browser_type.launch(executable_path=program("chromium"), args=["--no-sandbox", *switches])
+    other = browser.browser_type.launch(executable_path=need_program("chromium"), args=["--no-sandbox", *switches])
     try:
         context = other.new_context(ignore_https_errors=True)
         context.set_default_timeout(60_000)

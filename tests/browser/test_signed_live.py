@@ -16,7 +16,8 @@ from hubs import HUB
 from pyvo.samp.errors import SAMPProxyError
 from tabs import Tab, opened
 
-from running import Server, hven, program, serving, until
+from needs import need_program
+from running import Server, hven, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ def anna(browser: Browser, restricted: tuple[Server, str], company: None) -> Ite
 @pytest.fixture
 def real_topcat(hub: SAMPHubServer, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run TOPCAT on a screen that nobody sees; it finds our hub by the file that the hub wrote."""
-    display, topcat = program("xvfb-run"), program("topcat")
+    display, topcat = need_program("xvfb-run"), need_program("topcat")
     environment = {**os.environ, "SAMP_HUB": f"std-lockurl:{(tmp_path / 'samp').as_uri()}", "HOME": str(tmp_path)}
     with (tmp_path / "topcat.log").open("wb") as log:
         made = subprocess.Popen([display, "-a", topcat, f"-Duser.home={tmp_path}"], env=environment, stdout=log, stderr=log, start_new_session=True)  # fmt: skip

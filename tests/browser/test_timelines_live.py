@@ -16,6 +16,7 @@ import pytest
 from tabs import Tab, opened
 
 from das2_streams import parse
+from needs import need
 from running import Server, hven, serving
 
 if TYPE_CHECKING:
@@ -271,6 +272,7 @@ def test_what_else_there_is_and_lines_of_code(tab: Tab, tmp_path: Path) -> None:
     assert told["startDate"] <= first < last <= told["stopDate"]  # or it asks for nothing
     rows = page.request.get(f"{found[1]}/data?id={found[2]}&time.min={first}&time.max={last}&parameters={names}").text()
     assert rows == page.request.get(csv).text()
+    need("curl")
     subprocess.run(said["curl"], shell=True, check=True, capture_output=True, cwd=tmp_path)
     assert (tmp_path / "sun_samples.csv").read_text() == rows
     assert page.request.get(re.findall(r'url = "(.+)"', said["speasy"])[0]).text().splitlines()[-120:] == rows.splitlines()  # fmt: skip

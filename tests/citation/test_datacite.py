@@ -139,7 +139,7 @@ def _plain(root: etree._Element) -> list[tuple[object, ...]]:
     return sorted(told)
 
 
-@pytest.mark.skipif(XSD is None, reason="HVEN_DATACITE_SCHEMA names no directory with DataCite's metadata.xsd")
+@pytest.mark.needs("HVEN_DATACITE_SCHEMA")
 def test_the_words_are_those_of_datacites_schema() -> None:
     from hven.descriptor._citation_keys import RELATIONS, Role
 

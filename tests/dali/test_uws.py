@@ -27,7 +27,7 @@ from hven.site import Site
 from hven.site.store import _database as db
 from hven.site.store._job_records import _packed
 from hven.testing.site import tiny_site
-from running import program
+from needs import need_program
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -252,7 +252,7 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
         files[-1].write_bytes(client.get(address).body)
     schemas = shared("xsd/all.xsd")
     judged = subprocess.run(
-        [program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert judged.returncode == 0, judged.stderr

@@ -401,7 +401,7 @@ def test_queries_at_once_read_their_own_rows(far, tmp_path):
         assert list(pool.map(ask, range(20))) == [400, 800, 1200, 1600] * 5
 
 
-@pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="half a minute: scripts/proof")
+@pytest.mark.needs("proof")
 def test_a_server_that_is_gone_and_back(running, far, files):
     """The last test of a server: sessions begin anew, with our settings and functions."""
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import threading
@@ -22,6 +21,7 @@ from hven.model.errors import StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import INT64, STRING
 from hven.testing.engine import ROWS, STARS, stars
+from needs import lack, need
 from postgres import cluster, sphere
 from running import until
 
@@ -208,15 +208,14 @@ def test_two_versions_of_hven_in_one_schema(machine, tmp_path, monkeypatch):
 @pytest.fixture
 def small_disk(machine):
     """A tablespace on a file system of 24 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
+    need("mount")
     place = Path(str(machine.directory) + "-small")
     place.mkdir()
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True
     ).returncode:
         place.rmdir()
-        pytest.skip("no file system can be mounted here")
+        lack("mount")
     try:
         shutil.chown(place, "postgres", "postgres")
         run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -18,20 +17,12 @@ from hven.model.errors import SourceError
 from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type
+from needs import need_program
 from shared import shared
 from stilts import stilts
 
 pytestmark = pytest.mark.outside
 serializations = pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY", "BINARY2"])
-
-
-def tool(name):
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} must be installed in CI")
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def run(*words, **environment):
@@ -85,7 +76,7 @@ def validates(data, path):
     path.write_bytes(data)
     xsd = shared("xsd")
     code, _, said = run(
-        tool("xmllint"),
+        need_program("xmllint"),
         "--nonet",
         "--noout",
         "--schema",
@@ -143,7 +134,7 @@ def test_schema_of_real_tables_written_back(tmp_path):
     assert len(written) > 60
     xsd = shared("xsd")
     code, _, said = run(
-        tool("xmllint"),
+        need_program("xmllint"),
         "--nonet",
         "--noout",
         "--schema",

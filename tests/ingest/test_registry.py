@@ -20,9 +20,10 @@ from hven.ingest.sync import sync
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS
+from needs import need, need_program
 from oai_world import OaiWorld, resource, service, tables
 from page_world import serving
-from running import hven, program
+from running import hven
 from running import serving as hven_serving
 from shared import shared
 
@@ -276,7 +277,7 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
             assert one.get_contact() == "Help <help@example.org>"
             assert list(one.get_alt_identifiers()) == ["doi:10.5555/1"]
             done = subprocess.run(
-                [program("stilts"), "tapquery", f"tapurl={server.url}/tap", "adql=SELECT ivoid FROM rr.tap_table JOIN rr.resource ON ivoid = resid", "ofmt=csv-noheader"],
+                [need_program("stilts"), "tapquery", f"tapurl={server.url}/tap", "adql=SELECT ivoid FROM rr.tap_table JOIN rr.resource ON ivoid = resid", "ofmt=csv-noheader"],
                 capture_output=True, text=True, check=True, timeout=120,
             )  # fmt: skip
             assert sorted(done.stdout.split()) == ["ivo://example/mars", "ivo://example/tap"]
@@ -288,12 +289,11 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.xdist_group("registry")
 def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
     """Its own classes, with the queries of its windows: by words, and by identifiers."""
+    need("topcat.jar", "javac", "java")
     jars = sorted(Path("/usr/share/java").glob("starlink-*.jar"))
-    if not jars:
-        pytest.skip("TOPCAT is not installed")
     path = ":".join(map(str, (*jars, tmp_path)))
     subprocess.run(
-        [program("javac"), "-cp", path, "-d", tmp_path, Path(__file__).with_name("TopcatSearch.java")],
+        [need_program("javac"), "-cp", path, "-d", tmp_path, Path(__file__).with_name("TopcatSearch.java")],
         check=True,
         timeout=300,
     )
@@ -301,7 +301,7 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
 
         def asked(*words: str) -> list[list[str]]:
             done = subprocess.run(
-                [program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
+                [need_program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
                 capture_output=True, text=True, check=False, timeout=120,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-2000:]

@@ -29,7 +29,8 @@ from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.testing.site import tiny_site
-from running import program, until
+from needs import need_program
+from running import until
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -150,7 +151,7 @@ def test_the_document_is_valid_by_the_schema_that_has_modes(client: Client, tmp_
     document = tmp_path / "capabilities.xml"
     document.write_bytes(client.get("/tap/capabilities").body)
     judged = subprocess.run(
-        [program("xmllint"), "--nonet", "--noout", "--schema", driver, document], capture_output=True, text=True, check=False,
+        [need_program("xmllint"), "--nonet", "--noout", "--schema", driver, document], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(catalog)},
     )  # fmt: skip
     assert judged.returncode == 0, judged.stderr

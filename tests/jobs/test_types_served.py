@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from job_programs import ECHO, declared
-from running import Server, hven, program, serving
+from needs import need_program
+from running import Server, hven, serving
 
 SUM = "import sys\nprint('progress: 50%', flush=True)\nopen('sum.txt', 'w').write(str(sum(map(float, open(sys.argv[1]).read().split())) * float(sys.argv[2])))\n"
 TEXT = """title: Add up
@@ -35,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.outside
 def test_curl(server: Server, tmp_path: Path) -> None:
-    curl = program("curl")
+    curl = need_program("curl")
     (tmp_path / "numbers.txt").write_text("1\n2.5\n3\n")
     line = [
         curl,

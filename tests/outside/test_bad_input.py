@@ -17,7 +17,8 @@ from lxml import etree
 
 from hven.testing.site import tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
-from running import Server, hven, program, serving, until
+from needs import need_program
+from running import Server, hven, serving, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -231,7 +232,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     packed()
     place = tmp_path_factory.mktemp("far")
     words = f"req -x509 -newkey rsa:2048 -nodes -keyout {place}/key.pem -out {place}/cert.pem -days 2 -subj /CN=other.example"
-    subprocess.run([program("openssl"), *words.split()], check=True, capture_output=True)
+    subprocess.run([need_program("openssl"), *words.split()], check=True, capture_output=True)
     secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     secure.load_cert_chain(place / "cert.pem", place / "key.pem")
     servers = {

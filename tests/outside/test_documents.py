@@ -14,7 +14,8 @@ from lxml import etree
 from hven.testing.format import every_type
 from hven.testing.site import table_of, tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
-from running import Server, hven, program, serving, until
+from needs import need_program
+from running import Server, hven, serving, until
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -82,7 +83,7 @@ def judged(body: bytes, place: Path) -> None:
     schemas = shared("xsd/all.xsd")
     (place / "document.xml").write_bytes(body)
     done = subprocess.run(
-        [program("xmllint"), "--nonet", "--noout", "--schema", schemas, place / "document.xml"], capture_output=True, text=True, check=False,
+        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, place / "document.xml"], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]

@@ -23,6 +23,7 @@ from pyvo.dal.adhoc import DatalinkResults
 from hven.ingest import ingest
 from hven.model.settings import Settings
 from hven.site import Site
+from needs import need_program
 from running import Server, serving
 from shared import shared
 from stilts import stilts
@@ -189,7 +190,7 @@ def test_capabilities_keep_their_schemas(served: Server, path: str, tmp_path: Pa
     schemas, file = shared("xsd/all.xsd"), tmp_path / "document.xml"
     file.write_bytes(served.get(f"/{path}/capabilities")[2])
     done = subprocess.run(
-        ["xmllint", "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
+        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]

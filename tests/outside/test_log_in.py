@@ -14,7 +14,8 @@ import pyvo
 import requests
 from pyvo.auth import AuthSession
 
-from running import Server, hven, program, serving
+from needs import need_program
+from running import Server, hven, serving
 
 pytestmark = [
     pytest.mark.outside,
@@ -48,7 +49,7 @@ class Place:
 
     def curl(self, *words: str) -> tuple[int, str]:
         done = subprocess.run(
-            [program("curl"), "-s", "-w", "\n%{http_code}", *words],
+            [need_program("curl"), "-s", "-w", "\n%{http_code}", *words],
             capture_output=True,
             text=True,
             timeout=60,

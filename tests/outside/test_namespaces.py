@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from needs import need
 from postgres import Cluster, cluster
 from running import HVEN, Server, hven, serving, until
 
@@ -61,8 +62,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[tuple[Machine, Machine, str]]:
     """Make two namespaces, each with a cable to this one, and an address of the database's own; skip where that is not allowed."""
-    if shutil.which("ip") is None:
-        pytest.skip("iproute2 is not installed: no network namespaces")
+    need("ip", "root")
     with contextlib.ExitStack() as stack:
         tag, net = f"hv{os.getpid() % 100_000}", free_net()
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hven.formats.media import Rows, Selection, as_fits, as_votable, cut, open_product
+from needs import need_program
 from shared import shared
 from stilts import stilts
 
@@ -29,7 +30,7 @@ def saved(made, path: Path) -> Path:
 
 
 def complaints(path: Path) -> str:
-    done = subprocess.run(["fitsverify", "-e", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([need_program("fitsverify"), "-e", path], capture_output=True, text=True, check=False)
     return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("*** Error"))
 
 

@@ -24,7 +24,8 @@ from astropy.table import Table
 from hven.model.settings import load as settings_of
 from hven.site import Site
 from keepers import Keeper
-from running import Server, hven, program, serving, until
+from needs import need_program
+from running import Server, hven, serving, until
 from shared import MORE, shared
 from stilts import stilts
 
@@ -57,7 +58,7 @@ class Place:
     def curl(self, *words: str, token: str | None = None) -> tuple[int, str]:
         given = ["-H", f"Authorization: Bearer {token}"] if token else []
         done = subprocess.run(
-            [program("curl"), "-s", "-w", "\n%{http_code}", *given, *words],
+            [need_program("curl"), "-s", "-w", "\n%{http_code}", *given, *words],
             capture_output=True,
             check=True,
             timeout=60,
@@ -189,7 +190,14 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     assert status == 200
     (tmp_path / "told.xml").write_text(text)
     xsd = shared("xsd")
-    judge = [program("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(tmp_path / "told.xml")]
+    judge = [
+        need_program("xmllint"),
+        "--nonet",
+        "--noout",
+        "--schema",
+        str(xsd / "all.xsd"),
+        str(tmp_path / "told.xml"),
+    ]
     judged = subprocess.run(
         judge,
         env={**os.environ, "XML_CATALOG_FILES": str(xsd / "catalog.xml")},

@@ -15,7 +15,7 @@ from hostile_asking import Asker, make
 
 from hven.site.auth import session
 
-pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack")
+pytestmark = pytest.mark.needs("proof")
 
 
 def test_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "query"))
 
 import test_hostile
 
-pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack")
+pytestmark = pytest.mark.needs("proof")
 ROWS = 200_000
 SECONDS, MEMORY = 10.0, 512  # s, MiB
 BACK = 30.0  # seconds in which memory is given back

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from running import HVEN, Server, hven, program, serving, until
+from needs import lack, need_program
+from running import HVEN, Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
 
@@ -257,7 +258,7 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
 def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     """No file may be longer than 3 MB: what writes meets the same end as on a full disk."""
     site = site_in(tmp_path, 1_500)
-    with serving(site, command=[program("prlimit"), "--fsize=3000000", *HVEN]) as server:
+    with serving(site, command=[need_program("prlimit"), "--fsize=3000000", *HVEN]) as server:
         for form in ("csv", "votable", "fits", "parquet", "json"):
             path = asked(server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form)
             until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
@@ -277,7 +278,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place], capture_output=True, check=False)
     if done.returncode:
-        pytest.skip("only root may mount a small disk")
+        lack("mount")
     try:
         yield place
     finally:

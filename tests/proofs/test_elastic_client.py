@@ -13,7 +13,7 @@ import pytest
 from hven.sources import Context, elastic
 from page_world import ElasticWorld, serving
 
-pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="installs elasticsearch: scripts/proof")
+pytestmark = pytest.mark.needs("proof")
 READ = """\
 import json, sys
 from elasticsearch import Elasticsearch

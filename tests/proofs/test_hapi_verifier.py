@@ -16,7 +16,7 @@ from running import hven, serving
 ROOT = Path(__file__).parents[2]
 
 VERIFIER = os.environ.get("HVEN_VERIFIER", "")  # its directory, with HAPI's schemas in data-specification-schema
-pytestmark = pytest.mark.skipif(not VERIFIER, reason="HVEN_VERIFIER says where HAPI's verifier is")
+pytestmark = pytest.mark.needs("HVEN_VERIFIER")
 
 
 def test_the_verifier_finds_no_fault(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def program(text: str, *words: str, said: str = "") -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(not PYTHON, reason="HVEN_LSDB names no Python with lsdb")
+@pytest.mark.needs("HVEN_LSDB")
 def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "MOST_ROWS", ROWS // 20)
     monkeypatch.setattr(layout, "GROUP_ROWS", 2048)
@@ -302,7 +302,7 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
     engine.close()
 
 
-@pytest.mark.skipif(not PYTHON, reason="HVEN_LSDB names no Python with lsdb")
+@pytest.mark.needs("HVEN_LSDB")
 @pytest.mark.parametrize("way", ["in place", "copied"])
 def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path, way: str) -> None:
     where, flat = tmp_path / "curves", tmp_path / "flat.csv"

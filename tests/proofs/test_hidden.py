@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,10 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from hidden_twins import POLICY, crawled, twins
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("HVEN_PROOF") != "full",
-    reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py",
-)
+pytestmark = pytest.mark.needs("proof")
 
 
 @pytest.mark.parametrize("said", [None, POLICY])

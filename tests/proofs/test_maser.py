@@ -21,7 +21,7 @@ from running import Server, serving
 from shared import ROOT, shared
 
 PYTHON = os.environ.get("HVEN_MASER", "")  # of an environment that examples/readers/README.md describes
-pytestmark = pytest.mark.skipif(not PYTHON, reason="HVEN_MASER names no Python that has maser-data (examples/readers/README.md)")  # fmt: skip
+pytestmark = pytest.mark.needs("HVEN_MASER")
 DESCRIPTOR = """\
 collection: radio
 title: Dynamic spectra

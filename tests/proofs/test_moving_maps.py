@@ -56,7 +56,7 @@ def outlines() -> str:
     })  # fmt: skip
 
 
-@pytest.mark.skipif(not FULL, reason="a proof: HVEN_PROOF=full")
+@pytest.mark.needs("proof")
 def test_a_hundred_thousand_outlines_move_with_the_map(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 

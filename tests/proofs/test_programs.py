@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # Aladin is told
 
 from desktop import aladin
 
-from running import Server, hven, program, serving, until
+from needs import need_program
+from running import Server, hven, serving, until
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -33,7 +34,7 @@ pytestmark = [
     pytest.mark.outside,
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # headers of missions
-    pytest.mark.skipif(not FULL, reason="three programs with windows: HVEN_PROOF=full"),
+    pytest.mark.needs("proof"),
 ]
 
 REAL = (
@@ -149,7 +150,7 @@ class Screen:
 
     def __init__(self, name: str, line: list[object], hub: SAMPHubServer, home: Path) -> None:
         known = {"SAMP_HUB": f"std-lockurl:file://{home}/.samp", "HOME": str(home)}
-        words = [program("xvfb-run"), "-a", "-s", "-screen 0 1200x900x24", *map(str, line)]
+        words = [need_program("xvfb-run"), "-a", "-s", "-screen 0 1200x900x24", *map(str, line)]
         self.process = subprocess.Popen(words, env={**os.environ, **known}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
         self.client = SAMPIntegratedClient(name="test", addr="127.0.0.1")
         self.client.connect(hub=hub)
@@ -185,7 +186,7 @@ def hub(tmp_path: Path) -> Iterator[SAMPHubServer]:
 
 
 def test_topcat_loads_every_table(products: list[Made], server: Server, hub: SAMPHubServer, tmp_path: Path) -> None:
-    topcat = Screen("topcat", [program("topcat")], hub, tmp_path)
+    topcat = Screen("topcat", [need_program("topcat")], hub, tmp_path)
     refused, loaded = [], 0
     try:
         for one in products:
@@ -234,7 +235,7 @@ def apart(one: tuple[float, float], other: tuple[float, float]) -> float:
 def test_ds9_shows_every_image_with_its_pixels_where_they_are(
     products: list[Made], hub: SAMPHubServer, tmp_path: Path
 ) -> None:
-    ds9 = Screen("ds9", [program("ds9"), "-samp", "yes"], hub, tmp_path)
+    ds9 = Screen("ds9", [need_program("ds9"), "-samp", "yes"], hub, tmp_path)
     refused, shown, places = [], 0, 0
 
     def got(command: str) -> list[str]:

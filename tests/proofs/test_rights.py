@@ -29,7 +29,7 @@ QUERIES = int(os.environ.get("HVEN_RIGHTS_QUERIES") or 10_000)
 SEQUENCES = int(os.environ.get("HVEN_RIGHTS_SEQUENCES") or 1_000)
 STEPS = 5
 SECONDS = float(os.environ.get("HVEN_RIGHTS_SECONDS") or 7200)  # for the sequences
-pytestmark = pytest.mark.skipif(not FULL, reason="scripts/proof rights; parts are in tests/protocols/test_rights_*.py")
+pytestmark = pytest.mark.needs("proof")
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres", "copied"])

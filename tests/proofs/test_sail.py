@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from far_suites import suites
 from sail import NOTYET, sail
 
 pytestmark = [
-    pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof runs it"),
+    pytest.mark.needs("proof"),
     pytest.mark.outside,
 ]
 globals().update(suites(sail, notyet=NOTYET, most=1000))

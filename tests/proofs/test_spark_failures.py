@@ -31,10 +31,11 @@ from hven.model.errors import Cancelled, StorageError, Timeout, TooLarge, Unavai
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.testing.engine import STARS, stars
+from needs import lack
 from running import until
 from spark import cluster, worked
 
-FULL = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof runs it")
+FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]
 POINTS = Table(
     schema="sky", name="points", position=("ra", "dec"),
@@ -419,7 +420,7 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
     place.mkdir()
     mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "hven-test", place], check=False).returncode == 0  # fmt: skip
     if not mounted:
-        pytest.skip("a small disk needs the right to mount one: root")
+        lack("mount")
     try:
         with cluster(local=place) as running:
             far = Cluster(running.url)

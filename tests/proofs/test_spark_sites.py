@@ -27,7 +27,7 @@ from postgres import sphere
 from sail import sail
 from spark import cluster
 
-FULL = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof runs it")
+FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]
 COUNT = int(os.environ.get("HVEN_QUERIES") or 400)
 FIRST = int(os.environ.get("HVEN_QUERIES_FIRST") or 0)

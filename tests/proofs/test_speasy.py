@@ -18,7 +18,7 @@ from hven.model import settings
 from hven.site import Site
 from running import serving
 
-pytestmark = pytest.mark.skipif(os.environ.get("HVEN_PROOF") != "full", reason="installs speasy: scripts/proof")
+pytestmark = pytest.mark.needs("proof")
 DESCRIPTOR = """\
 collection: goes
 title: X rays

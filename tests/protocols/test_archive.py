@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import threading
@@ -28,6 +27,7 @@ from hven.services import filed
 from hven.services._packing import Member, Tar, Zip
 from hven.services._sums import Sums
 from hven.site import Site
+from needs import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,12 +198,11 @@ def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
     assert asked(place, method="POST", FORMAT=kind).body == whole.body
 
 
-def test_other_programs_read_them(place: Any, tmp_path: Path) -> None:
-    for kind, reading in (("zip", ["unzip", "-tq"]), ("tar", ["tar", "-tf"])):
-        if shutil.which(reading[0]) is None:
-            continue
-        (tmp_path / f"x.{kind}").write_bytes(asked(place, FORMAT=kind).body)
-        subprocess.run([*reading, tmp_path / f"x.{kind}"], check=True, stdout=subprocess.DEVNULL)
+@pytest.mark.parametrize(("kind", "words"), [("zip", ["unzip", "-tq"]), ("tar", ["tar", "-tf"])])
+def test_other_programs_read_them(place: Any, tmp_path: Path, kind: str, words: list[str]) -> None:
+    reading = [need_program(words[0]), *words[1:]]
+    (tmp_path / f"x.{kind}").write_bytes(asked(place, FORMAT=kind).body)
+    subprocess.run([*reading, tmp_path / f"x.{kind}"], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -357,7 +357,7 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
     assert (answer.status, "is not UTF-8" in answer.text) == (400, True)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="Git is not installed")
+@pytest.mark.needs("git")
 def test_a_site_in_git_has_a_commit_by_the_author(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
     root = here.settings.directory
 

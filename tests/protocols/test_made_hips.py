@@ -298,7 +298,7 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: Sur
 
 
 @pytest.mark.outside
-@pytest.mark.skipif(not surveys.ALADIN.exists(), reason="Debian's package aladin is not installed")
+@pytest.mark.needs("aladin.jar", "java")
 def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: Surroundings) -> None:
     made = surveys.make(
         around, OWNER, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
@@ -312,7 +312,7 @@ def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: 
 
 
 @pytest.mark.outside
-@pytest.mark.skipif(not surveys.ALADIN.exists(), reason="Debian's package aladin is not installed")
+@pytest.mark.needs("aladin.jar", "java")
 def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.Made, tmp_path: Path) -> None:
     shutil.copytree(mixed.place, tmp_path / "hips")
     (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/properties").text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -298,7 +297,7 @@ def test_the_page_has_it_without_scripts(client: Client) -> None:
     assert "pyvo.dal.TAPService" in page
 
 
-@pytest.mark.skipif(shutil.which("wget") is None, reason="wget is not installed")
+@pytest.mark.needs("wget", "curl")
 def test_wget_and_curl_know_the_options(client: Client) -> None:
     for program in ("wget", "curl"):
         line = next(

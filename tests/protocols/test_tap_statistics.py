@@ -27,7 +27,7 @@ from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.auth._permit import OWNER
 from hven.testing.policies import half_hidden
-from running import program
+from needs import need_program
 from shared import shared
 
 BANDS = ["V", "B", "V", "", "R & <x>", "V", "B", "V"]
@@ -159,7 +159,7 @@ def test_it_is_valid(made: Site, tmp_path: Path) -> None:
         for query in queries:
             (tmp_path / "tables.xml").write_bytes(client.get(f"/tap/tables?{query}").body)
             done = subprocess.run(
-                [program("xmllint"), "--nonet", "--noout", "--schema", schemas, tmp_path / "tables.xml"], capture_output=True, text=True, check=False,
+                [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, tmp_path / "tables.xml"], capture_output=True, text=True, check=False,
                 env={**os.environ, "XML_CATALOG_FILES": str(tmp_path / "catalog.xml")},
             )  # fmt: skip
             assert (done.returncode == 0) == valid, done.stderr[-2000:]

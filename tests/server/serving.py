@@ -5,26 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-import pytest
-
 from nursery import Process
 from running import HVEN, begin, free_port, hven, until
-
-
-def program(name: str) -> str:
-    """Find a program; without it, fail in CI and skip elsewhere."""
-    path = shutil.which(name)
-    if path is None and os.environ.get("CI") == "true":
-        pytest.fail(f"{name} must be installed in CI")
-    return path or pytest.skip(f"{name} is not installed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lxml import etree
-from serving import Serving, hven, program, serving
+from serving import Serving, hven, serving
 
 from hven.testing.site import tiny_site
+from needs import need_program
 from running import until
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: st
 def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed: str) -> None:
     done = subprocess.run(
         [
-            program("curl"),
+            need_program("curl"),
             "-s",
             "-o",
             "/dev/null",

@@ -22,6 +22,7 @@ import pytest
 from serving import HVEN, Serving, hven, serving
 
 from hven.testing.site import site_with, tiny_site
+from needs import lack, need
 from running import free_port, until
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         check=False,
     )
     if not mounted or mounted.returncode:
-        pytest.skip("a small disk needs the right to mount one: root")
+        lack("mount")
     try:
         yield place
     finally:
@@ -208,8 +209,8 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
     places = [path for path in (site / "var", *(site / "var").rglob("*")) if path.is_dir()]
     modes = {path: path.stat().st_mode & 0o777 for path in places}
     dropped = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
-    if os.geteuid() == 0 and not shutil.which("setpriv"):
-        pytest.skip("root's rights can be bounded with setpriv only, which is not installed")
+    if os.geteuid() == 0:
+        need("setpriv")
     bounded = dropped if os.geteuid() == 0 else []
     with serving(site, workers=1, through=bounded) as server:
         before = begun(server)
@@ -283,8 +284,7 @@ def fixed(place: Path, sign: str) -> bool:
 
 def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    if os.geteuid() != 0 or not shutil.which("chattr"):
-        pytest.skip("files that nobody can write need root and chattr")
+    need("root", "chattr")
     hven("init", site)
     with site_with(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass

@@ -10,18 +10,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
+import postgres
 
 
 @contextlib.contextmanager
 def server():
     """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        if os.environ.get("CI") == "true":
-            pytest.fail("PostgreSQL must be installed in CI")
-        pytest.skip("PostgreSQL is not installed")
-    programs_at = programs[-1].parent
+    programs_at = postgres.programs()
     home = Path(tempfile.mkdtemp(prefix="hven-pg-"))
     as_user = {}
     if os.getuid() == 0:  # PostgreSQL refuses to run as root

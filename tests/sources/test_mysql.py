@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import subprocess
 
 import pytest
@@ -12,6 +11,7 @@ import mariadb
 import mysql8
 from hven.model.errors import SourceError
 from hven.sources import Context, sql
+from needs import find_program, lack
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHERE variable_name = 'SSL_CIPHER'"
@@ -43,7 +43,7 @@ def test_a_log_in_by_caching_sha2_password(maria, known):
 
 def test_the_client_of_mariadb_logs_in_there_too(maria):
     """Who plays MySQL here is understood by a client that is not ours."""
-    program = shutil.which("mariadb")
+    program = find_program("mariadb") or lack("mariadb-client")
     with mysql8.server() as there:
         words = ["--skip-ssl", "-h127.0.0.1", f"-P{there.port}", f"-u{mariadb.USER}", f"-p{mariadb.PASSWORD}"]
         done = subprocess.run([program, "--no-defaults", *words, "-Ne", "SELECT 40 + 2"], capture_output=True, text=True, timeout=60, check=False)  # fmt: skip

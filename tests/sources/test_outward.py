@@ -18,6 +18,7 @@ from hven.model.errors import SourceError, UserError
 from hven.sources import Context, _turns, remote
 from hven.sources._reading.bearer import challenges
 from hven.sources._reading.service import Service
+from needs import need_program
 
 PROCESS = """
 import sys
@@ -225,7 +226,9 @@ def certified(tmp_path):
     """Serve by https with a certificate that the system does not know; give the address and the certificate."""
     words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own -addext subjectAltName=DNS:localhost"
     pem, key = tmp_path / "ca.pem", tmp_path / "key.pem"
-    subprocess.run(["openssl", "req", *words.split(), "-keyout", key, "-out", pem], check=True, capture_output=True)
+    subprocess.run(
+        [need_program("openssl"), "req", *words.split(), "-keyout", key, "-out", pem], check=True, capture_output=True
+    )
     Fake.asked, Fake.answers = [], {"/a": [(200, {}, b"yes")]}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

