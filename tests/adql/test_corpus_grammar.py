@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from hven.adql import parse
 from hven.adql.text import write
 from hven.model.errors import ParseError
-from shared import SHARED, shared
+from shared import shared
 
 #: Records whose label contradicts the grammar of the standard, by id, with the rule. None does at present: what the BNF's
 #: loose rules would let through where a label says no (numbers as geometries, strings as coordinates or factors: rule
@@ -18,7 +16,7 @@ EXCEPTIONS: dict[str, str] = {}
 
 
 def records():
-    for path in sorted((SHARED / "corpora" / "adql").glob("*.jsonl")):
+    for path in sorted(shared("corpora/adql").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
 
@@ -46,21 +44,21 @@ def accepted(record):
 
 
 def test_the_corpus_is_there():
-    shared("corpora/adql")
     verdicts = [scored(record) for record in records()]
     assert verdicts.count(True) > 700
     assert verdicts.count(False) > 100
 
 
-@pytest.mark.parametrize(
-    "record", [pytest.param(record, id=record["id"]) for record in records() if scored(record) is not None]
-)
-def test_verdict(record):
-    agrees = accepted(record) == scored(record)
-    if record["id"] in EXCEPTIONS:
-        assert not agrees, "this exception is none any more: take it off the list"
-    else:
-        assert agrees
+def test_verdicts(subtests):
+    for record in records():
+        if scored(record) is None:
+            continue
+        with subtests.test(record["id"], query=record["query"]):
+            agrees = accepted(record) == scored(record)
+            if record["id"] in EXCEPTIONS:
+                assert not agrees, "this exception is none any more: take it off the list"
+            else:
+                assert agrees
 
 
 def test_every_text_comes_back_as_the_same_tree():
@@ -80,8 +78,8 @@ def test_every_text_comes_back_as_the_same_tree():
     assert written > 700
 
 
-@pytest.mark.parametrize(
-    "record", [pytest.param(record, id=record["id"]) for record in records() if record["expected"] == "depends"]
-)
-def test_disputed_queries_get_a_tree_or_a_clean_error(record):
-    accepted(record)
+def test_disputed_queries_get_a_tree_or_a_clean_error(subtests):
+    for record in records():
+        if record["expected"] == "depends":
+            with subtests.test(record["id"], query=record["query"]):
+                accepted(record)

@@ -25,7 +25,7 @@ from hven.site import Site
 from hven.site.auth.local import give_token
 from hven.testing.site import site_with
 from made import prepared
-from shared import ROOT, SHARED
+from shared import ROOT, shared
 
 NIGHT = """
 collection: night
@@ -392,9 +392,7 @@ def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> N
 
 
 def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
-    first, second, *_ = sorted(
-        path for path in (SHARED / "data/interferometry/oifits").glob("*.fits") if oi_target(path)
-    )
+    first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
     with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest(site, "oidb")
         site.store.users.add("anna")
@@ -469,9 +467,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
-    first, second, *_ = sorted(
-        path for path in (SHARED / "data/interferometry/oifits").glob("*.fits") if oi_target(path)
-    )
+    first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
     with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest(site, "oidb")
         site.store.users.add("anna")

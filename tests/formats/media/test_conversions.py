@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,7 @@ from hven.formats.media import fits as medium
 from hven.formats.media._cuts import alone, joined
 from hven.formats.media._tables import chosen, written
 from hven.model.errors import ParamError, SourceError, TooLarge
-
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
-OIFITS = DATA / "interferometry" / "oifits"
+from shared import shared
 
 
 def opened(made) -> fits.HDUList:
@@ -29,7 +26,7 @@ def opened(made) -> fits.HDUList:
 
 
 def test_tables_of_fits_stay_as_they_stand():
-    path = OIFITS / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits"
+    path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
         found = opened(as_fits(product))
         alone = opened(as_fits(product, "OI_TARGET"))
@@ -42,7 +39,9 @@ def test_tables_of_fits_stay_as_they_stand():
 
 
 def test_tables_as_votable():
-    with open_product(OIFITS / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits") as product:
+    with open_product(
+        shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
+    ) as product:
         made = as_votable(product, "OI_VIS2", serialization="TABLEDATA")
         found = parse_single_table(io.BytesIO(b"".join(made.chunks()))).to_table()
         data = next(part for part in product.parts if part.name == "OI_VIS2")
@@ -52,7 +51,7 @@ def test_tables_as_votable():
 
 
 def test_a_table_is_cut_by_times():
-    path = DATA / "images" / "hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits"
+    path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
         found = opened(cut(product, Selection(time=(58330.0, 58331.0)), part="1"))
         assert cut(product, Selection(time=(1.0, 2.0)), part="1") is None
@@ -95,7 +94,7 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
 
 
 def test_what_is_no_product(tmp_path):
-    whole = (DATA / "images" / "HorseHead.fits").read_bytes()
+    whole = shared("data/images/HorseHead.fits").read_bytes()
     for name, body in {"zero.fits": b"", "words.fits": b"hello, this is no FITS", "cut.fits.gz": b"\x1f\x8b\x08\x00nothing"}.items():  # fmt: skip
         (tmp_path / name).write_bytes(body)
         with pytest.raises(SourceError) as fault:
@@ -108,12 +107,12 @@ def test_what_is_no_product(tmp_path):
 
 
 def test_a_table_beyond_the_limit_is_not_written():
-    with open_product(OIFITS / "HD140573.oifits") as product, pytest.raises(TooLarge):
+    with open_product(shared("data/interferometry/oifits/HD140573.oifits")) as product, pytest.raises(TooLarge):
         as_fits(product, most=1000)
 
 
 def test_batches_of_a_cut_can_be_read_from_any_row():
-    path = DATA / "images" / "hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits"
+    path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
         rows = chosen(product.part("1"), Selection(time=(58330.0, 58331.0)))
         whole = pa.Table.from_batches(rows.batches(0, rows.count))

@@ -16,8 +16,8 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from hven.formats.media import Selection, cut, open_product, window
 from hven.model.sky import Circle, Polygon, Range
+from shared import shared
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
 IMAGES = {
     "horsehead": ("images/HorseHead.fits", 0),
     "galactic": ("images/allsky_rosat.fits", 0),
@@ -39,7 +39,7 @@ def made(found) -> fits.HDUList:
 def original(tmp_path: Path, name: str) -> tuple[Path, int]:
     path, hdu = IMAGES[name]
     if name != "sip":
-        return DATA / path, hdu
+        return shared(f"data/{path}"), hdu
     header = WCS(naxis=2)
     header.wcs.ctype, header.wcs.crval, header.wcs.crpix, header.wcs.cdelt = (
         ["RA---TAN-SIP", "DEC--TAN-SIP"],

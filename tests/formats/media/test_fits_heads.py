@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hven.formats.media import Array, Rows, fits, open_product
 from hven.formats.media._fits_heads import Unusual, heads
 from hven.model.errors import SourceError
+from shared import shared
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
 PRINTED = st.characters(min_codepoint=32, max_codepoint=126)
 WORDS = st.from_regex(r"[A-Z][A-Z0-9_-]{0,7}", fullmatch=True).filter(
     lambda word: (
@@ -235,9 +235,8 @@ def alike(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return here
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 def test_real_files_are_what_they_were(monkeypatch):
-    paths = [path for path in sorted(DATA.rglob("*.fits")) if path.stat().st_size < 64 << 20]
+    paths = [path for path in sorted(shared("data").rglob("*.fits")) if path.stat().st_size < 64 << 20]
     here = [path for path in paths if not isinstance(alike(path, monkeypatch), str)]
     assert len(here) > 10
     plain = 0

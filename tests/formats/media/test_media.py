@@ -33,24 +33,30 @@ from hven.formats.media import (
 from hven.formats.media._product import MISSING
 from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, instants, mjd
 from hven.model.errors import FarFault, SourceError, TooLarge
+from shared import shared
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
-# what is damaged, and what it says: none
+# medium -> patterns below ../shared/data, and how many files they find. What is damaged, and what it says: none
 REAL = {
-    "pds3": ["planetary/cubes/v1477479472_1.qub", "planetary/cubes/FLB_431397159EDR_F0141262FHAZ00323M1.IMG"],
-    "isis": ["planetary/cubes/C1540484434_1_001_ir.cub"],
-    "pds4": ["planetary/pds4/colors.xml"],
-    "cdf": sorted(f"helio/cdf/{path.name}" for path in (DATA / "helio" / "cdf").glob("*.cdf")),
-    "netcdf": sorted(f"helio/timeseries/{path.name}" for path in (DATA / "helio" / "timeseries").glob("*.nc")),
-    "oifits": sorted(
-        f"interferometry/oifits/{path.name}"
-        for path in (DATA / "interferometry" / "oifits").iterdir()
-        if "bad_V1" not in path.name
-    ),
+    "pds3": (["planetary/cubes/v1477479472_1.qub", "planetary/cubes/FLB_431397159EDR_F0141262FHAZ00323M1.IMG"], 2),
+    "isis": (["planetary/cubes/C1540484434_1_001_ir.cub"], 1),
+    "pds4": (["planetary/pds4/colors.xml"], 1),
+    "cdf": (["helio/cdf/*.cdf"], 7),
+    "netcdf": (["helio/timeseries/*.nc"], 2),
+    "oifits": (["interferometry/oifits/*"], 13),
     # tables of OIFITS 2 without the others: FITS
-    "fits": ["interferometry/oifits/bad_V1_with_V2_Tables.fits"],
+    "fits": (["interferometry/oifits/bad_V1_with_V2_Tables.fits"], 1),
 }
-COUNT = {"pds3": 2, "isis": 1, "pds4": 1, "cdf": 7, "netcdf": 2, "oifits": 13, "fits": 1}
+
+
+def real(medium: str) -> list[Path]:
+    """Find the real files of a medium."""
+    data = shared("data")
+    patterns, count = REAL[medium]
+    found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
+    if medium == "oifits":
+        found = [path for path in found if "bad_V1" not in path.name]
+    assert len(found) == count
+    return found
 
 
 def opened(made) -> fits.HDUList:
@@ -66,16 +72,15 @@ def whole(array: Array) -> np.ndarray:
 @pytest.mark.parametrize("medium", REAL)
 def test_all_real_products_convert(medium):
     """27 of 27: 2 PDS3, 1 ISIS, 1 PDS4, 7 CDF, 2 netCDF, 14 OIFITS; .sav: what scipy has (below)."""
-    assert len(REAL[medium]) == COUNT[medium]
-    for name in REAL[medium]:
-        with open_product(DATA / name) as product:
-            assert product.medium == medium, name
+    for path in real(medium):
+        with open_product(path) as product:
+            assert product.medium == medium, path.name
             hdus = [hdu for hdu in opened(as_fits(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
             written = [part for part in product.parts if not part.name.endswith(" points")]
             for hdu, part in zip(hdus, written, strict=True):
-                assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, name
+                assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, path.name
                 if isinstance(part, Array):
-                    assert np.array_equal(hdu.data, whole(part), equal_nan=True), (name, hdu.name)
+                    assert np.array_equal(hdu.data, whole(part), equal_nan=True), (path.name, hdu.name)
                 else:
                     assert len(hdu.data) == part.count
             tables = [part for part in product.parts if isinstance(part, Rows) and part.count]
@@ -105,7 +110,7 @@ def test_idl_files_convert():
 
 
 def test_bands_of_a_cube_with_suffixes():
-    path = DATA / "planetary" / "cubes" / "v1477479472_1.qub"
+    path = shared("data/planetary/cubes/v1477479472_1.qub")
     stored = np.frombuffer(path.read_bytes()[44 * 512 :], np.uint8).reshape(12, 352, 28)
     core = stored[:, :, :24].copy().view(">i2").transpose(1, 0, 2)
     background = stored[:, :, 24:].copy().view(">i4")[..., 0]
@@ -314,7 +319,7 @@ def test_nanoseconds_are_those_that_cdflib_writes():
 
 def test_series_of_cdf_are_cut_by_time():
     cdflib = pytest.importorskip("cdflib")
-    path = DATA / "helio" / "cdf" / "rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf"
+    path = shared("data/helio/cdf/rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf")
     source = cdflib.CDF(str(path))
     flux, epoch = source.varget("FEDU"), mjd(source.varget("Epoch_Ele"), EPOCH)
     with open_product(path) as product:
@@ -387,7 +392,7 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
 
 
 def test_points_of_oifits():
-    path = DATA / "interferometry" / "oifits" / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits"
+    path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
         points = pa.Table.from_batches(product.part("OI_VIS2 points").batches(0, 10_000))
         found = opened(cut(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
@@ -447,15 +452,16 @@ def test_labels_point_to_their_own_folder(tmp_path, pointer):
     assert "root:" not in str(fault.value)
 
 
-@pytest.mark.parametrize("name", [names[-1] for names in REAL.values()])
-def test_damaged_files_say_so(tmp_path, name):
+@pytest.mark.parametrize("medium", REAL)
+def test_damaged_files_say_so(tmp_path, medium):
     """Cut off at many places, and with bytes changed: a fault of its own or what is left, nothing else."""
-    body = (DATA / name).read_bytes()
-    path = tmp_path / Path(name).name
+    sound = real(medium)[-1]
+    body = sound.read_bytes()
+    path = tmp_path / sound.name
     rng = np.random.default_rng(3)
     told = []
-    if name.endswith(".xml"):
-        shutil.copy(DATA / name.replace(".xml", ".tab"), tmp_path)
+    if sound.suffix == ".xml":
+        shutil.copy(sound.with_suffix(".tab"), tmp_path)
     for turn in range(12):
         if turn < 6:
             damaged = body[: int(len(body) * turn / 6)]
@@ -523,7 +529,7 @@ def away(path):
 @pytest.mark.parametrize("medium", [*REAL, "compressed"])
 def test_files_from_elsewhere(medium, tmp_path):
     """Read by ranges: the same parts, and the same files beside a label."""
-    path = DATA / REAL[medium][-1] if medium in REAL else tmp_path / "a.fits"
+    path = real(medium)[-1] if medium in REAL else tmp_path / "a.fits"
     if medium == "compressed":
         fits.CompImageHDU(np.arange(250_000, dtype="i4").reshape(500, 500)).writeto(path)
     place, known = away(path)
@@ -543,7 +549,7 @@ def test_files_from_elsewhere(medium, tmp_path):
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_servers_that_fail_are_no_damaged_files(medium, after, monkeypatch):
     """Whatever library reads: the fault of the server comes through, while a file is opened and while it is read."""
-    place, _ = away(max((DATA / name for name in REAL[medium]), key=lambda path: path.stat().st_size))
+    place, _ = away(max(real(medium), key=lambda path: path.stat().st_size))
     spans, asked = Away.spans, []
 
     def failing(self, size, places, *, going_on=False):
@@ -582,14 +588,14 @@ def test_media_are_told_by_what_they_begin_with():
     assert medium_of("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
     assert medium_of("a.img", b"LBLSIZE=512 ").name == "vicar"
     assert medium_of("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
-    assert medium_of("a.txt", (DATA / REAL["oifits"][0]).read_bytes()[:8192]).name == "oifits"
+    assert medium_of("a.txt", real("oifits")[0].read_bytes()[:8192]).name == "oifits"
     assert medium_of("a.cdf").name == "cdf"
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SourceError, match="a CDF file needs cdflib") as fault:
-        open_product(DATA / REAL["cdf"][0])
+        open_product(real("cdf")[0])
     assert "hven[products]" in fault.value.remedy
 
 

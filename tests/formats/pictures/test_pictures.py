@@ -24,8 +24,8 @@ from hven.formats.pictures._interferometry import _disc, calibrators
 from hven.formats.pictures._sheet import ticks
 from hven.formats.pictures._thinning import thinned
 from hven.model.errors import SourceError
+from shared import shared
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
 PLAIN = Look(size=200, axes=False)
 
 
@@ -337,9 +337,7 @@ REAL = [
 
 @pytest.mark.parametrize(("name", "words"), REAL)
 def test_real_files(name, words):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip("no data here")
+    path = shared(f"data/{name}")
     assert words in drawn(path, Look(size=640)).text["Description"]
     assert max(drawn(path).size) == 200
 
@@ -348,7 +346,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
     radians = np.pi * np.radians(1 / 3.6e6) * 1e6
     known = _disc(np.array([0.0, 1.0, 3.8317059702]) / radians, 1.0)
     assert np.allclose(known, [1.0, (2 * 0.4400505857449335) ** 2, 0.0], atol=1e-9)  # J1(1), and its first zero
-    path = DATA / "interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits"
+    path = shared("data/interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits")
     if path.exists():
 
         def told(**look: object) -> str:
