@@ -20,6 +20,8 @@ import needs
 from clocks import Moved
 from shared import MORE
 
+pytest_plugins = ["forks"]
+
 gc.set_threshold(5_000)  # as `hven` does it; thousands of tests are collected
 
 # speed is measured in bench/: a busy machine must not fail a test of correctness
@@ -109,7 +111,7 @@ def pytest_collection_modifyitems(config, items):
             if mark is None:
                 mark = marks[item.path] = pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix())
             item.add_marker(mark)
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "PYTEST_XDIST_WORKER" in os.environ or config.option.forks:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

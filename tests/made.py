@@ -21,7 +21,7 @@ import pytest
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
-from needs import need_program
+from needs import need, need_program
 from page_world import ElasticWorld, StacWorld, serving
 from postgres import server
 from running import hven
@@ -98,6 +98,7 @@ def database(directory: Path) -> Iterator[dict[str, str]]:
         for path in sorted(directory.glob("served/*.json")):
             stack.enter_context(served(directory, path))
         for name in {name for name in names if name.endswith("_ODBC")}:
+            need("odbc")
             patch.setenv(name, f"DRIVER={{SQLite3}};Database={next(directory.glob('*.sqlite'))}")
             names.remove(name)
         secrets = dict.fromkeys(names, f"postgresql://{stack.enter_context(server())}") if names else {}

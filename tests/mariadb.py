@@ -119,5 +119,6 @@ def server() -> Server:
 
 def odbc(found: Server) -> str:
     """Write its connection line of ODBC."""
+    need("odbc")
     secret = PASSWORD.replace("}", "}}")
     return f"DRIVER={{MariaDB Unicode}};SERVER=127.0.0.1;PORT={found.port};DATABASE=test;UID={USER};PWD={{{secret}}};CHARSET=utf8mb4"

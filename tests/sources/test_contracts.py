@@ -392,12 +392,14 @@ class TestMariadb(SourceContract):
 
 @pytest.mark.outside
 @pytest.mark.xdist_group("mariadb")
+@pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
     def context(self, directory):
         return Context(directory=directory, secret=lambda _name: mariadb.odbc(self.server))
 
 
 @pytest.mark.outside
+@pytest.mark.needs("odbc")
 class TestPostgresByOdbc(TestPostgres):
     def context(self, directory):
         home = self.url.partition("host=")[2]
@@ -406,6 +408,7 @@ class TestPostgresByOdbc(TestPostgres):
 
 
 @pytest.mark.outside
+@pytest.mark.needs("odbc")
 class TestSqliteByOdbc(TestSqlite):
     def make(self, directory):
         super().make(directory)

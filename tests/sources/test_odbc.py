@@ -49,6 +49,7 @@ def test_what_is_not_installed_is_named(monkeypatch, line, module, extra):
 
 
 @pytest.mark.outside
+@pytest.mark.needs("odbc")
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -64,6 +65,7 @@ def test_faults_of_lines(line, message):
 
 
 @pytest.mark.outside
+@pytest.mark.needs("odbc")
 def test_texts_longer_than_said_are_an_error(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("CREATE TABLE t (n INTEGER, s TEXT)")

@@ -1,0 +1,273 @@
+"""Workers that are forks of the process which has collected: tests are collected once, whatever the number of workers (``--forks N``).
+
+Each worker runs a group of tests at a time (a module, or what a mark ``xdist_group`` holds together), and sends its reports to the process that
+collected, which tells them as if it had run the tests. A worker that ends in the middle of a test fails that test; another fork does the rest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import random
+import selectors
+import signal
+import socket
+import struct
+import sys
+import traceback
+import warnings
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from _pytest.subtests import SubtestReport, failed_subtests_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# plugins that tell, or keep, what all tests gave: the collecting process has them
+OF_THE_WHOLE_RUN = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml")
+
+
+@dataclass(eq=False)
+class Worker:
+    """A fork, as the collecting process sees it."""
+
+    number: int
+    pid: int
+    line: Line
+    begun: int | None = None  # the test that runs
+    left: deque[int] = field(default_factory=deque)  # of its groups, in the order that they run in
+
+
+class Line:
+    """One end of a pair of sockets: objects come out at the other end, whole."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+
+    def send(self, *words: Any) -> None:
+        body = pickle.dumps(words)
+        self.end.sendall(struct.pack("<Q", len(body)) + body)
+
+    def receive(self) -> Any:
+        """Wait for an object; None if the other end is closed."""
+        head = self._exactly(8)
+        body = self._exactly(struct.unpack("<Q", head)[0]) if head else b""
+        return pickle.loads(body) if body else None
+
+    def _exactly(self, count: int) -> bytes:
+        found = bytearray()
+        while len(found) < count:
+            more = self.end.recv(min(count - len(found), 1 << 20))
+            if not more:
+                return b""
+            found += more
+        return bytes(found)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forks", type=int, default=0, metavar="N", help="run the tests in N forks of the process that collects them")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.forks and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--forks and -n are two ways to have workers: take one")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the tests in forks, if that was asked for."""
+    config = session.config
+    if not config.option.forks or config.option.collectonly or session.testsfailed or hasattr(config, "workerinput"):
+        return None
+    run = _Run(session)
+    try:
+        run.loop()
+    finally:
+        run.end()
+    if session.shouldfail:
+        raise session.Failed(session.shouldfail)
+    if session.shouldstop:
+        raise session.Interrupted(session.shouldstop)
+    return True
+
+
+def groups(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
+    """Split tests into groups that one worker runs, in the order of their first tests: numbers of tests."""
+    found: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        mark = item.get_closest_marker("xdist_group")
+        name = item.path.as_posix() if mark is None else str(mark.args[0] if mark.args else mark.kwargs["name"])
+        found.setdefault(name, []).append(number)
+    yield from found.values()
+
+
+class _Run:
+    """What the collecting process does while its forks run the tests."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self.session, self.config = session, session.config
+        self.waiting = deque(groups(session.items))
+        self.workers: list[Worker] = []
+        self.selector = selectors.DefaultSelector()
+        self.places = self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+
+    def loop(self) -> None:
+        for number in range(min(self.config.option.forks, len(self.waiting))):
+            self.fork(number)
+        while self.workers and not (self.session.shouldfail or self.session.shouldstop):
+            for key, _ in self.selector.select():
+                self.hear(key.data)
+
+    def fork(self, number: int, left: Iterable[int] = ()) -> None:
+        """Begin a worker: with what another left, or with the next group."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        ours, theirs = socket.socketpair()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of threads, which nothing here waits for
+            pid = os.fork()
+        if pid == 0:
+            ours.close()
+            for other in self.workers:
+                other.line.end.close()
+            _Forked(self.session, Line(theirs), number, self.places / f"worker{number}").run()
+        theirs.close()
+        worker = Worker(number, pid, Line(ours))
+        self.workers.append(worker)
+        self.selector.register(ours, selectors.EVENT_READ, worker)
+        self.give(worker, list(left))
+
+    def give(self, worker: Worker, group: list[int]) -> None:
+        """Give a worker its next group; none if there is none."""
+        if not group and self.waiting:
+            group = self.waiting.popleft()
+        worker.left.extend(group)
+        with contextlib.suppress(OSError):  # it has ended, which is heard next
+            worker.line.send(group)
+
+    def hear(self, worker: Worker) -> None:
+        """Do what a worker says."""
+        try:
+            told = worker.line.receive()
+        except OSError:
+            told = None
+        if told is None:
+            self.lost(worker)
+            return
+        kind, said = told
+        if kind == "begins":
+            worker.begun = said
+            worker.left.remove(said)
+        elif kind == "more":
+            self.give(worker, [])
+        elif kind == "report":
+            report = self.config.hook.pytest_report_from_serializable(config=self.config, data=said)
+            if isinstance(report, SubtestReport) and report.failed:  # or the test around it would pass
+                self.config.stash[failed_subtests_key][report.nodeid] += 1
+            self.config.hook.pytest_runtest_logreport(report=report)
+        elif kind == "warning":
+            message, when, nodeid, location = said
+            self.config.hook.pytest_warning_recorded.call_historic(kwargs={"warning_message": message, "when": when, "nodeid": nodeid, "location": location})  # fmt: skip
+        elif kind == "ended":
+            worker.begun = None
+
+    def lost(self, worker: Worker) -> None:
+        """Let a worker go that has ended; if that was in the middle of a test, the test has failed, and another does what is left."""
+        self.selector.unregister(worker.line.end)
+        worker.line.end.close()
+        self.workers.remove(worker)
+        status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        if worker.begun is not None:
+            item = self.session.items[worker.begun]
+            words = f"the worker ended in the middle of this test (exit code {status})"
+            report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")
+            self.config.hook.pytest_runtest_logreport(report=report)
+        elif status:
+            raise RuntimeError(f"a worker ended with exit code {status} outside of a test")
+        if worker.left or (self.waiting and worker.begun is not None):
+            self.fork(worker.number, list(worker.left))
+
+    def end(self) -> None:
+        """End the workers that still run: the run was broken off."""
+        for worker in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGTERM)
+            worker.line.end.close()
+            os.waitpid(worker.pid, 0)
+        self.selector.close()
+
+
+class _Forked:
+    """What a worker does."""
+
+    def __init__(self, session: pytest.Session, line: Line, number: int, place: Any) -> None:
+        self.session, self.config, self.line = session, session.config, line
+        atexit._clear()  # what was registered before is the collecting process's
+        random.seed()
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()
+        for name in OF_THE_WHOLE_RUN:
+            plugin = self.config.pluginmanager.getplugin(name)
+            if plugin is not None:
+                self.config.pluginmanager.unregister(plugin)
+        self.telling = False  # of warnings from before: a plugin that is registered hears them again
+        self.config.pluginmanager.register(self, "forked")
+        self.telling = True
+        capturing = self.config.pluginmanager.getplugin("capturemanager")
+        if capturing is not None:  # the files that output goes to until now are the collecting process's
+            capturing.stop_global_capturing()
+            capturing.start_global_capturing()
+        place.mkdir(mode=0o700, exist_ok=True)
+        self.config._tmp_path_factory._basetemp = place  # type: ignore[attr-defined]
+        os.environ["PYTEST_XDIST_WORKER"] = f"gw{number}"  # by this name others ask which of the workers it is
+        os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(self.config.option.forks)
+
+    def run(self) -> NoReturn:
+        code = 1
+        try:
+            self.loop()
+            self.config.hook.pytest_sessionfinish(session=self.session, exitstatus=pytest.ExitCode.OK)
+            code = 0
+        except (BrokenPipeError, ConnectionResetError):
+            code = 0  # the run was broken off
+        except BaseException:  # noqa: BLE001  (nothing may go on beyond this)
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            atexit._run_exitfuncs()
+            os._exit(code)
+
+    def loop(self) -> None:
+        """Run group after group; the next is asked for before the last test of one, which tears down what the next does not need."""
+        numbers = deque(self.more())
+        while numbers:
+            number = numbers.popleft()
+            if not numbers:
+                self.line.send("more", None)
+                numbers.extend(self.more())
+            self.line.send("begins", number)
+            following = self.session.items[numbers[0]] if numbers else None
+            item = self.session.items[number]
+            self.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            self.line.send("ended", number)
+
+    def more(self) -> list[int]:
+        told = self.line.receive()
+        if told is None:
+            raise BrokenPipeError
+        return list(told[0])
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.line.send("report", self.config.hook.pytest_report_to_serializable(config=self.config, report=report))
+
+    @pytest.hookimpl
+    def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str, location: Any) -> None:
+        if not self.telling:
+            return
+        told = warnings.WarningMessage(f"{warning_message.category.__name__}: {warning_message.message}", UserWarning, warning_message.filename, warning_message.lineno)  # fmt: skip
+        self.line.send("warning", (told, when, nodeid, location))
