@@ -22,7 +22,8 @@ from shared import MORE
 
 pytest_plugins = ["forks"]
 
-gc.set_threshold(5_000)  # as `hven` does it; thousands of tests are collected
+gc.set_threshold(5_000)  # as `hven` does it
+gc.disable()  # until tests are collected: thousands are made, none goes
 
 # speed is measured in bench/: a busy machine must not fail a test of correctness
 # at home examples are new ones each time; in CI they are the same for the same test, so that it fails for what was changed
@@ -123,6 +124,7 @@ def pytest_collection_finish(session):
     gc.collect()
     # tests and modules stay: each of the collector's rounds would go over all half a million of their objects
     gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser):

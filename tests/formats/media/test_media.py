@@ -33,6 +33,7 @@ from hven.formats.media import (
 from hven.formats.media._product import MISSING
 from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, instants, mjd
 from hven.model.errors import FarFault, SourceError, TooLarge
+from made_products import make_product
 from shared import shared
 
 # medium -> patterns below ../shared/data, and how many files they find. What is damaged, and what it says: none
@@ -59,6 +60,17 @@ def real(medium: str) -> list[Path]:
     return found
 
 
+def products(medium: str, origin: str, folder: Path) -> list[Path]:
+    """Give products of a medium: real ones, or one that is made in a folder."""
+    if origin == "real":
+        return real(medium)
+    folder.mkdir()
+    return [make_product(medium, folder)]
+
+
+ORIGINS = pytest.mark.parametrize("origin", ["real", "made"])
+
+
 def opened(made) -> fits.HDUList:
     body = b"".join(made.chunks())
     assert made.size in {None, len(body)}
@@ -69,10 +81,11 @@ def whole(array: Array) -> np.ndarray:
     return array.read([slice(0, size) for size in array.shape])
 
 
+@ORIGINS
 @pytest.mark.parametrize("medium", REAL)
-def test_all_real_products_convert(medium):
-    """27 of 27: 2 PDS3, 1 ISIS, 1 PDS4, 7 CDF, 2 netCDF, 14 OIFITS; .sav: what scipy has (below)."""
-    for path in real(medium):
+def test_all_products_convert(medium, origin, tmp_path):
+    """27 of 27 real ones: 2 PDS3, 1 ISIS, 1 PDS4, 7 CDF, 2 netCDF, 14 OIFITS; .sav: what scipy has (below)."""
+    for path in products(medium, origin, tmp_path / "made"):
         with open_product(path) as product:
             assert product.medium == medium, path.name
             hdus = [hdu for hdu in opened(as_fits(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
@@ -452,16 +465,18 @@ def test_labels_point_to_their_own_folder(tmp_path, pointer):
     assert "root:" not in str(fault.value)
 
 
+@ORIGINS
 @pytest.mark.parametrize("medium", REAL)
-def test_damaged_files_say_so(tmp_path, medium):
+def test_damaged_files_say_so(tmp_path, medium, origin):
     """Cut off at many places, and with bytes changed: a fault of its own or what is left, nothing else."""
-    sound = real(medium)[-1]
+    sound = products(medium, origin, tmp_path / "made")[-1]
     body = sound.read_bytes()
     path = tmp_path / sound.name
     rng = np.random.default_rng(3)
     told = []
-    if sound.suffix == ".xml":
-        shutil.copy(sound.with_suffix(".tab"), tmp_path)
+    for beside in (".tab", ".lbl", ".img"):
+        if beside != sound.suffix and sound.with_suffix(beside).exists():
+            shutil.copy(sound.with_suffix(beside), tmp_path)
     for turn in range(12):
         if turn < 6:
             damaged = body[: int(len(body) * turn / 6)]
@@ -526,10 +541,13 @@ def away(path):
     return Distant(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
 
 
-@pytest.mark.parametrize("medium", [*REAL, "compressed"])
-def test_files_from_elsewhere(medium, tmp_path):
+@pytest.mark.parametrize(
+    ("medium", "origin"),
+    [*((medium, origin) for medium in REAL for origin in ("real", "made")), ("compressed", "made")],
+)
+def test_files_from_elsewhere(medium, origin, tmp_path):
     """Read by ranges: the same parts, and the same files beside a label."""
-    path = real(medium)[-1] if medium in REAL else tmp_path / "a.fits"
+    path = products(medium, origin, tmp_path / "made")[-1] if medium in REAL else tmp_path / "a.fits"
     if medium == "compressed":
         fits.CompImageHDU(np.arange(250_000, dtype="i4").reshape(500, 500)).writeto(path)
     place, known = away(path)
@@ -547,9 +565,10 @@ def test_files_from_elsewhere(medium, tmp_path):
 
 @pytest.mark.parametrize("medium", ["pds3", "isis", "cdf", "netcdf", "oifits", "fits"])
 @pytest.mark.parametrize("after", [0, 1, 4])
-def test_servers_that_fail_are_no_damaged_files(medium, after, monkeypatch):
+@ORIGINS
+def test_servers_that_fail_are_no_damaged_files(medium, after, origin, monkeypatch, tmp_path):
     """Whatever library reads: the fault of the server comes through, while a file is opened and while it is read."""
-    place, _ = away(max(real(medium), key=lambda path: path.stat().st_size))
+    place, _ = away(max(products(medium, origin, tmp_path / "made"), key=lambda path: path.stat().st_size))
     spans, asked = Away.spans, []
 
     def failing(self, size, places, *, going_on=False):
@@ -584,18 +603,19 @@ def test_delimited_tables(tmp_path):
     assert rows == [{"A": 1.5, "B": "x, y"}, {"A": None, "B": "z"}, {"A": 3.0, "B": None}]
 
 
-def test_media_are_told_by_what_they_begin_with():
+def test_media_are_told_by_what_they_begin_with(tmp_path):
     assert medium_of("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
     assert medium_of("a.img", b"LBLSIZE=512 ").name == "vicar"
     assert medium_of("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
-    assert medium_of("a.txt", real("oifits")[0].read_bytes()[:8192]).name == "oifits"
+    assert medium_of("a.txt", make_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
     assert medium_of("a.cdf").name == "cdf"
 
 
-def test_what_is_not_installed_is_named(monkeypatch):
+def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
+    path = make_product("cdf", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SourceError, match="a CDF file needs cdflib") as fault:
-        open_product(real("cdf")[0])
+        open_product(path)
     assert "hven[products]" in fault.value.remedy
 
 

@@ -1,0 +1,152 @@
+"""Small products of each medium, made from numbers with a fixed seed: what other people's files are read for is read without them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+SEED = 20_261_126
+
+
+def make_product(medium: str, folder: Path) -> Path:
+    """Write a product of a medium (a key of `MAKERS`) into a folder; give the file to open."""
+    return MAKERS[medium](folder, np.random.default_rng(SEED))
+
+
+def _pds3(folder: Path, rng: np.random.Generator) -> Path:
+    """Make a cube of two bands, and a table of real numbers in text, with labels of their own."""
+    pixels = rng.integers(-3000, 3000, (2, 40, 30)).astype(">i2")
+    path = folder / "cube.img"
+    path.write_bytes(pixels.tobytes())
+    path.with_suffix(".lbl").write_text(
+        'PDS_VERSION_ID = PDS3\nRECORD_TYPE = FIXED_LENGTH\nRECORD_BYTES = 60\n^IMAGE = ("CUBE.IMG", 1)\nTARGET_NAME = TITAN\n'
+        "OBJECT = IMAGE\n  LINES = 40\n  LINE_SAMPLES = 30\n  BANDS = 2\n  BAND_STORAGE_TYPE = BAND_SEQUENTIAL\n"
+        "  SAMPLE_TYPE = MSB_INTEGER\n  SAMPLE_BITS = 16\n  SCALING_FACTOR = 0.25\n  OFFSET = 3.0\nEND_OBJECT = IMAGE\nEND\n"
+    )
+    return path
+
+
+def _isis(folder: Path, rng: np.random.Generator) -> Path:
+    """Make a cube of three bands, band after band."""
+    pixels = rng.normal(size=(3, 20, 24)).astype("<f4")
+    label = (
+        "Object = IsisCube\n  Object = Core\n    StartByte = 2049\n    Format = BandSequential\n    Group = Dimensions\n      Samples = 24\n      Lines = 20\n"
+        "      Bands = 3\n    End_Group\n    Group = Pixels\n      Type = Real\n      ByteOrder = Lsb\n      Base = 0.0\n      Multiplier = 1.0\n    End_Group\n"
+        "  End_Object\nEnd_Object\nEnd\n"
+    )
+    path = folder / "cube.cub"
+    path.write_bytes(label.encode().ljust(2048) + pixels.tobytes())
+    return path
+
+
+def _pds4(folder: Path, rng: np.random.Generator) -> Path:
+    """Make a table of two columns in text, and an array beside it."""
+    rows = zip(rng.integers(0, 10**6, 25), rng.normal(0.0, 100.0, 25), strict=True)
+    (folder / "colors.tab").write_text("".join(f"{one:8d} {two:12.5f}\r\n" for one, two in rows))
+    (folder / "colors.img").write_bytes(rng.integers(0, 255, (12, 16)).astype("u1").tobytes())
+    field = "<Field_Character><name>{}</name><field_number>{}</field_number><field_location unit='byte'>{}</field_location><data_type>{}</data_type><field_length unit='byte'>{}</field_length></Field_Character>"
+    axis = (
+        "<Axis_Array><axis_name>{}</axis_name><elements>{}</elements><sequence_number>{}</sequence_number></Axis_Array>"
+    )
+    path = folder / "colors.xml"
+    path.write_text(
+        '<?xml version="1.0"?><Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">'
+        "<File_Area_Observational><File><file_name>colors.tab</file_name></File><Table_Character><name>colors</name><offset unit='byte'>0</offset>"
+        "<records>25</records><record_delimiter>Carriage-Return Line-Feed</record_delimiter><Record_Character><fields>2</fields><groups>0</groups>"
+        f"<record_length unit='byte'>23</record_length>{field.format('number', 1, 1, 'ASCII_Integer', 8)}{field.format('colour', 2, 10, 'ASCII_Real', 12)}"
+        "</Record_Character></Table_Character></File_Area_Observational>"
+        "<File_Area_Observational><File><file_name>colors.img</file_name></File><Array_2D_Image><name>picture</name><offset unit='byte'>0</offset><axes>2</axes>"
+        "<axis_index_order>Last Index Fastest</axis_index_order><Element_Array><data_type>UnsignedByte</data_type></Element_Array>"
+        f"{axis.format('Line', 12, 1)}{axis.format('Sample', 16, 2)}</Array_2D_Image></File_Area_Observational></Product_Observational>"
+    )
+    return path
+
+
+def _cdf(folder: Path, rng: np.random.Generator) -> Path:
+    """Make a series of TT2000 with a vector and a spectrogram, compressed."""
+    from cdflib import cdfwrite
+
+    path = folder / "made.cdf"
+    made = cdfwrite.CDF(str(path), cdf_spec={"Majority": "row_major"})
+
+    def variable(name: str, kind: int, values: np.ndarray, **attributes: object) -> None:
+        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": attributes.pop("varies", True), "Dim_Sizes": list(values.shape[1:]), "Compress": 6}  # fmt: skip
+        made.write_var(spec, var_attrs=attributes, var_data=values)
+
+    times = 694_224_069_184_000_000 + np.arange(200) * 4_000_000_000  # nanoseconds of TT since J2000: in 2022
+    variable("Epoch", 33, times, FIELDNAM="time", VAR_TYPE="support_data")
+    variable("B", 44, rng.normal(0.0, 5.0, (200, 3)).astype("f4"), UNITS="nT", DEPEND_0="Epoch", FILLVAL=np.float32(-1e31), VAR_TYPE="data")  # fmt: skip
+    variable("flux", 44, rng.gamma(2.0, 3.0, (200, 16)).astype("f4"), UNITS="1/(cm2 s sr keV)", DEPEND_0="Epoch", FILLVAL=np.float32(-1e31), VAR_TYPE="data")  # fmt: skip
+    made.close()
+    return path
+
+
+def _netcdf(folder: Path, rng: np.random.Generator) -> Path:
+    """Make a field over time, latitude and longitude, in whole numbers with a scale."""
+    import h5netcdf
+
+    path = folder / "made.nc"
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"time": 6, "lat": 10, "lon": 12}
+        file.create_variable("time", ("time",), "f8", data=np.arange(6.0)).attrs["units"] = "hours since 2001-02-03"
+        for name, unit, values in (("lat", "degrees_north", np.linspace(-90, 90, 10)), ("lon", "degrees_east", np.arange(12) * 30.0)):  # fmt: skip
+            file.create_variable(name, (name,), "f8", data=values).attrs["units"] = unit
+        field = file.create_variable("t", ("time", "lat", "lon"), "i2", data=rng.integers(-99, 99, (6, 10, 12)).astype("i2"), fillvalue=np.int16(-100))  # fmt: skip
+        field.attrs.update(scale_factor=np.float32(0.5), units="K")
+    return path
+
+
+def _oifits(folder: Path, rng: np.random.Generator) -> Path:
+    """Make two targets seen by three telescopes in six channels."""
+    targets = fits.BinTableHDU.from_columns([
+        fits.Column("TARGET_ID", "I", array=np.array([1, 2], "i2")), fits.Column("TARGET", "16A", array=["one", "two"]),
+        fits.Column("RAEP0", "D", "deg", array=[10.0, 200.0]), fits.Column("DECEP0", "D", "deg", array=[-20.0, 70.0]),
+    ], name="OI_TARGET")  # fmt: skip
+    array = fits.BinTableHDU.from_columns([
+        fits.Column("TEL_NAME", "16A", array=["AT1", "AT2", "AT3"]), fits.Column("STA_NAME", "16A", array=["A1", "G1", "K0"]),
+        fits.Column("STA_INDEX", "I", array=np.array([1, 2, 3], "i2")), fits.Column("STAXYZ", "3D", "m", array=rng.normal(0.0, 50.0, (3, 3))),
+    ], name="OI_ARRAY")  # fmt: skip
+    waves = fits.BinTableHDU.from_columns([
+        fits.Column("EFF_WAVE", "E", "m", array=np.linspace(1.5e-6, 1.75e-6, 6)), fits.Column("EFF_BAND", "E", "m", array=np.full(6, 5e-8)),
+    ], name="OI_WAVELENGTH")  # fmt: skip
+    count = 30
+    pairs = np.array([[1, 2], [1, 3], [2, 3]], "i2")[np.arange(count) % 3]
+    vis2 = fits.BinTableHDU.from_columns([
+        fits.Column("TARGET_ID", "I", array=(np.arange(count) % 2 + 1).astype("i2")), fits.Column("TIME", "D", "s", array=np.arange(count) * 60.0),
+        fits.Column("MJD", "D", "day", array=59_000.0 + np.arange(count) / 1440.0), fits.Column("INT_TIME", "D", "s", array=np.full(count, 30.0)),
+        fits.Column("VIS2DATA", "6D", array=rng.uniform(0.1, 1.0, (count, 6))), fits.Column("VIS2ERR", "6D", array=np.full((count, 6), 0.02)),
+        fits.Column("UCOORD", "1D", "m", array=rng.uniform(-90, 90, count)), fits.Column("VCOORD", "1D", "m", array=rng.uniform(-90, 90, count)),
+        fits.Column("STA_INDEX", "2I", array=pairs), fits.Column("FLAG", "6L", array=rng.uniform(size=(count, 6)) < 0.1),
+    ], name="OI_VIS2")  # fmt: skip
+    for hdu, cards in ((targets, {}), (array, {"ARRNAME": "VLTI", "FRAME": "GEOCENTRIC"}), (waves, {"INSNAME": "PIONIER"}), (vis2, {"INSNAME": "PIONIER", "ARRNAME": "VLTI", "DATE-OBS": "2020-05-31"})):  # fmt: skip
+        hdu.header["OI_REVN"] = 1
+        hdu.header.update(cards)
+    path = folder / "made.oifits"
+    fits.HDUList([fits.PrimaryHDU(), targets, array, waves, vis2]).writeto(path)
+    return path
+
+
+def _fits(folder: Path, rng: np.random.Generator) -> Path:
+    """Make an image, a table with arrays, and a compressed image."""
+    image = fits.PrimaryHDU(rng.normal(size=(60, 50)).astype("f4"))
+    table = fits.BinTableHDU.from_columns([
+        fits.Column("name", "8A", array=[f"star {number}" for number in range(40)]), fits.Column("mag", "E", "mag", array=rng.normal(10.0, 2.0, 40)),
+        fits.Column("spectrum", "20D", array=rng.normal(size=(40, 20))),
+    ], name="STARS")  # fmt: skip
+    path = folder / "made.fits"
+    fits.HDUList([image, table, fits.CompImageHDU(rng.integers(0, 999, (80, 90)).astype("i2"), name="PACKED")]).writeto(path)  # fmt: skip
+    return path
+
+
+MAKERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
+    "pds3": _pds3,
+    "isis": _isis,
+    "pds4": _pds4,
+    "cdf": _cdf,
+    "netcdf": _netcdf,
+    "oifits": _oifits,
+    "fits": _fits,
+}
