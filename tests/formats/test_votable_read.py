@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import importlib.util
 import io
 import json
 import struct
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -31,9 +33,11 @@ def corpus():
 # Files without a table that can be read, each with what we say. Most are no VOTables at all.
 REFUSED = {
     "astropy--custom_datatype.xml": "datatype='bar'",
+    "astropy--irsa-nph-error.xml": "no TABLE",
     "astropy--no_field_not_empty_table.xml": "no FIELD",
     "astropy--no_resource.xml": "no TABLE",
     "astropy--parquet_binary.xml": "rows as PARQUET",  # in another file, which does not lie here
+    "astropy--resource_groups.xml": "no TABLE",
     # made of values that overflow; astropy clips them
     "astropy--regression.xml": "'256' is not a value of type unsignedByte",
     "astroquery--FORS2.2021-01-02T00_59_12.533_raw2raw.xml": "root element is association",
@@ -53,6 +57,7 @@ REFUSED = {
     "pyvo--capabilities-basicauth.xml": "root element is capabilities",
     "pyvo--capabilities-newformat.xml": "root element is capabilities",
     "pyvo--capabilities.xml": "root element is capabilities",
+    "pyvo--test.photcal_error.xml": "error answer: PhotCalID not found",
     "pyvo--missingcolumns.xml": "no FIELD",
     "pyvo--missingresource.xml": "no TABLE",
     "pyvo--missingtable.xml": "no TABLE",
@@ -68,6 +73,24 @@ REFUSED = {
 def test_corpus(subtests):
     for folder, name in corpus():
         with subtests.test(f"{folder}/{name}"), shared(f"corpora/{folder}/{name}").open("rb") as file:
+            judge(file, name)
+
+
+def packaged():
+    """Give the documents that astropy and pyvo bring for their own tests: a name that begins with the package's, and the file."""
+    for package in ("astropy", "pyvo"):
+        home = Path(importlib.util.find_spec(package).origin).parent
+        for path in sorted(home.rglob("tests/**/*.xml")):
+            if b"<VOTABLE" in path.read_bytes()[:4096]:
+                yield f"{package}--{path.name}", path
+
+
+def test_documents_of_other_packages(subtests):
+    """Those that tests install anyway: real documents without ../shared."""
+    found = dict(packaged())
+    assert len(found) > 40
+    for name, path in found.items():
+        with subtests.test(name), path.open("rb") as file:
             judge(file, name)
 
 
