@@ -124,7 +124,7 @@ GROUPS = {
     **{name: _program(name, package) for name, package in PACKAGES.items()},
     "shared": Group("../shared (other people's files)", "corpora, schemas and real data that may not be passed on: they stand beside the checkout of the maintainers and of CI", (SHARED / "corpora").is_dir),
     "chromium": Group("Chromium", "Debian's package chromium, or chromium-headless-shell", lambda: find_program("chromium-headless-shell") or find_program("chromium")),
-    "aladin.jar": Group("Aladin's archive of classes", "Debian's package aladin", Path("/usr/share/java/Aladin.jar").exists),
+    "aladin.jar": Group("Aladin's archive of classes", "Debian's package aladin", Path("/usr/share/java/aladin.jar").exists),
     "topcat.jar": Group("the classes of TOPCAT", "Debian's package topcat", lambda: any(Path("/usr/share/java").glob("starlink-*.jar"))),
     "tfcat.jar": Group("STILTS's validator of TFCat", "Debian's package starlink-tfcat-java", Path("/usr/share/java/starlink-tfcat.jar").exists),
     "postgresql": Group("PostgreSQL", "Debian's package postgresql", find_postgresql),

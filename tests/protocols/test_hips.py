@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from asking import Client
+from PIL import Image
 
 from hven.app._server import create
 from hven.ingest import ingest
@@ -31,12 +34,25 @@ hips_release_date = 2020-01-02T03:04Z
 """
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def stand_in(folder: Path) -> None:
+    """Make two surveys that are like real ones: properties of a copy that another site serves, and a tile."""
+    tile = io.BytesIO()
+    Image.new("RGB", (512, 512), "navy").save(tile, "JPEG")
+    for name, said in (("2MASS6XH", "creator_did          = ivo://CDS/P/2MASS6X/H\nhips_order           = 9\nhips_frame           = equatorial\nhips_tile_format     = png jpeg fits\nobs_title            = 2MASS6X H\nhips_release_date    = 2017-03-28T09:34Z\nhips_service_url     = http://other.example/2MASS6X_H\n#hips_master_url     = none\n"), ("GLIMPSE360", PROPERTIES)):  # fmt: skip
+        (folder / name / "Norder3" / "Dir0").mkdir(parents=True)
+        (folder / name / "properties").write_text(said)
+        (folder / name / "Norder3" / "Dir0" / "Npix448.jpg").write_bytes(tile.getvalue())
+
+
+@pytest.fixture(scope="module", params=["real", "made"])
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("hips")
     for name, access in (("seen", "public"), ("shut", "private")):
         folder = directory / "collections" / name
-        shutil.copytree(shared("data/images/hips"), folder / "maps")
+        if request.param == "real":
+            shutil.copytree(shared("data/images/hips"), folder / "maps")
+        else:
+            stand_in(folder / "maps")
         (folder / "maps" / "GLIMPSE360" / "properties").write_text(PROPERTIES)
         (folder / "maps" / "other").mkdir()
         (folder / "maps" / "other" / "properties").write_text("colour = blue\n")
@@ -45,7 +61,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(settings.load(directory)) as site:
         for name in ("seen", "shut"):
             ingest(site, name)
-        yield Client(create(site))
+        found = Client(create(site))
+        found.folder = directory / "collections" / "seen" / "maps"
+        yield found
 
 
 AT = "/collections/seen/files/maps/GLIMPSE360"
@@ -73,6 +91,6 @@ def test_tiles_and_properties_are_files(client: Client) -> None:
     assert (properties.text, properties.headers["content-type"].partition(";")[0]) == (PROPERTIES, "text/plain")
     tile = client.get(f"{AT}/Norder3/Dir0/Npix448.jpg")
     assert tile.headers["content-type"] == "image/jpeg"
-    assert tile.body == shared("data/images/hips/GLIMPSE360/Norder3/Dir0/Npix448.jpg").read_bytes()
+    assert tile.body == (client.folder / "GLIMPSE360/Norder3/Dir0/Npix448.jpg").read_bytes()
     assert client.get(f"{AT}/Norder3/Dir0/Npix1.jpg").status == 404
     assert client.get(AT.replace("seen", "shut") + "/properties").status in {401, 404}

@@ -31,6 +31,7 @@ from hven.services import registering, surveys
 from hven.services.face import Surroundings, known
 from hven.site import Site
 from hven.site.auth import OWNER
+from needs import is_there
 from shared import shared
 
 SITE = 'public_url = "https://vo.example"\n[health]\noperators = ["olga"]\n'
@@ -53,6 +54,17 @@ def slope(shift: float = 0.0) -> fits.PrimaryHDU:
     y, x = np.mgrid[0:100, 0:120]
     lon, lat = WCS(header).all_pix2world(x, y, 0)
     return fits.PrimaryHDU((100 * lon + lat).astype("f4"), header)
+
+
+def stand_in(name: str) -> fits.PrimaryHDU:
+    """Make an image that lies where a real one does, with as many pixels and as few frames said: without RADESYS, or with ICRS."""
+    lon, lat, size, step, frame = {
+        "gc_2mass_k": (266.4, -28.93333, 720, 0.001388889, {"EQUINOX": 2000.0}),
+        "HorseHead": (85.27497, -2.458265, 891, 0.0002806, {"RADESYS": "ICRS"}),
+    }[name]
+    cards = {"CTYPE1": "RA---TAN", "CRVAL1": lon, "CRPIX1": size / 2, "CDELT1": -step, "CTYPE2": "DEC--TAN", "CRVAL2": lat, "CRPIX2": size / 2, "CDELT2": step}  # fmt: skip
+    pixels = np.random.default_rng(7).integers(500, 20_000, (size, size)).astype("i2")
+    return fits.PrimaryHDU(pixels, fits.Header({**cards, **frame}))
 
 
 def bad(folder: Path) -> None:
@@ -90,7 +102,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = directory / "collections" / "sky" / "images"
     slope(1.0).writeto(folder / "slope2.fits")
     for one in ("gc_2mass_k", "HorseHead"):
-        shutil.copy(shared(f"data/images/{one}.fits"), folder)
+        if is_there("shared"):
+            shutil.copy(shared(f"data/images/{one}.fits"), folder)
+        else:
+            stand_in(one).writeto(folder / f"{one}.fits")
     bad(folder)
     (directory / "hven.toml").write_text(SITE)
     with Site(settings.load(directory)) as made:
