@@ -6,7 +6,6 @@ import atexit
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from functools import cache
@@ -16,7 +15,7 @@ from urllib.parse import quote
 import pymysql
 
 from needs import find_program, need, need_program
-from running import until
+from running import free_port, until
 
 USER, PASSWORD = "hven", "sesame;}{'@:/"  # what addresses and lines of ODBC must be able to say
 
@@ -34,9 +33,7 @@ class Server:
             owner = pwd.getpwnam("mysql")
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
             self.user = ["--user=mysql"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.socket = str(self.directory / "s")
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"mysql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/test"

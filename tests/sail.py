@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from needs import need
-from spark import DYING, free, listens
+from running import free_port
+from spark import DYING, listens
 
 HOME = Path(__file__).parents[1] / ".cache" / "sail"
 
@@ -33,7 +34,7 @@ class Sail:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._port = free()
+        self._port = free_port()
         self.url = f"sc://127.0.0.1:{self._port}"
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {

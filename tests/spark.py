@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from needs import need
-from running import until
+from running import free_port, until
 
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
@@ -32,13 +32,6 @@ def home() -> Path:
     found = Path(os.environ.get("HVEN_SPARK") or HOME)
     need("spark", "java")
     return found
-
-
-def free() -> int:
-    """Find a port that nobody listens at."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Spark:
@@ -59,7 +52,7 @@ class Spark:
     def __init__(self, directory: Path, python: str = sys.executable, local: Path | None = None, **conf: str) -> None:
         self.directory = directory
         self._home = home()
-        self._master, self._port = free(), free()
+        self._master, self._port = free_port(), free_port()
         self.url = f"sc://127.0.0.1:{self._port}"
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {

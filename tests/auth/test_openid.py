@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from hven.site.auth import OpenID
 from hven.site.auth.local import Local
 from hven.testing.site import tiny_site
 from needs import find_node, need
+from running import free_port
 
 HERE = Path(__file__).parent
 MODULE = HERE.parents[1] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"
@@ -46,9 +46,7 @@ group_names = {{members = "project-x"}}
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     need("node")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [find_node() or "", str(HERE / "openid_provider.js"), str(port), MODULE.as_uri()]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert running.stdout is not None

@@ -17,7 +17,7 @@ import mariadb
 from hven.model.errors import SourceError
 from hven.sources import ROW, Context, sql
 from hven.sources.sql import mysqlrows
-from running import hven, until
+from running import free_port, hven, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 ROADS = ["protocol", "odbc"]
@@ -326,8 +326,7 @@ def test_a_server_that_is_silent_is_given_up(maria):
 def test_faults_show_no_password(maria, road, options, change, message):
     url = maria.url if road == "protocol" else mariadb.odbc(maria)
     if change == "port":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            url = url.replace(str(maria.port), str(free.getsockname()[1]))
+        url = url.replace(str(maria.port), str(free_port()))
     elif change:
         url = url.replace(*change)
     with pytest.raises(SourceError, match=message) as caught:
