@@ -43,6 +43,14 @@ def plain(times: np.ndarray, values: np.ndarray, step: int) -> dict[int, tuple[A
     }
 
 
+def test_a_bin_that_a_batch_begins_alone_has_its_mean() -> None:
+    """The first batch has one sample of the bin, the next has the others, each of float32."""
+    times = np.array([10, 11, 12, 13])
+    spectra = np.array([[1.5, np.nan, -2.0], [2.5, np.nan, -1.0], [3.5, 8.0, np.nan], [4.5, np.nan, -3.0]], np.float32)
+    made = np.concatenate(list(binned(batches(times, {"spectra": spectra}, [1]), 10, ["spectra"])))
+    np.testing.assert_array_equal(made["m spectra"], [[3.0, 8.0, -2.0]])
+
+
 @settings(max_examples=60 * MORE, deadline=None)
 @given(some.data())
 def test_bins_are_those_of_a_plain_loop(data: Any) -> None:

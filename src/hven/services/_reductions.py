@@ -130,8 +130,10 @@ def _folded(
         for name in names:
             count, mean, high = (given[f"{letter} {name}"] for letter in "nmh")
             found[f"n {name}"] = _reduced(np.add, count, runs, np.int32)
-            if alone:
-                found[f"m {name}"] = mean
+            if (
+                alone
+            ):  # of one type always: numpy 2.4 joins arrays of float32 and float64 in such fields to wrong numbers
+                found[f"m {name}"] = mean.astype(np.float64, copy=False)
             else:
                 full = count.dtype == bool and count.all()
                 total = _reduced(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
