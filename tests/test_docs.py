@@ -262,6 +262,7 @@ def at(server: Server, text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("curl")
 def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
     """Your first catalogue in five minutes: file, site, descriptor, ingest, query, serve, cone search, pyvo, an edit seen at once."""
     out = ""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from needs import lack, need_program
+from needs import lack, need, need_program
 from running import HVEN, Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
@@ -274,6 +274,7 @@ def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Pat
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk of 40 MB, where whoever runs the tests may mount one."""
+    need("mount")
     place = tmp_path / "disk"
     place.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place], capture_output=True, check=False)
