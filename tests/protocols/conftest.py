@@ -15,8 +15,9 @@ from hven.testing.site import tiny_site
 sys.path.insert(0, str(Path(__file__).parent))
 
 from asking import Client
-from made_stars import HIDDEN, STARS, rows
+from made_stars import TABLES
 
+import read_only
 from patience import patient
 
 __all__ = ["patient"]
@@ -24,12 +25,21 @@ __all__ = ["patient"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
-        tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}
-    ) as made:
+    """Open the site that all tests of this folder read, and none writes to."""
+    directory = tmp_path_factory.mktemp("site")
+    with tiny_site(directory, TABLES) as made:
+        read_only.share(directory)
         yield made
+        read_only.release(directory)
 
 
 @pytest.fixture(scope="session")
 def client(site: Site) -> Client:
     return Client(create(site))
+
+
+@pytest.fixture
+def writing_client(tmp_path: Path) -> Iterator[Client]:
+    """Give a client of a site like the shared one that the test has for itself."""
+    with tiny_site(tmp_path / "site", TABLES) as made:
+        yield Client(create(made))

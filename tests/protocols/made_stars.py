@@ -34,3 +34,9 @@ def rows(number: int = 2_000) -> pa.Table:
             "note": [None if n % 3 else f"note {n} é" for n in range(number)],
         }
     )
+
+
+TABLES = {
+    "stars.main": (STARS, rows()),
+    "secret.main": (HIDDEN, rows()),
+}  # of the site that the tests of this folder read

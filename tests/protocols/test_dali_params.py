@@ -105,7 +105,7 @@ def test_accept_counts_where_no_format_is_asked_for(client: Client, accept: str,
     )
 
 
-def test_pages_of_other_sites_may_ask(client: Client) -> None:
+def test_pages_of_other_sites_may_ask(writing_client: Client) -> None:
     """Answers, errors and redirects alike are readable to scripts in browsers."""
     origin = {"origin": "https://aladin.example"}
     for method, path, query, status in (
@@ -118,7 +118,7 @@ def test_pages_of_other_sites_may_ask(client: Client) -> None:
         ("OPTIONS", "/tap/async", b"", 204),
         ("OPTIONS", "/tap/sync", b"", 204),
     ):
-        answer = client.ask(
+        answer = writing_client.ask(
             method,
             path,
             query,

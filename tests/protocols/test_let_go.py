@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 from asking import Client
+from made_stars import TABLES
 from test_uploads import made, send, votable
+
+from hven.app._server import create
+from hven.testing.site import tiny_site
 
 LONG = ",".join(map(str, range(200)))
 PAIRS = " OR ".join(f"(ra = {n} AND dec = {n}.5)" for n in range(100))
@@ -54,6 +58,13 @@ def told(one: object) -> str:
     if isinstance(one, types.FrameType):
         return f"frame of {one.f_code.co_filename.rpartition('/')[2]}:{one.f_code.co_name}"
     return f"{type(one).__module__}.{type(one).__qualname__}"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Give a client of a site that jobs are written to."""
+    with tiny_site(tmp_path_factory.mktemp("site"), TABLES) as site:
+        yield Client(create(site))
 
 
 @pytest.fixture(scope="module", autouse=True)

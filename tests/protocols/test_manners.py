@@ -13,15 +13,15 @@ def test_the_language_has_no_case(client: Client, lang: str) -> None:
     assert client.get("/tap/sync", LANG=lang, QUERY=COUNT, RESPONSEFORMAT="csv").status == 200
 
 
-def test_a_slash_at_the_end_changes_nothing(client: Client) -> None:
+def test_a_slash_at_the_end_changes_nothing(writing_client: Client) -> None:
     given = {"LANG": "ADQL", "QUERY": COUNT, "RESPONSEFORMAT": "csv"}
-    assert client.post("/tap/sync/", **given).body == client.post("/tap/sync", **given).body
-    assert client.get("/tap/async/").body == client.get("/tap/async").body
-    made = client.post("/tap/async/", **given)
+    assert writing_client.post("/tap/sync/", **given).body == writing_client.post("/tap/sync", **given).body
+    assert writing_client.get("/tap/async/").body == writing_client.get("/tap/async").body
+    made = writing_client.post("/tap/async/", **given)
     assert made.status == 303
     where = made.headers["location"].partition("/tap/")[2]
-    assert client.get(f"/tap/{where}/phase/").text == "PENDING"
-    assert client.get("/tap/tables/").status == 200
+    assert writing_client.get(f"/tap/{where}/phase/").text == "PENDING"
+    assert writing_client.get("/tap/tables/").status == 200
 
 
 def test_the_base_address_shows_the_way(client: Client) -> None:
