@@ -17,10 +17,12 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 import needs
+import run_records
+import tiers
 from clocks import Moved
 from shared import MORE
 
-pytest_plugins = ["forks"]
+pytest_plugins = ["forks", "read_only"]
 
 gc.set_threshold(5_000)  # as `hven` does it
 gc.disable()  # until tests are collected: thousands are made, none goes
@@ -90,7 +92,7 @@ def pytest_collection(session):
         made = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
         if not made.exists():
             found, code = rewrite._rewrite_test(path, session.config)
-            made.parent.mkdir(exist_ok=True)
+            made.parent.mkdir(parents=True, exist_ok=True)
             rewrite._write_pyc(state, code, found, made)
 
 
@@ -129,9 +131,12 @@ def pytest_collection_finish(session):
 
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite the golden documents (refused when CI=true)")
+    tiers.add_options(parser)
 
 
 def pytest_configure(config):
+    tiers.configure(config)
+    run_records.pytest_configure(config)
     if config.getoption("--update") and CI:
         raise pytest.UsageError(
             "golden documents are not rewritten in CI: rewrite them at home and read the difference"

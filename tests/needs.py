@@ -133,6 +133,8 @@ GROUPS = {
     "odbc": Group("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
     "spark": Group("Apache Spark", "scripts/judges fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
     "sail": Group("Sail", "scripts/judges fetches it", (ROOT / ".cache" / "sail" / "pysail").exists),
+    "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
+    "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
     "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
     "node": Group("the judges of the pages' scripts", "`scripts/web judges` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),
     "git checkout": Group("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
@@ -199,7 +201,17 @@ def summarize(reasons: Iterable[str]) -> Iterator[str]:
     counts = Counter(_split(reason) for reason in reasons)
     for (name, told), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         tests = f"{count} test needs" if count == 1 else f"{count:,} tests need"
-        yield f"{tests} {GROUPS[name].title}: {GROUPS[name].remedy}" if name else f"{count:,} skipped: {told}"
+        if not name:
+            yield f"{count:,} skipped: {told}"
+        elif is_left_out(name):
+            yield f"{tests} {GROUPS[name].title}, which this run leaves out: `scripts/test --all` runs them"
+        else:
+            yield f"{tests} {GROUPS[name].title}: {GROUPS[name].remedy}"
+
+
+def find_group(reason: str) -> str:
+    """Find the group for want of which a test was skipped, as pytest says it; empty for another reason."""
+    return _split(reason)[0]
 
 
 def _split(reason: str) -> tuple[str, str]:

@@ -1,0 +1,123 @@
+"""Record what each test costs and checks: its outcome, processor seconds, seconds and assertions, a line of JSON each; and which files it executes."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _pytest.assertion import rewrite
+
+import coverage_recorder
+
+_assertions = 0
+
+
+def _count_assertion() -> None:
+    global _assertions  # noqa: PLW0603  (a call for each assertion of a run)
+    _assertions += 1
+
+
+def count_assertions() -> None:
+    """Have each assertion of a test module counted as it is executed."""
+    visit_assert = rewrite.AssertionRewriter.visit_Assert
+
+    def count_and_visit(self, node: ast.Assert) -> list[ast.stmt]:
+        call = ast.parse("__hven_count_assertion__()").body[0]
+        for part in ast.walk(call):
+            if isinstance(part, ast.stmt | ast.expr):
+                ast.copy_location(part, node)
+        return [call, *visit_assert(self, node)]
+
+    rewrite.AssertionRewriter.visit_Assert = count_and_visit
+    builtins.__hven_count_assertion__ = _count_assertion
+
+
+def _read_processor_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+class RunRecorder:
+    """Write the records of one worker."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+        self.module = ""
+        self.process = 0
+        self.outcome = ""
+
+    def enter_process(self) -> None:
+        """Begin records of this process's own: a worker is a fork of the one that collected, and has its map."""
+        self.process = os.getpid()
+        self.lines = (self.folder / f"tests-{self.process}.jsonl").open("a")
+        hits = getattr(builtins, coverage_recorder.HITS, None)
+        if hits is not None:
+            own = coverage_recorder.open_map(self.folder, f"other-{self.process}", len(hits))
+            setattr(builtins, coverage_recorder.HITS, own)
+
+    def enter_module(self, module: str) -> None:
+        """Put what was executed so far on the account of the module that ends."""
+        hits = getattr(builtins, coverage_recorder.HITS, None)
+        if hits is not None:
+            seen = hits[:]
+            if any(seen):
+                account = coverage_recorder.open_map(self.folder, self.module or "collection", len(seen))
+                # a child may write at the same time: bytes are set, never cleared
+                for number in np.flatnonzero(np.frombuffer(seen, np.uint8)).tolist():
+                    account[number] = 1
+                account.close()
+                hits[:] = bytes(len(seen))
+        self.module = module
+        if hits is not None and module:  # a module that executes nothing is known, too
+            coverage_recorder.open_map(self.folder, module, len(hits)).close()
+        os.environ[coverage_recorder.TEST_MODULE] = module
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        module = item.path.relative_to(self.root).as_posix()
+        if self.process != os.getpid():
+            self.enter_process()
+        if module != self.module:
+            self.enter_module(module)
+        self.outcome = "passed"
+        before, began, checks = _read_processor_seconds(), time.perf_counter(), _assertions
+        result = yield
+        line = {
+            "id": item.nodeid,
+            "module": module,
+            "outcome": self.outcome,
+            "cpu": round(_read_processor_seconds() - before, 3),
+            "wall": round(time.perf_counter() - began, 3),
+            "asserts": _assertions - checks,
+            "marks": sorted({mark.name for mark in item.iter_markers()}),
+        }
+        self.lines.write(json.dumps(line) + "\n")
+        self.lines.flush()
+        return result
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.outcome = "failed"
+        elif report.skipped and self.outcome == "passed":
+            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+
+    def pytest_sessionfinish(self):
+        self.enter_module("")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record the run, if `coverage_recorder.FOLDER` names a folder."""
+    folder = os.environ.get(coverage_recorder.FOLDER)
+    if not folder or config.pluginmanager.has_plugin("run-recorder"):
+        return
+    count_assertions()
+    # the controller of several workers sees their reports, and runs nothing
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(RunRecorder(Path(folder), config.rootpath), "run-recorder")

@@ -1,0 +1,179 @@
+"""The two tiers of tests, by a rule: ``--tier first`` needs Python packages alone and finds nearly all faults, ``--tier all`` is everything.
+
+To the first tier belongs what is not
+
+* in one of `FOLDERS`, whose tests drive browsers, other people's programs or full-size data;
+* marked `slow` (it waits, or starts much) or `outside` (judged by a program that nobody here wrote);
+* recorded as one that takes more than two seconds of processor (`slow` in `RECORDED`, which `scripts/test --record` writes);
+* in need of a group of `needs.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped where it asks for it.
+
+Tests that are named on the command line belong to ``all``, whatever they need. A run of the first tier ends with what it left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIRST, ALL = "first", "all"
+FOLDERS = {
+    "tests/browser": "pages in Chromium",
+    "tests/outside": "programs of others",
+    "tests/proofs": "proofs",
+    "tests/recorded": "recorded answers",
+}
+MARKS = {"slow": "marked slow", "outside": "marked outside"}
+# what any machine has that has Git and Python, or what is asked for where it is there and costs nothing
+FIRST_TIER_NEEDS = {
+    "shared",
+    "git checkout",
+    "git",
+    "tar",
+    "patch",
+    "unzip",
+    "curl",
+    "wget",
+    "openssl",
+    "chattr",
+    "ip",
+    "prlimit",
+    "setpriv",
+    "mount",
+    "root",
+}
+RECORDED = "tests/coverage.json"  # by coverage_map.py
+DEAR = "that take more than two seconds of processor"
+COMMAND = "scripts/test --all"
+SKIPPED = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
+
+
+def left_out_groups() -> set[str]:
+    """Name the groups of `needs` that the first tier does without."""
+    return set(needs.GROUPS) - FIRST_TIER_NEEDS
+
+
+def count_tests(folder: Path) -> tuple[int, int]:
+    """Count the test modules of a folder and their test functions, without importing them."""
+    modules = sorted(folder.rglob("test_*.py"))
+    pattern = re.compile(r"^ *(?:async )?def test_", re.MULTILINE)
+    return len(modules), sum(len(pattern.findall(path.read_text(encoding="utf-8"))) for path in modules)
+
+
+class FirstTier:
+    """Leave out what is not of the first tier, and say so."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.counts: Counter[str] = Counter()
+        self.folders: list[str] = []
+        path = root / RECORDED
+        self.slow = set(json.loads(path.read_text(encoding="utf-8"))["slow"]) if path.exists() else set()
+        for name in FOLDERS:
+            if (root / name).is_dir():
+                self.folders.append(name)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        name = collection_path.relative_to(self.root).as_posix() if self.root in collection_path.parents else ""
+        return True if name in FOLDERS else None
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        kept, left = [], []
+        for item in items:
+            reason = next((MARKS[name] for name in MARKS if item.get_closest_marker(name) is not None), None)
+            if reason is None and item.nodeid.partition("[")[0] in self.slow:
+                reason = DEAR
+            if reason is None:
+                kept.append(item)
+            else:
+                left.append(item)
+                self.counts[reason] += 1
+        if left:
+            items[:] = kept
+            config.hook.pytest_deselected(items=left)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.summarize():
+            terminalreporter.line(line)
+
+    def summarize(self) -> Iterator[str]:
+        """Give a line for each group that was left out by rule; what was skipped for its needs has lines of its own."""
+        yield f"left out of the first tier, `{COMMAND}` runs them:"
+        for name in self.folders:
+            modules, functions = count_tests(self.root / name)
+            yield f"  {functions:5,} test functions in {modules} modules of {name}: {FOLDERS[name]}"
+        for reason, count in self.counts.items():
+            yield f"  {count:5,} tests {reason}"
+
+
+class SkipRecorder:
+    """Write down which tests were skipped for want of which group, so that they alone can be run where it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped: dict[str, list[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and isinstance(report.longrepr, tuple):
+            name = needs.find_group(report.longrepr[2])
+            if name:
+                self.skipped.setdefault(name, []).append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.skipped, indent=0), encoding="utf-8")
+
+
+class SkippedTests:
+    """Run only what the last run skipped for want of a group."""
+
+    def __init__(self, path: Path, group: str) -> None:
+        if group not in needs.GROUPS:
+            raise pytest.UsageError(f"no group {group!r}: tests/needs.py has {', '.join(needs.GROUPS)}")
+        skipped = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.wanted = set(skipped.get(group, ()))
+        if not self.wanted:
+            raise pytest.UsageError(f"the last run skipped nothing for want of {group}")
+        self.modules = {name.partition("::")[0] for name in self.wanted}
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+            return None
+        return True if collection_path.relative_to(config.rootpath).as_posix() not in self.modules else None
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        left = [item for item in items if item.nodeid not in self.wanted]
+        if left:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+            config.hook.pytest_deselected(items=left)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options of tiers to pytest's."""
+    parser.addoption("--tier", choices=(FIRST, ALL), default=ALL, help="first: what needs Python packages alone")
+    parser.addoption("--skipped-for", metavar="GROUP", help="run what the last run skipped for want of a group of tests/needs.py")  # fmt: skip
+
+
+def configure(config: pytest.Config) -> None:
+    """Register what the options ask for."""
+    path = config.rootpath / SKIPPED
+    group = config.getoption("--skipped-for")
+    if group:
+        config.pluginmanager.register(SkippedTests(path, group), "skipped-tests")
+    if config.getoption("--tier") == FIRST:
+        if not group and not hasattr(config, "workerinput"):
+            config.pluginmanager.register(SkipRecorder(path), "skip-recorder")
+        named = os.environ.get("HVEN_TESTS_WITHOUT", "").replace(",", " ").split()
+        os.environ["HVEN_TESTS_WITHOUT"] = ",".join(sorted({*named, *left_out_groups()}))
+        config.pluginmanager.register(FirstTier(config.rootpath), "first-tier")
