@@ -21,6 +21,7 @@ from pyvo.samp import SAMPHubServer
 from sites import collections
 from tabs import Tab, opened
 
+from needs import need
 from running import Server, chromium_program, serving
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
     Playwright keeps an event loop running in this thread: it goes with the directory's last test, before others begin one.
     """
     if not _running:
+        need("playwright")
         from playwright.sync_api import sync_playwright
 
         stack = ExitStack()

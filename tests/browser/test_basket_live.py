@@ -6,15 +6,17 @@ import io
 import re
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
 from hubs import HUB, Consent, Topcat
-from playwright.sync_api import Browser
 from tabs import Tab, opened
 
 from running import Server, hven
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 GRID = "table.live tr[data-key]"
 COUNT = ".basket b"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from needs import need
 from running import Server, chromium_program
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -29,6 +30,7 @@ class Look:
 @pytest.fixture(scope="module")
 def looks(server: Server) -> dict[str, Look]:
     """Look at each page once, as somebody does who was never here."""
+    need("playwright")
     from playwright.sync_api import sync_playwright
 
     found = {path: Look() for path in PATHS}

@@ -15,7 +15,7 @@ from running import hven, serving
 from shared import shared
 from stilts import stilts
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
 STAGES = ["TME", "TMS", "TMC", "CAP", "MDQ", "OBS"]
 ALLOWED = r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""

@@ -18,7 +18,7 @@ from pyvo.io import vosi
 
 from running import Server
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
 
 @pytest.fixture(scope="module")

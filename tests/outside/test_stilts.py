@@ -17,7 +17,7 @@ from running import Server
 from shared import shared
 from stilts import stilts
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
 # code -> (what the message must say, why it is no fault of ours)
 ALLOWED = {

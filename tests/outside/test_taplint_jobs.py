@@ -16,6 +16,7 @@ from running import Server, soon, until
 from stilts import stilts
 
 pytestmark = [
+    pytest.mark.standard,
     pytest.mark.outside,
     pytest.mark.slow,
     pytest.mark.xdist_group("outside"),

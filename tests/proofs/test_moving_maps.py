@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # the collection
 
 from sites import collections
 
+from needs import need
 from running import chromium_program, serving
 
 NUMBER = 100_000
@@ -58,6 +59,7 @@ def outlines() -> str:
 
 @pytest.mark.needs("proof")
 def test_a_hundred_thousand_outlines_move_with_the_map(tmp_path: Path) -> None:
+    need("playwright")
     from playwright.sync_api import sync_playwright
 
     collections(tmp_path / "site")
