@@ -104,7 +104,11 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
     tab.page.route("**/stars/main/count?*", hold)
     with tab.page.expect_request("**/stars/main/count?*"):
         page = tab.go("/collections/stars/main?vmag=..8")
-    page.wait_for_selector("[data-count] b:text-is('~200')")
+    page.wait_for_selector("[data-count]:has-text('more than 100 rows, they are being counted')")
+    assert page.get_attribute("table.live", "aria-rowcount") == "-1", "nobody knows it yet"
+    page.locator(GRID).first.focus()
+    page.keyboard.press("End")
+    page.wait_for_selector("[data-count]:has-text('more than 200 rows')")
     answer = held[0].fetch()
     number = answer.json()["total"]
     assert number > 1_000
@@ -113,6 +117,32 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
     page.wait_for_selector(f"tr[aria-rowindex='{number + 1}'][data-key]")
+
+
+def test_rows_that_nobody_could_count_have_no_number(tab: Tab) -> None:
+    def uncounted(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "total": None, "exact": False})
+
+    tab.page.route("**/stars/main/rows?*", uncounted)
+    tab.page.route("**/stars/main/count?*", uncounted)
+    page = tab.go("/collections/stars/main?vmag=..8")
+    page.wait_for_selector("[data-count]:has-text('more than 100 rows, counting them takes too long')")
+
+
+def test_choices_that_are_known_stand_before_they_are_counted(tab: Tab) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    tab.page.route("**/aia/images/facets*", hold)
+    with tab.page.expect_request("**/aia/images/facets*"):
+        page = tab.go("/collections/aia/images")
+    page.wait_for_selector("[data-facet=wavelnth] .choice:has-text('171')")
+    assert page.locator("[data-facet=wavelnth] .choice .n").count() == 0, "no number without a count"
+    held[0].continue_()
+    page.wait_for_selector("[data-facet=wavelnth] .choice:has-text('171') .n")
 
 
 def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: Tab) -> None:
@@ -135,8 +165,10 @@ def test_few_choices_stand_in_place_of_their_field(tab: Tab) -> None:
     column = page.get_attribute(".in-field", "data-facet")
     assert page.locator(f"[data-choices='{column}']").is_hidden()
     tick = page.locator(".in-field .choice input").first
-    tick.press("Space")
+    with page.expect_response("**/strip?*"):  # what waits for its answer is pale
+        tick.press("Space")
     page.wait_for_url(f"**{column}=*")
     page.wait_for_selector(".in-field .choice input:checked")
     assert page.evaluate("document.activeElement.checked"), "who chose goes on there"
+    page.wait_for_selector(".in-field .choice .n")
     assert tab.axe() == []

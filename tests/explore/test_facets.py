@@ -231,6 +231,25 @@ def test_columns_are_put_together_by_their_combinations(asking: Asking, monkeypa
     ]
 
 
+def test_what_statistics_know_stands_without_counts(site: Site, asking: Asking) -> None:
+    search = read([("level", "2"), ("size", "..20")], TABLE)
+    known = {one.name: facets.known_facet(search, one, asking) for one in TABLE.columns}
+    level, good = known["level"], known["good"]
+    assert level is not None
+    assert good is not None
+    assert {(one.value, one.label, one.rows, one.chosen) for one in level.choices} == {
+        ("1", "raw", None, False),
+        ("2", "calibrated", None, True),
+        ("3", "3", None, False),
+    }
+    assert {one.value for one in good.choices} == {"true", "false", None}
+    assert (level.more, good.more) == (False, False)
+    assert known["target_name"] is None, "lists are taken apart by looking at the rows"
+    assert known["Mixed"] is None, "there are too many"
+    hidden = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
+    assert facets.known_facet(search, TABLE.column("level"), hidden) is None
+
+
 def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
     every = of(asking, "level")  # is remembered, and must not be what the other reader gets
     mine = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "level")

@@ -146,7 +146,8 @@ export type Facet = {
   more: boolean;
   exact: boolean;
 };
-export type Choice = { value: string | null; label: string; rows: number; chosen: boolean };
+/** `rows`: null where nobody has counted them. */
+export type Choice = { value: string | null; label: string; rows: number | null; chosen: boolean };
 
 /** `/search/suggest`: what is found while one writes. */
 export type Suggestion = {

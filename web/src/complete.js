@@ -52,7 +52,7 @@ function offered(field, key, look) {
  */
 export function values(choices, before, counted) {
   const given = choices.filter((one) => one.value);
-  const several = given.some((one) => one.rows > 1); // names stand once each: nobody is told so of every one
+  const several = given.some((one) => (one.rows ?? 0) > 1); // names stand once each: nobody is told so of every one
   return given.map(({ value, label, rows }) => ({
     value: `${before}${/[,"*<>=!]|\.\./.test(value ?? "") ? `"${value}"` : value}`,
     label: `${label}${rows === null || !several ? "" : ` (${counted(rows)})`}`,
@@ -72,7 +72,11 @@ export function complete(field, workspace, path) {
   const look = async () => {
     const before = field.value.slice(0, last());
     const found = await workspace.ask(path, { state: state(), pane: `complete ${field.name}` });
-    return values(found.facets[0]?.choices ?? [], before, (rows) => workspace.number(rows));
+    return values(
+      found.facets[0]?.choices ?? [],
+      before,
+      (rows) => `${found.facets[0].exact ? "" : "~"}${workspace.number(rows)}`,
+    );
   };
   offered(field, () => String(state()), look);
 }

@@ -210,7 +210,7 @@ class Facets {
     const held = tick?.type === "checkbox" ? tick.dataset.value : null;
     for (const old of all(set, ".choice")) old.remove();
     const field = maybe(set, "input[type=search]"); // stays where it is, and keeps the focus
-    const most = Math.max(...facet.choices.map((one) => one.rows), 1);
+    const most = Math.max(...facet.choices.map((one) => one.rows ?? 0), 1);
     for (const choice of facet.choices) {
       const label = this.choice(facet, choice, most);
       if (field) field.before(label);
@@ -236,10 +236,11 @@ class Facets {
       state.set({ [column]: chosen(state.all(column), choice.value, tick.checked), _row: null });
     });
     const text = choice.value === null ? t("no value") : choice.label || t("empty");
+    const what = make("span", { className: "what", textContent: text });
+    if (choice.rows === null) return make("label", { className: "choice" }, tick, what);
     const count = `${exact ? "" : "~"}${this.workspace.number(choice.rows)}`;
     const bar = make("span", { className: "bar-of" });
     bar.style.width = `${Math.max((choice.rows / most) * 100, 1)}%`;
-    const what = make("span", { className: "what", textContent: text });
     return make(
       "label",
       { className: "choice" },
@@ -256,5 +257,7 @@ class Facets {
  * @param {Workspace} workspace
  */
 export function mount(box, workspace) {
-  return new Facets(box, workspace).draw();
+  const facets = new Facets(box, workspace);
+  facets.renew(JSON.parse(box.dataset.known ?? "[]")); // their counts follow
+  return facets.draw();
 }

@@ -4,6 +4,16 @@ import { size } from "./sizes.js";
 /** @import {RowFile} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
+/**
+ * How many lines a search finds.
+ * @typedef {object} LineCount
+ * @property {number | null} total null: nobody has counted them
+ * @property {boolean} exact false: `total` is an estimate
+ * @property {number | null | undefined} rows that the lines are of; undefined where each row is a line
+ * @property {number} least lines that are here
+ * @property {boolean} late they could not be counted in time
+ */
+
 const MOST = 6; // chips of a line
 
 /**
@@ -27,16 +37,31 @@ function chip({ href, text, bytes }, language) {
 }
 
 /**
- * Say how many lines there are, and how many rows they are of.
+ * Say how many lines there are, and how many rows they are of. While nobody has counted them, say how many there are at least.
  * @param {HTMLElement | null} place
- * @param {{exact: boolean, total: number, rows: number | null | undefined}} found `rows`: undefined where each row is a line
+ * @param {LineCount} found
  * @param {Pick<Workspace, "number" | "t">} workspace
  */
-export function told(place, { exact, total, rows }, workspace) {
+export function told(place, found, workspace) {
   const { t } = workspace;
-  const textContent = `${exact ? "" : "~"}${workspace.number(total)}`;
+  const { rows, total } = found;
+  if (total === null) return place?.replaceChildren(make("span", { textContent: lowerBound(found, workspace) }));
+  const textContent = `${found.exact ? "" : "~"}${workspace.number(total)}`;
   const more = typeof rows === "number" ? [`, ${workspace.number(rows)} ${t("files")}`] : [];
   const what =
     rows === undefined ? (total === 1 ? t("row") : t("rows")) : total === 1 ? t("observation") : t("observations");
   place?.replaceChildren(make("b", { textContent }), ` ${what}`, ...more);
+}
+
+/**
+ * Say how many lines there are at least, where nobody has counted them: those that are here.
+ * @param {LineCount} found
+ * @param {Pick<Workspace, "number" | "t">} workspace
+ */
+export function lowerBound({ least, late, rows }, workspace) {
+  const { t } = workspace;
+  const count = workspace.number(least);
+  const more =
+    rows === undefined ? t("more than {count} rows", { count }) : t("more than {count} observations", { count });
+  return `${more}, ${late ? t("counting them takes too long") : t("they are being counted")}`;
 }

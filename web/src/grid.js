@@ -21,7 +21,9 @@ export class Grid {
   /** Numbers of the columns in the order in which they stand.
    * @type {number[]} */
   drawn = [];
-  total = 0;
+  total = 0; // rows that there is room for
+  /** @type {number | null} how many rows there are; null: nobody has counted them */
+  rowCount = 0;
   exact = true;
   high = HEIGHT; // pixels of a row
   /** @type {number | null | undefined} how many rows the lines are of; undefined where each is one */
@@ -133,7 +135,8 @@ export class Grid {
     this.behind = found.files ? (found.of_rows ?? null) : undefined;
     this.high = sized(this.box, rows, this.drawn, state, Boolean(found.files));
     this.exact = found.exact || !found.more; // all rows are here
-    this.total = found.total ?? found.from + rows.length + (found.more ? PAGE : 0);
+    this.rowCount = found.total ?? (found.more ? null : found.from + rows.length);
+    this.total = this.rowCount ?? rows.length + PAGE;
     this.active = 0;
     const shown = this.drawn.map((number) => columns[number]);
     this.heads.change(() => this.head.replaceChildren(...heads(shown, this.workspace, Boolean(found.files))));
@@ -145,8 +148,7 @@ export class Grid {
     this.told();
     this.fit();
     if (!this.total) return this.nothing();
-    this.grid.setAttribute("aria-rowcount", String(this.total + 1));
-    this.workspace.loaded({ columns, rows, keys, total: this.total, exact: this.exact });
+    this.workspace.loaded({ columns, rows, keys, total: this.rowCount, exact: this.exact });
     await this.draw();
     this.counting();
     this.fit();
@@ -187,7 +189,24 @@ export class Grid {
       if (turn === this.asked) this.say("fault", error.message, { role: "alert" });
       return;
     }
-    if (turn === this.asked) this.paint(begin, end);
+    if (turn !== this.asked) return;
+    this.extend(wanted);
+    this.paint(begin, end);
+  }
+
+  /**
+   * Make room for the rows behind a page, as long as nobody has counted them.
+   * @param {number[]} numbers of the pages in sight
+   */
+  extend(numbers) {
+    if (this.rowCount !== null) return;
+    const last = Math.max(...numbers);
+    const found = this.pages.ready(last);
+    if (!found) return;
+    const known = last * PAGE + found.rows.length;
+    if (!found.more) this.rowCount = known;
+    this.total = found.more ? Math.max(this.total, known + PAGE) : known;
+    this.told();
   }
 
   /**
@@ -280,7 +299,10 @@ export class Grid {
   told() {
     const { t } = this.workspace;
     const counted = maybe(this.results, "[data-count]");
-    told(counted, { exact: this.exact, total: this.total, rows: this.behind }, this.workspace);
+    const late = this.workspace.counted?.search === this.workspace.search;
+    const least = this.rowCount ?? this.total - PAGE;
+    told(counted, { exact: this.exact, total: this.rowCount, rows: this.behind, least, late }, this.workspace);
+    this.grid.setAttribute("aria-rowcount", String(this.rowCount === null ? -1 : this.rowCount + 1));
     if (!this.pages.renewed) return;
     const renewed = t("The rows that you began with are not kept any more: these are of now.");
     counted?.append(" ", make("span", { className: "fault", role: "status", textContent: renewed }));
@@ -290,11 +312,12 @@ export class Grid {
   counting() {
     const { counted, search } = this.workspace;
     if (!this.total && counted?.total === 0) this.nothing();
-    if (this.exact || counted?.search !== search || counted.total === null) return;
-    this.total = counted.total;
-    this.exact = counted.exact;
+    if (this.exact || counted?.search !== search) return;
+    if (counted.total !== null) {
+      this.rowCount = this.total = counted.total;
+      this.exact = counted.exact;
+    }
     this.told();
-    this.grid.setAttribute("aria-rowcount", String(this.total + 1));
     this.draw();
   }
 

@@ -69,7 +69,7 @@ class Mosaic {
       told.textContent = cards.childElementCount ? "" : workspace.t("No row meets all of these conditions.");
       if (cards.childElementCount >= MOST)
         told.textContent = workspace.t("The first {count} are shown: narrow the search down.", { count: MOST });
-      if (number === 0 && found.total) workspace.loaded({ ...found, total: found.total });
+      if (number === 0 && found.rows.length) workspace.loaded(found);
     } catch (/** @type {any} */ error) {
       this.next = number;
       told.textContent = error.message;

@@ -290,7 +290,7 @@ class Plot {
    * @param {Points} found
    * @param {Density} cells
    */
-  cloud({ axes, total }, { box, counts }) {
+  cloud({ axes }, { box, counts }) {
     const { t } = this.workspace;
     const [left, right, low, high] = box;
     const scale = density(counts);
@@ -306,7 +306,8 @@ class Plot {
     ]);
     const most = `${scale.more ? "≥ " : ""}${this.workspace.number(scale.most)}`;
     this.legend.append(`${t("rows")}: 1 `, strip(scale.ramp), ` ${most}`);
-    const rows = this.workspace.number(total ?? 0);
+    const drawn = counts.flat().reduce((sum, count) => sum + count, 0);
+    const rows = this.workspace.number(drawn); // those without one of both values are not drawn
     this.told.textContent = t("{total} rows, as a density: dark few, bright many", { total: rows });
   }
 

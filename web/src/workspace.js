@@ -2,7 +2,7 @@
 /** @import {Column, Easier, Translate, Value} from "./answers.js" */
 
 /** @typedef {Record<string, string | string[] | null>} Changes null removes a parameter, a list gives it several times */
-/** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number, exact: boolean}} Loaded */
+/** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number | null, exact: boolean}} Loaded */
 /** @typedef {{state?: {toString(): string} | null, pane?: string | null, method?: string, body?: BodyInit}} Question */
 
 /** What is looked at of a search, and how: no part of the search itself. */

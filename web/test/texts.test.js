@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fits, ofFile, ofRow, written } from "../src/cards.js";
+import { lowerBound } from "../src/files.js";
 import { next } from "../src/jobs.js";
 import { added, lookedFor, replaced, said, spot } from "../src/queries.js";
 import { size } from "../src/sizes.js";
@@ -89,4 +90,14 @@ test("pictures are shown of the page's own origin and of those that the site nam
   assert.ok(shown("https://archive.esa.int/a.png"));
   assert.ok(!shown("http://archive.esa.int/a.png"));
   assert.ok(!shown("https://esa.int.evil.example/a.png"));
+});
+
+test("rows that nobody has counted have a bound, and no number of their own", () => {
+  const workspace = { t, number: (value) => value.toLocaleString("en") };
+  const found = { total: null, exact: false, rows: undefined, least: 100, late: false };
+  assert.equal(lowerBound(found, workspace), "more than 100 rows, they are being counted");
+  assert.equal(
+    lowerBound({ ...found, rows: null, late: true }, workspace),
+    "more than 100 observations, counting them takes too long",
+  );
 });

@@ -16,7 +16,7 @@ from hven.portal._explore.search import COUNTED, ref
 from hven.portal.conditions import LISTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Answer as Sampled
@@ -42,11 +42,11 @@ WHOLE = 10.0  # seconds that counting all rows of a big table may take, once for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One value and how many rows have it; `label` in words; None as value: rows without one."""
+    """One value and how many rows have it, None where nobody has counted them; `label` in words; None as value: rows without one."""
 
     value: str | None
     label: str
-    rows: int
+    rows: int | None
     chosen: bool = False
 
 
@@ -125,6 +125,32 @@ def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN,
     """
     counted = _counted(search, column, asking, shown, like, time.monotonic() + PATIENCE)
     return None if counted is None else _facet(search, column, shown, counted)
+
+
+def known_facet(search: Search, column: Column, asking: Asking) -> Facet | None:
+    """Return the choices of a column that the statistics of its published rows name, without counts; None: they name none.
+
+    A reader from whom rows are hidden is told none: the statistics are of all rows.
+    """
+    if _listed(column):
+        return None
+    facts = asking.published(search.table).statistics.get(column.name, {})
+    values = _known_values(column, facts)
+    distinct, nulls = facts.get("distinct"), facts.get("nulls")
+    more = isinstance(distinct, int) and len(values) < distinct
+    if not values or len(values) > FIELD:
+        return None
+    shaped = _shaped(column, [(value, 0) for value in [*values, *([None] if nulls else [])]], "", full=more)
+    found = _facet(search, column, len(shaped.values), replace(shaped, more=more))
+    return found and replace(found, choices=tuple(replace(one, rows=None) for one in found.choices))
+
+
+def _known_values(column: Column, facts: Mapping[str, object]) -> list[object]:
+    """Return the values that statistics name: the frequent ones, of yes and no the extremes."""
+    if column.type.is_boolean:
+        return [one for one in dict.fromkeys((facts.get("minimum"), facts.get("maximum"))) if one is not None]
+    frequent = facts.get("top")
+    return [value for value, _ in frequent] if isinstance(frequent, list) else []
 
 
 def _facet(search: Search, column: Column, shown: int, counted: _Counted) -> Facet | None:

@@ -322,7 +322,7 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
     for facet in found:
         for choice in facet.choices if facet is not None else ():
             if choice.value:
-                counts[choice.value] = counts.get(choice.value, 0) + choice.rows
+                counts[choice.value] = counts.get(choice.value, 0) + (choice.rows or 0)
     best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_VALUES]
     return [Choice(value=value, label=value, rows=count) for value, count in best]
 
@@ -330,7 +330,7 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
 def examples(asking: Asking, tables: Sequence[Table]) -> list[tuple[str, str, int]]:
     """List columns and values that many rows here have: what one may begin with."""
     return [
-        (name, one.value or "", one.rows)
+        (name, one.value or "", one.rows or 0)
         for name in ("target_name", "dataproduct_type")
         for one in values(name, "", asking, tables)[:EXAMPLES_OF]
     ]

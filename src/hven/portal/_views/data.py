@@ -242,9 +242,7 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
     """Return choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
     column = drawn.column(seen.table, state, "_of")
     if column is None:
-        found = facets.facets(
-            seen.search, facets.offered(seen.table, seen.asking)[:MOST_FACETS], seen.asking, shown=facets.FIELD + 1
-        )
+        found = _counted_facets(seen)
     else:
         like = state.request.query_params.get("_like", "").strip()
         if like and not column.type.is_string:
@@ -252,6 +250,21 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
         one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
         found = [] if one is None else [one]
     return {"facets": [_facet(one, seen, column is None) for one in found]}
+
+
+def _counted_facets(seen: View) -> list[facets.Facet]:
+    """Count the choices of a table's columns; those that could not be counted in time stand without counts, as far as they are known."""
+    columns = facets.offered(seen.table, seen.asking)[:MOST_FACETS]
+    counted = {one.column.name: one for one in facets.facets(seen.search, columns, seen.asking, shown=facets.FIELD + 1)}
+    every = (counted.get(one.name) or facets.known_facet(seen.search, one, seen.asking) for one in columns)
+    return [one for one in every if one is not None]
+
+
+def known_choices(seen: View) -> list[dict[str, Any]]:
+    """Return the choices that are known without a look at the rows, as the answer of ``/facets`` has them: their counts follow."""
+    columns = facets.offered(seen.table, seen.asking)[:MOST_FACETS]
+    known = (facets.known_facet(seen.search, one, seen.asking) for one in columns)
+    return [_facet(one, seen, of_many=True) for one in known if one is not None]
 
 
 def _facet(one: facets.Facet, seen: View, of_many: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from hven.portal._explore.plots_json import axes, scale
 from hven.portal._explore.table_sentence import sentence
 from hven.portal._pages import HUB, SWITCHES
 from hven.portal._views import strip_data
-from hven.portal._views.data import begin, whole
+from hven.portal._views.data import begin, known_choices, whole
 from hven.portal._views.downloads import offered
 from hven.portal._views.facts import table_dataset
 from hven.portal._views.form import chips, form, left_out
@@ -142,6 +142,7 @@ def _page(seen: View, state: Asked) -> Page:
         "surveys": " ".join([*state.around.site.settings.surveys, *_made(collection, state)]),
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": asks,
+        "known_choices": known_choices(seen),
         "kind": everywhere.kind_of(seen.table),
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
