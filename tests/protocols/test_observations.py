@@ -273,8 +273,15 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     number = len(groups(made()))
     page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations, {len(made())} files" in page
+    head = page[: page.index("</ul>")]  # of the collection, before its tables
+    assert f"<b>{number}</b> observations" in head
+    assert f"<b>{len(made())}</b> rows" not in page, "its rows are files"
     home = client.ask("GET", "/", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations" in home
+    assert f"<b>{len(made())}</b> rows" not in home
+    assert (
+        f"<b>{number}</b> observations" in client.ask("GET", "/statistics/cubes", headers={"accept": "text/html"}).text
+    )
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
     drawn = told(client, "cubes/main/strip", _only="drawn")["html"]

@@ -167,6 +167,15 @@ def test_a_form_without_scripts_puts_rows_in_and_takes_them_out(somebody: Reader
     assert "Nothing is in this basket" in somebody.get("/basket").text
 
 
+def test_the_head_and_the_page_count_the_same_entries(somebody: Reader) -> None:
+    somebody.post(OF="maps/main", SEARCH="flux=..2")
+    somebody.post(OF="maps/main", KEY='["c.fits"]')
+    page = somebody.get("/basket").text
+    assert "Basket <b>2</b>" in page
+    assert 'title="2 entries in the basket"' in page
+    assert "<b>2</b> entries: <b>3</b> rows" in " ".join(page.split())
+
+
 def test_a_search_is_put_in_as_what_it_asks(somebody: Reader) -> None:
     somebody.post(OF="maps/main", SEARCH="flux=2..&_sort=flux")
     somebody.post(OF="maps/main", KEY='["c.fits"]')

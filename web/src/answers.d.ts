@@ -154,6 +154,8 @@ export type Suggestion = {
   kind: "value" | "place" | "collection" | "table" | "column";
   title: string;
   rows?: number | null;
+  /** What these rows are. */
+  noun?: "rows" | "files";
   table?: string;
   collection_title: string;
   url: string;

@@ -48,6 +48,17 @@ class Basket {
     if (!this.current) return; // as the server counted
     place.textContent = this.workspace.number(count);
     place.hidden = !count;
+    this.link.title = count ? this.counted(count) : "";
+  }
+
+  /**
+   * Say how many entries there are: rows or observations that were ticked, and searches.
+   * @param {number} count
+   */
+  counted(count) {
+    const { t } = this.workspace;
+    if (count === 1) return t("1 entry in the basket");
+    return t("{count} entries in the basket", { count: this.workspace.number(count) });
   }
 
   /** Take over what was ticked before the log-in, and what was ticked elsewhere. */
@@ -135,7 +146,7 @@ class Basket {
       return this.tick();
     }
     this.keep({ ...kept, owner, parts, fresh: !owner });
-    this.say(this.workspace.t("{count} in the basket", { count: this.workspace.number(entries(parts)) }));
+    this.say(this.counted(entries(parts)));
     if (owner) this.telling = this.telling.then(() => this.tell({ [on ? "ADD" : "REMOVE"]: text([what]) }));
   }
 

@@ -63,12 +63,15 @@ class Finder {
    * @param {Suggestion} hit
    * @param {number} number
    */
-  line({ kind, title, rows, table, collection_title: above, url }, number) {
+  line({ kind, title, rows, table = "", noun, collection_title: above, url }, number) {
     const { t } = this.workspace;
     const counted = rows === undefined || rows === null ? "" : this.workspace.number(rows);
-    const words = rows === 1 ? t("1 row in {table}", { table: table ?? "" }) : t("{rows} rows in {table}", { rows: counted, table: table ?? "" }); // prettier-ignore
+    const files =
+      rows === 1 ? t("1 file in {table}", { table }) : t("{count} files in {table}", { count: counted, table });
+    const lines = rows === 1 ? t("1 row in {table}", { table }) : t("{rows} rows in {table}", { rows: counted, table });
+    const words = noun === "files" ? files : lines;
     const data = kind === "value" || kind === "place";
-    const told = data ? (counted ? words : (table ?? "")) : kind === "collection" ? t("collection") : above;
+    const told = data ? (counted ? words : table) : kind === "collection" ? t("collection") : above;
     const small = make("small", { textContent: told });
     const link = make("a", { href: url, id: `found-${number}`, tabIndex: -1, role: "option" }, make("b", { textContent: title }), " ", small); // prettier-ignore
     link.setAttribute("aria-selected", "false");

@@ -21,6 +21,7 @@ from hven.portal._explore.first_columns import first
 from hven.portal._pages import BASKET, HUB, shelf
 from hven.portal._views import basket_files, form
 from hven.portal._views.basket_rows import QUIET, Given, Held, counted, elsewhere, given, held, there
+from hven.portal._views.counts import NOUNS, Amount, noun_of_rows
 from hven.portal._views.data import whole
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_addresses import address
@@ -30,7 +31,7 @@ from hven.services import scripts
 from hven.services.address import from_elsewhere, keeping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hven.model.params import Params
     from hven.services.face import Surroundings
@@ -98,7 +99,7 @@ def _page(state: Asked, waiting: Waiting) -> Page:
     headers = {**QUIET, **(_cookie(state, None) if asked.own and _carried(state) else {})}
     return Page(
         template="basket.html",
-        content={**told, "document": orjson.loads(own or "{}"), "known": asked.known},
+        content={**told, "amounts": _sum_parts(parts), "document": orjson.loads(own or "{}"), "known": asked.known},
         twin=twin,
         headers=headers,
     )
@@ -115,6 +116,8 @@ def _told(one: Held, state: Asked, asked: Given, offset: int) -> dict[str, Any]:
         "title": table.title or table.name,
         "collection": (resource.title if resource is not None else "") or table.schema,
         "url": here,
+        "noun": noun_of_rows(table, seen.asking),
+        "entries": len(one.part.lines) + len(one.part.searches),
         "keys": len(one.part.keys),
         "searches": [
             {
@@ -135,6 +138,12 @@ def _told(one: Held, state: Asked, asked: Given, offset: int) -> dict[str, Any]:
         facts |= {"rows": None, "gone": 0, "wrong": wrong, "headings": [], "lines": [], "more": "", "files": None}
         facts |= {"formats": [], "bytes": None, "upload": [], "votable": ""}
     return facts
+
+
+def _sum_parts(parts: Sequence[Mapping[str, Any]]) -> list[Amount]:
+    """Add up what the parts of a basket have, rows and files by themselves."""
+    every = ((noun, sum(one["rows"] or 0 for one in parts if one["noun"] == noun)) for noun in NOUNS)
+    return [Amount(number, noun) for noun, number in every if number]
 
 
 def _rows(one: Held, here: str, offset: int) -> dict[str, Any]:

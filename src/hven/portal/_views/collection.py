@@ -30,7 +30,7 @@ from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._pages import grounds
 from hven.portal._pages.editors import edits_collection
 from hven.portal._views.citation import citing_of, negotiate_citation, signposts, tombstone
-from hven.portal._views.counts import Counts
+from hven.portal._views.counts import Counts, sum_amounts
 from hven.portal._views.facts import dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
@@ -203,17 +203,27 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
 
 
 def described(
-    schema: Schema, state: Asked, rows: Mapping[str, int | None], lines: Mapping[str, int] | None = None
+    schema: Schema, state: Asked, rows: Mapping[str, int | None], lines: Mapping[str, int | None] | None = None
 ) -> dict[str, Any]:
-    """Gather what pages say of a collection; `lines`: of the tables whose lines are observations."""
-    lines = lines or {}
+    """Gather what pages say of a collection.
+
+    Parameters
+    ----------
+    lines
+        Numbers of observations of the tables whose rows are files of these. None: nobody knows what the rows of tables are, so no amounts are told.
+    """
+    known = lines or {}
     published = state.holdings.published
     tables = [
-        {**_table(published[t.qualified], t, state, rows[t.qualified]), "lines": lines.get(t.qualified)}
+        {
+            **_table(published[t.qualified], t, state, rows[t.qualified]),
+            "lines": known.get(t.qualified),
+            "observed": t.qualified in known,
+            "amounts": sum_amounts([(t, rows[t.qualified], t.qualified in known, known.get(t.qualified))]),
+        }
         for t in schema.tables
         if t.qualified in published
     ]
-    shown = [one["rows"] if one["lines"] is None else one["lines"] for one in tables]
     return {
         "name": schema.name,
         "resource": state.holdings.resources[schema.name],
@@ -222,8 +232,9 @@ def described(
         "rows": sum(table["rows"] or 0 for table in tables)
         if any(table["rows"] is not None for table in tables)
         else None,
-        "count": sum(one or 0 for one in shown) if any(one is not None for one in shown) else None,
-        "observations": all(one["lines"] is not None for one in tables),
+        "amounts": ()
+        if lines is None
+        else sum_amounts((one["table"], one["rows"], one["observed"], one["lines"]) for one in tables),
         "updated": max((table["updated"] for table in tables), default=None),
         "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
     }

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
 from hven.engines import Live
 from hven.model.errors import ServiceError
+from hven.model.table import FILES
 from hven.portal._explore import Search, observation_lines
 from hven.portal._explore.page_queries import Asking
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hven.model.table import Table
     from hven.services.face import Surroundings
     from hven.site import Holdings
     from hven.site.auth import Reader
+
+NOUNS = ("observations", "rows", "files")
 
 
 class Counts:
@@ -36,23 +39,56 @@ class Counts:
             found |= await anyio.to_thread.run_sync(lambda: {name: _counted(name, road) for name in hiding})
         return found
 
-    async def lines(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int]:
-        """Return how many observations there are in the tables whose rows are files of these, by qualified name."""
+    async def lines(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int | None]:
+        """Return how many observations there are in the tables whose rows are files of these, by qualified name; None: not counted in time."""
         road = Asking(site=self._around.site, who=who, policies=self._around.policies, holdings=holdings)
         return await anyio.to_thread.run_sync(lambda: lines(tables, road), abandon_on_cancel=True)
 
 
-def lines(tables: Sequence[Table], road: Asking) -> dict[str, int]:
-    """Count the lines of tables that have such; those that could not be counted are left out."""
-    found = {}
+def lines(tables: Sequence[Table], road: Asking) -> dict[str, int | None]:
+    """Count the lines of tables whose rows are files of observations; None where they could not be counted."""
+    found: dict[str, int | None] = {}
     for table in tables:
-        try:
-            number = observation_lines.number(table, road)
-        except ServiceError:
+        if table.view is not None or observation_lines.observed(table, road) is None:
             continue
-        if number is not None:
-            found[table.qualified] = number
+        try:
+            found[table.qualified] = observation_lines.number(table, road)
+        except ServiceError:
+            found[table.qualified] = None
     return found
+
+
+def noun_of_rows(table: Table, road: Asking) -> str:
+    """Return what the rows of a table are: ``files`` where these are files, of observations or of other tables, else ``rows``."""
+    observed = table.view is None and observation_lines.observed(table, road) is not None
+    return "files" if observed or table.utype == FILES else "rows"
+
+
+class Amount(NamedTuple):
+    """How many there are of one thing: ``observations``, ``rows`` or ``files``."""
+
+    number: int
+    noun: str
+
+
+def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:
+    """Add up what tables have, each kind of thing by itself; what was not counted is left out.
+
+    Parameters
+    ----------
+    tables
+        Each with its number of rows, whether these are files of observations, and the number of observations.
+    """
+    sums: dict[str, int] = {}
+    for table, rows, observed, lines in tables:
+        counted, noun = (
+            (rows, "files" if observed or table.utype == FILES else "rows")
+            if lines is None
+            else (lines, "observations")
+        )
+        if counted is not None:
+            sums[noun] = sums.get(noun, 0) + counted
+    return tuple(Amount(sums[noun], noun) for noun in NOUNS if noun in sums)
 
 
 def _counted(name: str, road: Asking) -> int | None:

@@ -15,6 +15,7 @@ from hven.portal._explore import data_search, word_search
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.value_index import Index
 from hven.portal._pages.texts import ENGLISH, languages, texts
+from hven.portal._views.counts import noun_of_rows
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, page
 from hven.portal._views.table_page import asking
@@ -111,7 +112,12 @@ def _found(words: str, state: Asked, patience: float) -> dict[str, Any]:
 def _about(table: Table, state: Asked) -> dict[str, Any]:
     resource = state.holdings.resources[table.schema]
     above = resource.title or table.schema
-    return {"table": table.title or f"{above}: {table.name}", "collection": table.schema, "collection_title": above}
+    return {
+        "table": table.title or f"{above}: {table.name}",
+        "collection": table.schema,
+        "collection_title": above,
+        "noun": noun_of_rows(table, asking(state)),
+    }
 
 
 def _value(match: Match, state: Asked) -> dict[str, Any]:

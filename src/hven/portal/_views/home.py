@@ -19,7 +19,7 @@ from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
-from hven.portal._views.counts import Counts, lines
+from hven.portal._views.counts import NOUNS, Amount, Counts, lines
 from hven.portal._views.facts import catalogue
 from hven.portal._views.guides import SHELF, seen, thumbnail
 from hven.portal._views.news import told
@@ -29,7 +29,7 @@ from hven.portal._views.table_page import asking
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -57,7 +57,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         texts = [SHELF.state(directory / state.brand.news), SHELF.state((directory / state.brand.text).parent)]
         texts += [SHELF.state(one.path.parent / settings.help) for one in seen(state)]
         whole = ready(state) or await tree_of(state) is not None
-        return (*texts, whole, bool(await looks_of(state)), len(await lines_of(state)))
+        return (*texts, whole, bool(await looks_of(state)), await lines_of(state) is not None)
 
     async def looks_of(state: Asked) -> dict[str, Look]:
         """Return what is seen of each collection at first sight, if it is there in time."""
@@ -70,11 +70,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return dict(zip(shelves, await anyio.to_thread.run_sync(ask, abandon_on_cancel=True), strict=True))
         return {}
 
-    async def lines_of(state: Asked) -> dict[str, int]:
+    async def lines_of(state: Asked) -> dict[str, int | None] | None:
         """Return how many observations tables have, if that is there in time."""
         with anyio.move_on_after(PATIENCE):
             return await counts.lines(state.holdings, _tables(state), state.who)
-        return {}
+        return None
 
     def ready(state: Asked) -> bool:
         return trees.ready(
@@ -124,7 +124,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 ],
                 state,
             ),
-            "rows": sum(one["count"] or 0 for one in found) or None,
+            "amounts": _sum_collections(found),
             "catalogue": catalogue(state, found),
         }
         twin = {
@@ -184,10 +184,17 @@ def _card(one: dict[str, Any], look: Look | None, state: Asked) -> dict[str, Any
     }
 
 
+def _sum_collections(found: Sequence[Mapping[str, Any]]) -> tuple[Amount, ...]:
+    """Add up what all collections have, each kind of thing by itself."""
+    every = [amount for one in found for amount in one["amounts"]]
+    sums = {noun: sum(one.number for one in every if one.noun == noun) for noun in NOUNS}
+    return tuple(Amount(number, noun) for noun, number in sums.items() if number)
+
+
 def _place(one: dict[str, Any]) -> tuple[bool, int, int, str]:
     """Return where a card stands: by its descriptor's `index`, then the largest first."""
     index = one["resource"].index
-    return (index is None, index or 0, -(one["count"] or 0), one["name"])
+    return (index is None, index or 0, -sum(amount.number for amount in one["amounts"]), one["name"])
 
 
 def _shelves(state: Asked) -> dict[str, list[Table]]:

@@ -14,7 +14,7 @@ from hven.engines import Live
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import written
 from hven.portal._explore.summary import Summary, summary
-from hven.portal._views.counts import Counts
+from hven.portal._views.counts import Counts, sum_amounts
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import asking
@@ -46,6 +46,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         found = await anyio.to_thread.run_sync(
             lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting
         )
+        observed = await counts.lines(state.holdings, tables, state.who)
+        amounts = sum_amounts(
+            (table, rows[table.qualified], table.qualified in observed, observed.get(table.qualified))
+            for table in tables
+        )
         resource = state.holdings.resources[name]
         twin = {
             "collection": name,
@@ -53,7 +58,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "updated": max((one["updated"] for one in found), default=None),
             "tables": found,
         }
-        return Page(template="statistics.html", content={"resource": resource, **twin}, twin=twin)
+        return Page(template="statistics.html", content={"resource": resource, "amounts": amounts, **twin}, twin=twin)
 
     return [Route("/statistics/{name}", page(statistics, around, documents=dali.Documents()))]
 
