@@ -7,18 +7,22 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import Look, pictured
+from hven.formats.pictures import Look, has_contrast, pictured
+from hven.model import Cache
+from hven.model.errors import HvenError
+from hven.services import filed
 from hven.services._shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.formats.media import Place
-    from hven.services import filed
     from hven.services.face import Surroundings
+    from hven.site.auth import Reader
 
 DRAWN = 2  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
 THUMBNAIL = 200  # pixels
+THUMBNAILS_JUDGED = 20_000  # of which it is remembered whether they show something
 USUAL = (Look(size=THUMBNAIL, axes=False), Look())  # a row's thumbnail, and what is shown where nothing is said
 
 
@@ -81,6 +85,36 @@ def drawn(kept: Shelf, key: str, files: Sequence[tuple[Place, str]], look: Look)
         with suppress(OSError):  # a full disk: it is drawn again
             kept.made(f"{key}.png", lambda part: part.write_bytes(picture))
     return body
+
+
+def has_telling_thumbnail(around: Surroundings, who: Reader, collection: str, path: str) -> bool:
+    """Return whether a file's thumbnail can be drawn for a reader, and shows something; it is drawn and kept.
+
+    Parameters
+    ----------
+    who
+        The reader.
+    collection
+        Its name.
+    path
+        Of the file.
+    """
+    known: Cache[bool] = around.site.kept(_thumbnail_verdicts)
+    try:
+        file = filed.original(around, who, filed.asked(around, who, collection, [path]), path)
+        look = credited(around, collection, USUAL[0])
+        key = key_of([file], look)
+        verdict = known.find(key)
+        if verdict is None:
+            verdict = has_contrast(drawn(shelf(around), key, [(file.path, file.name)], look))
+            known.keep(key, verdict)
+    except HvenError:  # it is not there, not for this reader, or cannot be drawn
+        return False
+    return verdict
+
+
+def _thumbnail_verdicts() -> Cache[bool]:
+    return Cache(THUMBNAILS_JUDGED)
 
 
 def credited(around: Surroundings, collection: str, look: Look) -> Look:

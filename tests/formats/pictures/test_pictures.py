@@ -15,7 +15,7 @@ from astropy.io import fits
 from PIL import Image, ImageFont
 
 from hven.formats.media import Array, Axis, open_product
-from hven.formats.pictures import Look, pictured, refusal
+from hven.formats.pictures import Look, has_contrast, pictured, refusal
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures import _sheet as sheets
 from hven.formats.pictures import _stills as stills
@@ -256,6 +256,33 @@ def test_why_there_is_none_is_written_in_it():
     assert picture.size == (300, 225)
     assert np.asarray(picture).min() < 150
     assert Image.open(io.BytesIO(refusal(16, "why"))).size == (16, 12)
+
+
+def test_where_nobody_could_read_why_stands_a_neutral_sign():
+    small, other = (Image.open(io.BytesIO(refusal(200, why))) for why in ("request 1a2b", "something else"))
+    assert np.array_equal(np.asarray(small), np.asarray(other))
+    assert small.text["Description"] == "request 1a2b", "programs still find it"
+    large, another = (Image.open(io.BytesIO(refusal(400, why))) for why in ("request 1a2b", "something else"))
+    assert not np.array_equal(np.asarray(large), np.asarray(another))
+
+
+def packed_png(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_what_is_of_one_colour_shows_nothing():
+    black = np.zeros((80, 100, 3), np.uint8)
+    for level in (0, 128, 255):
+        assert not has_contrast(packed_png(black + np.uint8(level)))
+    noise = np.random.default_rng(1).integers(0, 6, black.shape).astype(np.uint8)
+    assert not has_contrast(packed_png(noise)), "nobody sees that"
+    disc = black.copy()
+    disc[30:50, 40:60] = 200
+    assert has_contrast(packed_png(disc))
+    assert not has_contrast(packed_png(disc)[:100])
+    assert not has_contrast(b"no picture")
 
 
 def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
+from hven.formats.pictures._contrast import has_contrast
 from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
 from hven.formats.pictures._spectral_surveys import cube_survey
@@ -22,6 +23,7 @@ __all__ = [
     "draw",
     "drawable",
     "films",
+    "has_contrast",
     "on_sky",
     "pictured",
     "refusal",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hven.formats.pictures._appearance import Look
 
 UNPACKED = 512 << 20  # bytes of a packed file that is drawn
+MIN_WORDS_PIXELS = 300  # of the longer side of a picture that has words
 _DEFLATE = 1032  # times as much deflate can say in a byte
 
 
@@ -220,7 +221,7 @@ def _unit(word: str) -> str:
 
 
 def refusal(size: int, reason: str) -> bytes:
-    """Draw why there is no picture.
+    """Draw why there is no picture; below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
 
     Parameters
     ----------
@@ -232,15 +233,18 @@ def refusal(size: int, reason: str) -> bytes:
     Returns
     -------
     png
-        With the words as its text, too.
+        With the words as its text, whatever it shows.
     """
     sheet = Sheet(size, max(1, round(size * 0.75)))
     width, height = sheet.size
     sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=(205, 209, 215))
-    middle, half = (width / 2, height * 0.27), min(width, height) * 0.1
+    worded = size >= MIN_WORDS_PIXELS
+    middle, half = (width / 2, height * (0.27 if worded else 0.5)), min(width, height) * (0.1 if worded else 0.15)
     box = [middle[0] - 1.4 * half, middle[1] - half, middle[0] + 1.4 * half, middle[1] + half]
     sheet.pen.rectangle(box, outline=(150, 157, 168), width=max(1, size // 160))
     sheet.pen.line([(box[0], box[3]), (box[2], box[1])], fill=(150, 157, 168), width=max(1, size // 160))
+    if not worded:
+        return packed(sheet.image, {"Description": reason, "Software": "Hven"})
     lines, line = [], ""
     for word in reason.split():
         if line and sheet.wide(f"{line} {word}") > width * 0.88:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MOST = 12  # pictures of a collection
 LOOKED = 60  # rows that are looked at for pictures that differ
 PATIENCE = 1.0  # seconds for one table
+TELLING_SECONDS = 8.0  # for finding pictures of one table that show something; they are drawn for that
 AT_ONCE = 4
 KEPT = 2_000  # collections in different states that are remembered
 TARGETS = ("target_name", "target", "body")
@@ -63,7 +65,14 @@ class Looks:
         """Return whether nobody has to be asked any more."""
         return all(self._kept.find(_key(tables, asking, reach)) is not None for tables in of)
 
-    def of(self, of: Sequence[Sequence[Table]], asking: Asking, reach: str, shown: Callable[[str], bool]) -> list[Look]:
+    def of(
+        self,
+        of: Sequence[Sequence[Table]],
+        asking: Asking,
+        reach: str,
+        shown: Callable[[str], bool],
+        telling: Callable[[str], bool] = lambda _: True,
+    ) -> list[Look]:
         """Look at the tables of collections, as one reader sees them.
 
         Parameters
@@ -72,13 +81,15 @@ class Looks:
             Of the reader.
         shown
             Whether pages may show the picture of an address.
+        telling
+            Whether the picture of an address shows something; may take a while.
         """
 
         def one(tables: Sequence[Table]) -> Look:
             key = _key(tables, asking, reach)
             found = self._kept.find(key)
             if found is None:
-                found = _look(tables, asking, shown)
+                found = _look(tables, asking, shown, telling)
                 self._kept.keep(key, found)
             return found
 
@@ -108,7 +119,9 @@ def _key(tables: Sequence[Table], asking: Asking, reach: str) -> tuple[object, .
     return (own, *((item.table.qualified, item.run, item.updated) for item in items))
 
 
-def _look(tables: Sequence[Table], asking: Asking, shown: Callable[[str], bool]) -> Look:
+def _look(
+    tables: Sequence[Table], asking: Asking, shown: Callable[[str], bool], telling: Callable[[str], bool]
+) -> Look:
     pictures: list[Picture] = []
     times: list[tuple[str, str]] = []
     targets: dict[str, None] = {}
@@ -117,7 +130,7 @@ def _look(tables: Sequence[Table], asking: Asking, shown: Callable[[str], bool])
         if table.view is not None or item.relation is None or isinstance(item.relation, Live):
             continue
         try:
-            pictures += _pictures(table, asking, shown) if len(pictures) < MOST else []
+            pictures += _pictures(table, asking, shown, telling) if len(pictures) < MOST else []
             times += [found] if (found := bounds(table, asking)) is not None else []
         except HvenError as error:  # a card without them is better than no card
             log.info("the card of %s goes without a look at its rows: %s", table.qualified, error)
@@ -129,8 +142,10 @@ def _look(tables: Sequence[Table], asking: Asking, shown: Callable[[str], bool])
     return Look(pictures=tuple(pictures[:MOST]), years=years, targets=tuple(targets))
 
 
-def _pictures(table: Table, asking: Asking, shown: Callable[[str], bool]) -> list[Picture]:
-    """Find pictures of some rows that differ."""
+def _pictures(
+    table: Table, asking: Asking, shown: Callable[[str], bool], telling: Callable[[str], bool]
+) -> list[Picture]:
+    """Find pictures of some rows that differ, and show something."""
     columns = [one for one in table.columns if not one.hidden and kind_of(one, table) == "picture"]
     if not columns:
         return []
@@ -144,4 +159,11 @@ def _pictures(table: Table, asking: Asking, shown: Callable[[str], bool]) -> lis
         whole = ADDRESS.fullmatch(str(address).strip())
         if whole is not None and whole[0].lower().startswith("http") and shown(whole[0]):
             found.setdefault(whole[0], Picture(address=whole[0], table=table, key=key))
-    return list(found.values())[:MOST]
+    until = time.monotonic() + TELLING_SECONDS
+    chosen: list[Picture] = []
+    for picture in found.values():
+        if len(chosen) == MOST or time.monotonic() > until:
+            break
+        if telling(picture.address):
+            chosen.append(picture)
+    return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -20,7 +20,6 @@ from hven.portal import panes
 from hven.portal._explore import Search, coverage, observation_lines
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
-from hven.portal._explore.collection_looks import Looks, origin_shown
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.count_trees import hides
 from hven.portal._explore.first_columns import first
@@ -32,6 +31,7 @@ from hven.portal._pages.editors import edits_collection
 from hven.portal._views.citation import citing_of, negotiate_citation, signposts, tombstone
 from hven.portal._views.counts import Counts, sum_amounts
 from hven.portal._views.facts import dataset, publications, ranges, released
+from hven.portal._views.first_looks import are_ready, look_at_collections
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
@@ -59,7 +59,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def stamp(state: Asked) -> object:
         known = await anyio.to_thread.run_sync(around.site.store.citations.find, _name(state))
         try:
-            return known, help_of(state)
+            shown = [one for one in state.collection().tables if one.qualified in state.holdings.published]
+            return known, help_of(state), await anyio.to_thread.run_sync(are_ready, state, [shown])
         except NotFound:
             if known is None and _table_without_descriptor(state) is None:
                 raise
@@ -81,7 +82,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         rows = await counts.of(state.holdings, shown, state.who)
         found = described(schema, state, rows, await counts.lines(state.holdings, shown, state.who))
         more = await anyio.to_thread.run_sync(_more, found, state)
-        more["strip"] = await anyio.to_thread.run_sync(_strip, found, state)
+        looked = await look_at_collections(state, [shown])
+        more["strip"] = [] if looked is None else strip([(_title(found), looked[0].pictures)], state)
         twin = {
             **plain(found, state),
             **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
@@ -138,14 +140,8 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     }
 
 
-def _strip(found: Mapping[str, Any], state: Asked) -> list[dict[str, str]]:
-    """List pictures of rows of a collection, each with the address of its row."""
-    tables = [one["table"] for one in found["tables"]]
-    looks: Looks = state.around.site.kept(Looks)
-    own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
-    shown = origin_shown(state.around.site.settings.origins, own)
-    (look,) = looks.of([tables], asking(state), state.reach, shown)
-    return strip([(found["resource"].title or found["name"], look.pictures)], state)
+def _title(found: Mapping[str, Any]) -> str:
+    return found["resource"].title or str(found["name"])
 
 
 def strip(of: Sequence[tuple[str, Sequence[Picture]]], state: Asked) -> list[dict[str, str]]:

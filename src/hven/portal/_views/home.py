@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import anyio
 import anyio.to_thread
@@ -14,13 +13,14 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.model.table import FILES
-from hven.portal._explore.collection_looks import Look, Looks, origin_shown
+from hven.portal._explore.collection_looks import Look
 from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
 from hven.portal._views.counts import NOUNS, Amount, Counts, lines
 from hven.portal._views.facts import catalogue
+from hven.portal._views.first_looks import look_at_collections
 from hven.portal._views.guides import SHELF, seen, thumbnail
 from hven.portal._views.news import told
 from hven.portal._views.page_addresses import address
@@ -49,7 +49,6 @@ log = logging.getLogger("hven.portal")
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/``, ``/tree`` and ``/robots.txt``."""
     counts, trees = Counts(around), Trees()
-    looks: Looks = around.site.kept(Looks)
     settings = around.site.settings
     directory = settings.directory
 
@@ -62,13 +61,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def looks_of(state: Asked) -> dict[str, Look]:
         """Return what is seen of each collection at first sight, if it is there in time."""
         shelves = _shelves(state)
-        own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
-        ask = partial(looks.of, list(shelves.values()), asking(state), state.reach, origin_shown(settings.origins, own))
-        if looks.ready(list(shelves.values()), asking(state), state.reach):
-            return dict(zip(shelves, ask(), strict=True))
-        with anyio.move_on_after(PATIENCE):
-            return dict(zip(shelves, await anyio.to_thread.run_sync(ask, abandon_on_cancel=True), strict=True))
-        return {}
+        found = await look_at_collections(state, list(shelves.values()))
+        return {} if found is None else dict(zip(shelves, found, strict=True))
 
     async def lines_of(state: Asked) -> dict[str, int | None] | None:
         """Return how many observations tables have, if that is there in time."""
