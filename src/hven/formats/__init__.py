@@ -167,6 +167,10 @@ class Format:
         What a request by short name is answered with, if it is not the first media type.
     mute
         It cannot say that rows were cut off: the headers of the response do.
+    title
+        What menus call it; empty: its name in capitals.
+    menu_rank
+        Where it stands in menus: the formats of low rank come first.
     """
 
     name: str
@@ -185,6 +189,13 @@ class Format:
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     content_type: str | None = None
     mute: bool = False
+    title: str = ""
+    menu_rank: int = 100
+
+    @property
+    def label(self) -> str:
+        """What menus call it."""
+        return self.title or self.name.upper()
 
 
 DEFAULT = "votable"
@@ -262,6 +273,17 @@ def offered() -> list[Format]:
     """
     names = plugins.names("formats")
     return [load(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
+
+
+def menu_entries() -> list[tuple[str, str]]:
+    """List the names of all formats, each with what menus call it, in the order of menus.
+
+    Returns
+    -------
+    entries
+        Name and label.
+    """
+    return [(one.name, one.label) for one in sorted(offered(), key=lambda one: (one.menu_rank, one.name))]
 
 
 def _known() -> list[str]:

@@ -193,6 +193,8 @@ def _stored(values: pa.Array, column: Column) -> pa.Array:
 
 FORMAT = Format(
     name="arrow",
+    title="Arrow",
+    menu_rank=6,
     media_types=("application/vnd.apache.arrow.stream",),
     extension="arrows",
     write=write,

@@ -101,6 +101,7 @@ def _quoted(array: pa.Array) -> pa.Array:
 
 FORMAT = Format(
     name="csv",
+    menu_rank=2,
     media_types=("text/csv",),
     extension="csv",
     write=write,

@@ -377,4 +377,4 @@ def _padded(array: pa.Array, width: int) -> Array:
     return np.frombuffer(bytes(literal.characters(text)), f"S{width}")
 
 
-FORMAT = Format(name="fits", media_types=("application/fits", "image/fits"), extension="fits", write=write)
+FORMAT = Format(name="fits", menu_rank=3, media_types=("application/fits", "image/fits"), extension="fits", write=write)

@@ -115,5 +115,11 @@ def write_error(message: str) -> bytes:
 
 
 FORMAT = Format(
-    name="geojson", media_types=("application/geo+json",), extension="geojson", write=write, write_error=write_error
+    name="geojson",
+    title="GeoJSON",
+    menu_rank=9,
+    media_types=("application/geo+json",),
+    extension="geojson",
+    write=write,
+    write_error=write_error,
 )

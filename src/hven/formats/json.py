@@ -75,4 +75,6 @@ def write_error(message: str) -> bytes:
     return json.dumps({"status": "ERROR", "message": message}, ensure_ascii=False).encode() + b"\n"
 
 
-FORMAT = Format(name="json", media_types=("application/json",), extension="json", write=write, write_error=write_error)
+FORMAT = Format(
+    name="json", menu_rank=5, media_types=("application/json",), extension="json", write=write, write_error=write_error
+)

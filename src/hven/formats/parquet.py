@@ -85,6 +85,8 @@ def write(
 
 FORMAT = Format(
     name="parquet",
+    title="Parquet",
+    menu_rank=4,
     media_types=("application/vnd.apache.parquet", "application/x-parquet", "application/parquet"),
     extension="parquet",
     promised=unpacked,

@@ -91,4 +91,12 @@ def write_error(message: str) -> bytes:
     return f"ERROR: {_CONTROLS.sub(' ', message)}\n".encode()
 
 
-FORMAT = Format(name="text", media_types=("text/plain",), extension="txt", write=write, write_error=write_error)
+FORMAT = Format(
+    name="text",
+    title="Text",
+    menu_rank=8,
+    media_types=("text/plain",),
+    extension="txt",
+    write=write,
+    write_error=write_error,
+)

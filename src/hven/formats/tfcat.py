@@ -191,6 +191,8 @@ def write_error(message: str) -> bytes:
 
 FORMAT = Format(
     name="tfcat",
+    title="TFCat",
+    menu_rank=10,
     media_types=("application/x-tfcat+json",),
     extension="tfcat",
     content_type="application/json",

@@ -68,6 +68,7 @@ def _cells(array: pa.Array, kind: Type, *, escaped: bool) -> pa.Array:
 
 FORMAT = Format(
     name="tsv",
+    menu_rank=7,
     media_types=("text/tab-separated-values",),
     extension="tsv",
     write=write,

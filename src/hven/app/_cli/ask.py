@@ -19,6 +19,7 @@ from hven.app._cli.context import show_json
 from hven.app._cli.context import site as open_site
 from hven.app._cli.remote_query import Remote
 from hven.app._cli.remote_query import ask as ask_there
+from hven.model import plugins
 from hven.model.clock import stopped
 from hven.model.errors import NotFound, UsageError, UserError
 from hven.query import resolver
@@ -48,7 +49,7 @@ def query(
         typer.Option(
             "--format",
             "-f",
-            help="votable, csv, tsv, json, parquet, fits, arrow, text (default: by the file's ending, else text).",
+            help=f"{', '.join(plugins.names('formats'))} (default: by the file's ending, else text).",
         ),
     ] = None,
     output: Annotated[

@@ -11,6 +11,8 @@ from hven.formats.votable.xml import legal
 
 FORMAT = Format(
     name="votable",
+    title="VOTable",
+    menu_rank=1,
     media_types=("application/x-votable+xml", "text/xml", "application/xml"),
     extension="vot",
     aliases=("votable/b2", "votable/b", "votable/td"),

@@ -23,7 +23,7 @@ from hven.portal._explore import cart
 from hven.portal._explore.baskets import Basket
 from hven.portal._views import downloads
 from hven.portal._views.basket_rows import QUIET, Given, Held, given, held
-from hven.portal._views.downloads import AS, FORMATS, OF, SECONDS
+from hven.portal._views.downloads import AS, OF, SECONDS
 from hven.portal._views.page_formats import Asked, asked, refused
 from hven.services import archives, scripts
 from hven.services.citing import bibtex
@@ -81,7 +81,7 @@ def offered(one: Held, about: Given) -> dict[str, Any]:
         return f"{about.here}/table?{urlencode({OF: one.part.of, **more})}"
 
     return {
-        "formats": [{"label": label, "url": at(**{AS: name})} for name, label in FORMATS],
+        "formats": [{"label": label, "url": at(**{AS: name})} for name, label in formats.menu_entries()],
         "votable": at(**{AS: "votable"}),
         "files": None if counted is None else counted.files,
         "bytes": None if counted is None else counted.size,

@@ -8,12 +8,12 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
+from hven import formats
 from hven import services as dali
 from hven.model.table import FILES
 from hven.portal._explore import cart
 from hven.portal._views.collection import described, plain
 from hven.portal._views.counts import Counts
-from hven.portal._views.downloads import FORMATS
 from hven.portal._views.facts import ranges
 from hven.portal._views.page_formats import Asked, Page
 from hven.portal._views.page_formats import page as paged
@@ -69,15 +69,15 @@ def _downloads(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     tables = []
     for table in found["tables"]:
         here, of = table["address"], table["table"]
-        formats = [
+        offered = [
             {"name": label, "url": f"{here}/download?{urlencode({'_as': name, '_all': '1'})}"}
-            for name, label in FORMATS
+            for name, label in formats.menu_entries()
         ]
         kinds = (*archives.KINDS, *scripts.SCRIPTS) if cart.links(of) else ()
         files = [{"name": name, "url": f"{here}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {
-                "title": of.title or table["name"], "url": here, "rows": table["rows"], "formats": formats, "scripts": files,
+                "title": of.title or table["name"], "url": here, "rows": table["rows"], "formats": offered, "scripts": files,
                 "files": of.utype == FILES,
             }
         )  # fmt: skip

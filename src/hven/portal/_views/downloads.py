@@ -57,7 +57,6 @@ MOCS = {
     "shape": ("application/json", ".json"),
 }
 FORM = 2 * 1024**2  # bytes of a form: thousands of keys
-FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
 SECONDS = 60.0
 LOOKED = 1000  # files that are looked at before somebody wants them
 NUMBERED = 100_000  # rows whose place in a table that was sent is known
@@ -126,7 +125,10 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
 
     found = cart.links(seen.table)
     return {
-        "formats": [{"name": name, "label": label, "url": at("download", **{"as": name})} for name, label in FORMATS],
+        "formats": [
+            {"name": name, "label": label, "url": at("download", **{"as": name})}
+            for name, label in formats.menu_entries()
+        ],
         "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in ways(seen)],
         "links": [{"name": one.name, "label": one.label or one.name} for one in found],
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import query
+from hven import formats, query
 from hven import services as dali
 from hven import site as holdings
 from hven.adql.functions import QUERY
@@ -31,7 +31,7 @@ from hven.portal._pages import HUB
 from hven.portal._pages.texts import texts
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
-from hven.portal._views.downloads import FORMATS, lines
+from hven.portal._views.downloads import lines
 from hven.portal._views.page_formats import Asked, Page, json_page, page, wants_json
 from hven.portal._views.table_page import asking, cell, columns
 
@@ -118,7 +118,7 @@ def _page(state: Asked, waiting: Waiting) -> Page:
         "text": text,
         "examples": found,
         "schemas": tables,
-        "formats": FORMATS,
+        "formats": formats.menu_entries(),
         "answer": None,
         "fault": None,
         "slow": False,
@@ -257,7 +257,7 @@ def _taken(text: str, state: Asked) -> dict[str, Any]:
         "here": f"{state.base}/adql",
         "table": address if len(address) <= ADDRESS else "",
         "download": f"{state.base}/tap/sync?{urlencode(asked)}",
-        "formats": FORMATS,
+        "formats": formats.menu_entries(),
         "lines": lines(text, state.base),
     }
 

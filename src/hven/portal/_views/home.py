@@ -24,7 +24,7 @@ from hven.portal._views.first_looks import look_at_collections
 from hven.portal._views.guides import SHELF, seen, thumbnail
 from hven.portal._views.news import told
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, json_page, page
+from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, wants_json
 from hven.portal._views.table_page import asking
 from hven.site.auth import ANONYMOUS
 
@@ -134,6 +134,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         root = await anyio.to_thread.run_sync(grown, state)
         return Page(template="", content={"rows": root.rows, "branches": _branches(root, state)})
 
+    async def list_collections(state: Asked) -> Page:
+        shown = [one for one in state.catalogue.schemas if one.name in state.holdings.resources]
+        if not wants_json(state.request):
+            return moved(f"{state.base}/#collections")
+        listed = [{"name": one.name, "url": f"{state.base}/collections/{quote(one.name)}"} for one in shown]
+        return Page(template="", content={"collections": listed})
+
     async def robots(request: Request) -> Response:
         body = ROBOTS.format(
             root=settings.root_path.rstrip("/"), site=dali.base(request, settings).rstrip("/")
@@ -162,6 +169,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [
         Route("/", front),
         Route("/index.json", front),
+        Route("/collections", page(list_collections, around)),
         Route("/tree", json_page(tree, around)),
         Route("/robots.txt", robots),
     ]

@@ -6,14 +6,14 @@ import difflib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import HvenError, NotFound, say
+from hven.model.errors import HvenError, NotFound, Unauthenticated, say
 from hven.portal._explore.column_labels import NAMES, RAW, Labels
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
 from hven.portal._pages.texts import spoken, texts
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 JSON = "application/json"
+LONGEST_RETURN_ADDRESS = 1000  # characters: a log-in elsewhere keeps it in a cookie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +268,8 @@ def refused(
         words = faults_in(spoken(request, brand_of(request, around.site.settings).language))
         message = words.error(error, dali.request_id(request))
         status, headers = dali.status_of(error), {**dali.headers_of(error), "cache-control": "no-store", "vary": VARY}
+        if isinstance(error, Unauthenticated) and _can_log_in(request):
+            return Response(status_code=303, headers={**headers, "location": _login_address(request, around)})
         if scripted or wants_json(request):
             body = {
                 "message": message,
@@ -279,6 +282,21 @@ def refused(
         return dali.whole(request, error_page(facts, status, message, near=near), {**guarded(), **headers}, status)
 
     return told
+
+
+def _can_log_in(request: Request) -> bool:
+    """Return whether a person looks at a page: to these a browser would show a box of its own for name and password."""
+    wanted = request.headers.get("accept", "").lower()
+    return request.method in {"GET", "HEAD"} and "text/html" in wanted and not wants_json(request)
+
+
+def _login_address(request: Request, around: Surroundings) -> str:
+    """Return the page of the log-in, which leads back to the page that was asked for."""
+    facts = frame(request, around)
+    query = f"?{request.url.query}" if request.url.query else ""
+    back = f"{facts['own_path']}{query}"
+    following = f"?{urlencode({'next': back})}" if facts["own_path"] and len(back) <= LONGEST_RETURN_ADDRESS else ""
+    return f"{facts['base']}/login{following}"
 
 
 def nowhere(request: Request, around: Surroundings) -> Response:

@@ -31,7 +31,6 @@ from hven.portal._explore.plots import Points, plotted
 from hven.portal._explore.preview import first_rows
 from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
 from hven.portal._views import job_form
-from hven.portal._views.downloads import FORMATS
 from hven.services import uwsdoc
 from hven.services.address import caller, from_elsewhere, secure
 from hven.services.params import FORM_MOST
@@ -336,7 +335,7 @@ class JobsPage:
             else "",
             "formats": [
                 (label, f"{base}/jobs/shown/download?{urlencode({'job': job.id, '_as': name})}")
-                for name, label in FORMATS
+                for name, label in formats.menu_entries()
                 if name != own.name
             ]
             if own.read is not None
