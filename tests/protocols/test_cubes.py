@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -256,3 +258,42 @@ def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
         assert [one.cells for one in cubes(product)] == [0]
         one = cube_of(product, None, None, {})
         assert (one.through, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])
+
+
+def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
+    folder = tmp_path / "collections/maps"
+    folder.mkdir(parents=True)
+    made(folder)
+    fits.PrimaryHDU(np.zeros((40, 50), "f4")).writeto(folder / "flat.fits")
+    fits.PrimaryHDU(np.zeros((1, 40, 50), "f4")).writeto(folder / "one-plane.fits")
+    (folder / "broken.fits").write_bytes(b"SIMPLE  = no")
+    rows = "file\nparts.fits\nflat.fits\none-plane.fits\nbroken.fits\ngone.fits"
+    own = """tables:
+  main:
+    source: a.csv
+    primary: [file]
+    columns: {file: {type: string, ucd: meta.id;meta.main}}
+    links:
+      - {semantics: this, file: "{target.file}"}
+"""
+    with site_with(tmp_path, PAPER + own, {"a.csv": rows}, public_url="http://vo.example") as site:
+        ingest(site, "maps")
+        client = Client(create(site))
+        names = rows.split()[1:]
+        led = {}
+        for table in ("main", "~files~"):
+            for name in names:
+                asked = urlencode({"_row": json.dumps([name], separators=(",", ":"))})
+                panel = client.ask("GET", f"/collections/maps/{table}/row?{asked}")
+                assert panel.status == 200, panel.text
+                links = json.loads(panel.body).get("links") or []
+                led[table, name] = [one["href"] for one in links if one["text"] == f"Explore {name}"]
+        assert {pair for pair, found in led.items() if found} == {("main", "parts.fits"), ("~files~", "parts.fits")}
+        (url,) = led["main", "parts.fits"]
+        assert url == "http://vo.example/collections/maps/cube/parts.fits"
+        assert client.get("/collections/maps/cube/parts.fits").status == 200
+        links = client.ask("GET", "/datalink/maps.main", b"ID=parts.fits&ID=flat.fits").text
+        assert set(re.findall(r"http://vo.example/collections/maps/cube/[^<]+", links)) == {url}
+        page = client.ask("GET", "/collections/maps", headers={"accept": "text/html"}).text
+        assert f'Explore slices and spectra: <a href="{url}">parts.fits</a>' in page
+        assert "cube/flat.fits" not in page

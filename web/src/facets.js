@@ -258,6 +258,6 @@ class Facets {
  */
 export function mount(box, workspace) {
   const facets = new Facets(box, workspace);
-  facets.renew(JSON.parse(box.dataset.known ?? "[]")); // their counts follow
+  facets.renew(JSON.parse(maybe(box, "script")?.textContent ?? "[]")); // their counts follow
   return facets.draw();
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.model.errors import Place
     from hven.model.params import Param
@@ -115,6 +115,8 @@ class Link:
     narrowed
         Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
         this reader), and what services of the same list have noted of files; None: this row has no such service.
+    suits
+        Says of addresses whether what is there suits the link (null: there is none); where it does not, there is no such link.
     places
         Key -> where it stands in the descriptor.
     """
@@ -136,6 +138,7 @@ class Link:
     service: Service | None = None
     packed: bool = False
     narrowed: Callable[[Service, str | None, dict[str, Any]], Service | None] | None = None
+    suits: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     @property

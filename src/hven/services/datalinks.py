@@ -645,6 +645,10 @@ def _made(link: Link, there: _There, files: tuple[str, Mapping[str, str]]) -> di
         kind = [None if end is None else known.get(end[1]) for end in ends]
         address = pa.array([text if one else None for text, one in zip(texts, kind, strict=True)], pa.string())
         kind = pa.array(kind, pa.string())
+    if link.suits is not None:
+        texts = _listed(address, there.rows.num_rows)
+        suited = zip(texts, link.suits(texts), strict=True)
+        address = pa.array([text if suits else None for text, suits in suited], pa.string())
     made = {
         "access_url": address,
         "description": there.value(link.description),

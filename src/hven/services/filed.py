@@ -42,7 +42,7 @@ from hven.model.errors import (
     Unavailable,
     say,
 )
-from hven.model.table import FILES, Column, Table, rooted
+from hven.model.table import FILES, Column, Hole, Table, rooted
 from hven.model.types import STRING
 from hven.services import elsewhere
 from hven.services._far_blocks import FarRanges
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Place
     from hven.model.settings import Settings
+    from hven.model.table import Template
     from hven.services.face import Surroundings
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
@@ -171,6 +172,20 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
     text = f"SELECT {', '.join(LISTED)} FROM {_named(files)} ORDER BY path"
     rows = _answered(around, text, who, holdings).to_pylist()
     return [{**row, "direct": rooted(row["path"], files.roots)[0].direct} for row in rows]
+
+
+def own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
+    """Yield the paths of rows' own files, and what is said of these.
+
+    Yields
+    ------
+    path, description
+        In templates over the row.
+    """
+    if table.utype == FILES:
+        yield (Hole('target."path"'),), (Hole('target."title"'),)
+    for link in table.own_files:
+        yield link.address, link.description
 
 
 def states(around: Surroundings, who: Reader, collection: str) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from hven.descriptor.mirroring import origins
 from hven.engines import Live
 from hven.jobs.planning import timing_of
 from hven.model.errors import HvenError, NotFound
+from hven.model.table import FILES
 from hven.portal import panes
 from hven.portal._explore import Search, coverage, observation_lines
 from hven.portal._explore import rows as pages
@@ -37,6 +38,7 @@ from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.portal._views.series_page import drawn
 from hven.portal._views.table_page import asking, said_once
+from hven.services import exploring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 STRIP, LEAST = 12, 4  # pictures of a strip; fewer are none
 FIRST = 5  # rows that are shown at once
+EXPLORED, EXPLORED_AMONG = 3, 20  # files that lead to their explorer, among the first files
 log = logging.getLogger("hven.portal")
 
 
@@ -172,6 +175,7 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
         "line": None,
         "time": None,
         "ranges": {},
+        "explored": [],
     }
     try:
         looked["sky"] = "" if partly or not item.coverage or kind(table) != "sky" else sky_path(item.coverage)
@@ -192,10 +196,22 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
             looked["headings"] = [shown[number] for number in order]
             looked["first"] = [[row[number] for number in order] for row in written]
             looked["alike"] = said_once(shown, written, alike)
+            if table.utype == FILES:
+                looked["explored"] = _explored(table, road, state)
     except HvenError as error:  # a page without them is better than no page
         log.info("the page of %s goes without a look at its rows: %s", table.qualified, error)
     described_ |= looked
     return looked
+
+
+def _explored(table: Table, road: Asking, state: Asked) -> list[dict[str, str]]:
+    """List some files with the pages that explore them: those with three axes among the first ones that the reader sees."""
+    rows = pages.page(Search(table=table).having(columns=("path",)), road, limit=EXPLORED_AMONG)
+    paths = rows.rows.column("path").to_pylist()
+    addresses = [exploring.explorer_address(state.base, table.schema, path) for path in paths]
+    verdicts = exploring.find_explorable(state.around, addresses)
+    found = [(path, url) for path, url, verdict in zip(paths, addresses, verdicts, strict=True) if verdict]
+    return [{"name": path.rpartition("/")[2], "url": url} for path, url in found[:EXPLORED]]
 
 
 def described(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from starlette.routing import Route
 
@@ -28,10 +28,10 @@ from hven.portal._views.row_panel import panel
 from hven.portal._views.series_page import drawn as drawn_series
 from hven.portal._views.series_page import times_of
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
-from hven.services import datalinks
+from hven.services import datalinks, exploring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.services.face import Surroundings
 
@@ -189,9 +189,12 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
         table, [] if value is None else [str(value)], who=asking.who, site=asking.site, policies=asking.policies,
         holdings=asking.holdings, base=base, more=more,
     )  # fmt: skip
+    explore = texts(state.language).get("Explore {name}", "Explore {name}")
     return [
         {
-            "text": one["description"] or one["access_url"].rpartition("/")[2] or one["access_url"],
+            "text": explore.format(name=unquote(one["access_url"]).rpartition("/")[2])
+            if is_explorer(one)
+            else one["description"] or one["access_url"].rpartition("/")[2] or one["access_url"],
             "href": one["access_url"],
             "semantics": one["semantics"].removeprefix("#"),
             "type": one["content_type"] or "",
@@ -202,6 +205,11 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
         for one in found.to_pylist()
         if one["access_url"]
     ]
+
+
+def is_explorer(link: Mapping[str, Any]) -> bool:
+    """Return whether a row of DataLink leads to the page that explores a file."""
+    return "/cube/" in (link["access_url"] or "") and link["content_type"] == exploring.PAGE_TYPE
 
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
@@ -324,6 +332,7 @@ def _places(seen: View, state: Asked) -> dict[str, Any]:
             "body": on,
             "km": None if radii is None else radii[0],
             "grounds": grounds.of(on, state.around.site.settings.directory),
+            "uninstalled": not grounds.are_installed(),
             "features": map_marks.features(on, seen.asking, tuple(state.catalogue.tables())),
         }
     else:

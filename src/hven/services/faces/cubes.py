@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -17,10 +19,10 @@ from hven import services as dali
 from hven.formats.media import medium_of
 from hven.model.errors import HvenError, ParamError, SourceError, say
 from hven.model.params import Param
-from hven.model.table import FILES
+from hven.model.table import SITE, Link
 from hven.model.types import INT32
 from hven.services import _cube as cube
-from hven.services import filed, rotations
+from hven.services import exploring, filed, rotations
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, asking
 from hven.services.params import value
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.formats.media import Array
+    from hven.model.table import Table
     from hven.services._cube import Box, Cube
     from hven.services.face import Paged
 
@@ -229,4 +232,26 @@ def _region(one: Cube, text: str) -> tuple[Box, npt.NDArray[np.bool_]]:
     return box, inside
 
 
-FACE = Face(name="cubes", title="Cubes", applies=lambda table: table.utype == FILES, routes=routes)
+def _links(table: Table, around: Surroundings) -> Sequence[Link]:
+    """Lead rows to the page of their own file, where that has three axes and the descriptor has no such link."""
+    if any("/cube/" in part for link in table.leads for part in link.address if isinstance(part, str)):
+        return []
+    home = (SITE, f"/collections/{quote(table.schema)}/cube/")
+    suits = partial(exploring.find_explorable, around)
+    return [
+        Link(
+            semantics="#preview", address=(*home, *path), description=("Explore ", *(about or path)),
+            endings=exploring.explorable_endings(), suits=suits,
+        )
+        for path, about in filed.own_paths(table)
+    ][:1]  # fmt: skip
+
+
+FACE = Face(
+    name="cubes",
+    title="Cubes",
+    applies=lambda table: any(filed.own_paths(table)),
+    lacking="files that may be cubes",
+    links=_links,
+    routes=routes,
+)

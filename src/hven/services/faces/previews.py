@@ -12,7 +12,7 @@ from hven import services as dali
 from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, films, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
-from hven.model.table import FILES, SITE, Hole, Link, drawn
+from hven.model.table import SITE, Hole, Link, drawn
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
 from hven.services import drawings, filed
 from hven.services.errors import PLAIN
@@ -20,13 +20,13 @@ from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
 
     from hven.model.params import Params
-    from hven.model.table import Table, Template
+    from hven.model.table import Table
     from hven.site import Published
 
 BESIDE, NIGHT = 8, 64  # files of one picture; of one that is of a night's calibrators
@@ -115,14 +115,6 @@ def _look(params: Params) -> Look:
     )  # fmt: skip
 
 
-def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
-    """Yield the paths of rows' own files, and what is said of these."""
-    if table.utype == FILES:
-        yield (Hole('target."path"'),), (Hole('target."title"'),)
-    for link in table.own_files:
-        yield link.address, link.description
-
-
 def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
     """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
     said = {link.semantics for link in table.leads}
@@ -130,7 +122,7 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG00
     pictured = {one.removeprefix("."): "image/png" for one in drawn()}
     still = {ending: kind for ending, kind in pictured.items() if ending not in moving}
     home = (SITE, f"/collections/{quote(table.schema)}/")
-    for path, about in _paths(table):
+    for path, about in filed.own_paths(table):
         made = [
             Link(semantics=semantics, address=(*home, *address), description=about, endings=endings)
             for semantics, kinds, address in (
@@ -165,7 +157,7 @@ FACE = Face(
     name="previews",
     title="Previews",
     description="Pictures of what files hold.",
-    applies=lambda table: any(_paths(table)),
+    applies=lambda table: any(filed.own_paths(table)),
     lacking="files that can be drawn",
     links=_links,
     ways=_ways,
