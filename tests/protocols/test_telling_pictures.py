@@ -68,7 +68,9 @@ def test_strips_show_what_can_be_drawn_and_shows_something(
     monkeypatch.setattr(first_looks, "PATIENCE_SECONDS", patience)
     write_files(tmp_path / "collections/maps/data")
     names = [*(f"broken{at}" for at in range(2)), *(f"black{at}" for at in range(3)), *(f"good{at}" for at in range(6))]
-    with site_with(tmp_path, DESCRIPTOR, {"maps.csv": "\n".join(["obs_id", *names])}, public_url="http://vo.example") as site:
+    with site_with(
+        tmp_path, DESCRIPTOR, {"maps.csv": "\n".join(["obs_id", *names])}, public_url="http://vo.example"
+    ) as site:
         ingest(site, "maps")
         client = Client(create(site))
         for path in ("/", "/collections/maps"):

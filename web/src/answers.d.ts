@@ -179,6 +179,8 @@ export type Places = {
   body?: string;
   km?: number | null;
   grounds?: { kind: string; url: string; notice: string }[];
+  /** No pictures of bodies came with this installation. */
+  uninstalled?: boolean;
   features?: Feature[];
 };
 /** Colours of rows by a column: the place of each row's value among the choices, or numbers between low and high. */

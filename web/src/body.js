@@ -198,7 +198,10 @@ class Body {
     }
     this.grounds.title = pictures[0]?.notice ?? "";
     for (const one of this.poles ?? []) one.hidden = Boolean(this.globe.frame.radius);
-    this.told.textContent = `${counted({ ...found, shown: this.boxes.length, cells: this.most > 0 }, this.workspace)} · ${said(this.globe.frame, t)}`;
+    const drawn = counted({ ...found, shown: this.boxes.length, cells: this.most > 0 }, this.workspace);
+    const lacking = found.uninstalled && found.body && !pictures.length;
+    const hint = t("no pictures of bodies are installed: run scripts/web, or install a wheel of Hven");
+    this.told.textContent = [drawn, said(this.globe.frame, t), ...(lacking ? [hint] : [])].join(" · ");
     this.repaint();
   }
 

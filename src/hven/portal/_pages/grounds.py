@@ -35,6 +35,11 @@ def of(body: str, directory: Path) -> list[dict[str, str]]:
     return list(found.values())
 
 
+def are_installed() -> bool:
+    """Return whether the pictures of set-up are there: a build without a registry has none."""
+    return any(path.suffix.lower() in KINDS for path in HERE.glob("*"))
+
+
 def _place(path: Path) -> tuple[int, str]:
     kind = path.stem.rpartition("-")[2].lower()
     return FIRST.index(kind) if kind in FIRST else len(FIRST), path.name
