@@ -91,6 +91,28 @@ def test_a_range_with_a_stroke_is_a_range() -> None:
     assert fields.written(Parts(low="10 km/s")) == "10 km/s.."
 
 
+@pytest.mark.parametrize("date", ["2012", "2012-09", "2012-09-03"])
+def test_a_date_alone_is_all_of_it(date: str) -> None:
+    for sent, condition in (
+        (("2012-09-03T10:00", ""), "2012-09-03T10:00.."),
+        ((date, ""), date),
+        ((f"{date}..", ""), f"{date}.."),
+    ):
+        parts = [("seen", sent[0]), ("_to.seen", sent[1]), ("_pm.seen", ""), ("_as.seen", "min")]
+        assert fields.joined(parts) == ([("seen", condition)], True)
+        assert fields.written(fields.taken([condition], time=True), time=True) == condition, "shown and sent again"
+    assert fields.taken([f"{date}.."], time=True) == Parts(low=f"{date}..")
+    assert fields.joined([("size", "2012"), ("_to.size", "")]) == ([("size", "2012..")], True), "a number is none"
+    assert fields.joined([("seen", date), ("_to.seen", "2013"), ("_pm.seen", ""), ("_as.seen", "min")]) == (
+        [("seen", f"{date}..2013")],
+        True,
+    )
+    assert fields.joined([("seen", date), ("_to.seen", ""), ("_pm.seen", "2"), ("_as.seen", "h")]) == (
+        [("seen", f"{date}~2 h")],
+        True,
+    )
+
+
 def test_a_pair_is_one_field_in_whatever_order_its_columns_stand() -> None:
     columns = {name: Column(name=name, type=FLOAT64, unit="T") for name in ("field_max", "field_min", "other")}
     for order in (("field_max", "other", "field_min"), ("field_min", "field_max", "other")):

@@ -2,6 +2,7 @@
 /** @import {Chip, Translate} from "./answers.js" */
 
 const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i; // a whole condition, written into the first part of a field
+const DATE = /^\d{4}(-\d{2}(-\d{2})?)?$/; // a year, a month or a day
 const NUMBER = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
 
 /**
@@ -21,16 +22,30 @@ export function written(low, high, unit, around) {
 }
 
 /**
+ * Give the condition that the parts of a time are: a day, month or year alone is all of it.
+ * @param {string} low
+ * @param {string} high
+ * @param {string} unit
+ * @param {string} around
+ */
+export function writtenTime(low, high, unit, around) {
+  if (!high && !around && DATE.test(low)) return low;
+  return written(low, high, around ? unit : "", around); // the unit is of what is around it: 2012..2013 are years
+}
+
+/**
  * Give what a field of the form asks for; `value` gives what is written in a part of it.
  * @param {string} name
  * @param {boolean} parted whether the field has parts
  * @param {(name: string) => string} value
+ * @param {boolean} [time] whether it is a time
  */
-export function given(name, parted, value) {
+export function given(name, parted, value, time = false) {
   if (name === "_near")
     return value("_near") && `${value("_near")},${value("_radius") || "1"} ${value("_radius_unit")}`;
   if (name === "_every") return value("_every") && [value("_every"), value("_each")].filter(Boolean).join(",");
-  if (parted) return written(value(name), value(`_to.${name}`), value(`_as.${name}`), value(`_pm.${name}`));
+  const condition = time ? writtenTime : written;
+  if (parted) return condition(value(name), value(`_to.${name}`), value(`_as.${name}`), value(`_pm.${name}`));
   return value(name);
 }
 

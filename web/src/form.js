@@ -91,7 +91,10 @@ class Form {
     // a name of a field may come several times: its value is the field's own
     const value = (/** @type {string} */ one) =>
       (box || one !== field.name ? this.part(one)?.value : field.value)?.trim() ?? "";
-    this.workspace.state.set({ [name]: given(name, Boolean(box), value) || null, _row: null });
+    this.workspace.state.set({
+      [name]: given(name, Boolean(box), value, box?.dataset.kind === "time") || null,
+      _row: null,
+    });
   }
 
   /**

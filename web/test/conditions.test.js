@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { asked, shown } from "../src/columns.js";
 import { values } from "../src/complete.js";
-import { given, written } from "../src/conditions.js";
+import { given, written, writtenTime } from "../src/conditions.js";
 import { chosen, quoted } from "../src/facets.js";
 
 test("the parts of a field are one condition", () => {
@@ -17,6 +17,17 @@ test("the parts of a field are one condition", () => {
     [["2004-01-01T12:00", "", "h", "2"], "2004-01-01T12:00~2 h"],
   ];
   for (const [parts, condition] of cases) assert.equal(written(...parts), condition);
+});
+
+test("a date alone is all of it, as the server reads it", () => {
+  for (const date of ["2012", "2012-09", "2012-09-03"]) {
+    assert.equal(writtenTime(date, "", "min", ""), date);
+    assert.equal(writtenTime(`${date}..`, "", "min", ""), `${date}..`);
+    assert.equal(writtenTime(date, "2013", "min", ""), `${date}..2013`);
+    assert.equal(writtenTime(date, "", "h", "2"), `${date}~2 h`);
+  }
+  assert.equal(writtenTime("2012-09-03T10:00", "", "min", ""), "2012-09-03T10:00..");
+  assert.equal(written("2012", "", "", ""), "2012..", "a number is none");
 });
 
 test("a whole condition in the first part stays as it is", () => {

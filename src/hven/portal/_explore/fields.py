@@ -26,6 +26,7 @@ RADIUS, RADIUS_UNIT, EACH = "_radius", "_radius_unit", "_each"
 _PARTS = (TO, AS, AROUND)
 _WHOLE = re.compile(r"[<>=!]|.*(\.\.|,|~|\"|\d\s*/\s*[-+.\d])|null$", re.IGNORECASE | re.DOTALL)
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # a year, a month or a day
 _MEASURE = re.compile(rf"({_NUMBER})\s*([^\d\s.,<>=!~].*)?")
 ALIKE = (
     ("m", "km", "AU", "pc", "kpc", "nm", "um", "mm", "cm", "Angstrom", "solRad"), ("deg", "arcmin", "arcsec", "mas", "rad"), ("s", "min", "h", "d", "yr"), ("Hz", "kHz", "MHz", "GHz"),
@@ -111,16 +112,20 @@ def joined(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], boo
             first = written(
                 Parts(
                     low=first, high=parts[TO + name], unit=parts.get(AS + name, ""), around=parts.get(AROUND + name, "")
-                )
+                ),
+                time=AROUND + name in parts,
             )
         if first:
             whole.append((name, first))
     return whole, True
 
 
-def written(parts: Parts) -> str:
-    """Write the parts of a field as one condition."""
-    low, high, unit = parts.low, parts.high, parts.unit
+def written(parts: Parts, *, time: bool = False) -> str:
+    """Write the parts of a field as one condition; of a time, a day, month or year alone is all of it."""
+    low, high = parts.low, parts.high
+    unit = "" if time and not parts.around else parts.unit  # that of a time is of what is around it: 2012..2013 are years
+    if time and not high and not parts.around and DATE.fullmatch(low):
+        return low
     if low and (_WHOLE.match(low) or not (high or any(letter.isdigit() for letter in low))):
         return low
     if parts.around and low:
@@ -160,7 +165,7 @@ def taken(values: Sequence[str], *, time: bool = False) -> Parts:
         return Parts(low=text)
     low, high = ("" if one is None else one.text.strip() for one in ends)
     if time:
-        return Parts(low=low, high=high)
+        return _time_parts(text, low, high)
     measures = [_MEASURE.fullmatch(part) for part in (low, high) if part]
     if not measures or any(one is None for one in measures):
         return Parts(low=text)
@@ -174,6 +179,13 @@ def taken(values: Sequence[str], *, time: bool = False) -> Parts:
     return Parts(
         low=first[1] if first is not None else "", high=last[1] if last is not None else "", unit=next(iter(named), "")
     )
+
+
+def _time_parts(text: str, low: str, high: str) -> Parts:
+    """Return a condition of a time as its two fields show it: a date alone is all of it, so an open range that begins with one stays as it is written."""
+    if DATE.fullmatch(low) and not high:
+        return Parts(low=text)
+    return Parts(low=low, high="" if low == high and DATE.fullmatch(low) else high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

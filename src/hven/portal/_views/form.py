@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 OWN = (WORDS, NEAR, EVERY)  # fields of the form that are no columns
 LISTED = 60  # codes that a list shows
 FEW = 5  # fields that a form begins with: it has room for one more
-DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
 
 
 def form(
@@ -238,7 +237,7 @@ def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
     if len(values) != 1 or not any(one.name == name and one.kind == "time" for one in fields.form(table, [name])):
         return {}
     parts = fields.taken(values, time=True)
-    if not parts.low or parts.around or parts.low != parts.high or not (found := DAY.fullmatch(parts.low)):
+    if parts.around or parts.high or not (found := fields.DATE.fullmatch(parts.low)):
         return {}
     return {"when": "day" if found[2] else "month" if found[1] else "year", "value": parts.low}
 
