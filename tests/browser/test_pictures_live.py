@@ -97,3 +97,21 @@ def test_a_tick_takes_all_files_of_an_observation(tab: Tab) -> None:
     line.locator("input").click()
     page.click(".take summary:text-is('Download')")
     page.wait_for_selector(f"text=Only the {files} marked rows", state="detached")
+
+
+def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
+    page = tab.go("/collections/omega/epn_core?lang=en")
+    page.wait_for_selector(GRID)
+    page.evaluate(
+        """() => document.querySelector(".detail .pictures").innerHTML =
+        '<a href="/assets/x/preview/a.png?size=200"><img alt="small"></a>'"""
+    )
+    page.evaluate("() => { document.querySelector('.detail').hidden = false; }")
+    here = page.url
+    page.locator(".detail .pictures a").dispatch_event("click")
+    page.wait_for_selector("dialog.lightbox[open]", state="attached")
+    link = page.get_attribute("dialog.lightbox a", "href") or ""
+    assert link.endswith("/assets/x/preview/a.png"), "without the size of the thumbnail"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog.lightbox", state="detached")
+    assert page.url == here

@@ -3,6 +3,7 @@ import { acts } from "./acts.js";
 import { button, find, make, maybe, table, target } from "./dom.js";
 import { chips } from "./files.js";
 import { header as headerOf } from "./header.js";
+import { largePreview, openLightbox } from "./lightbox.js";
 import { size } from "./sizes.js";
 import { Surroundings } from "./surroundings.js";
 import { fill, pictured } from "./table.js";
@@ -47,6 +48,7 @@ class Detail {
       state.set({ _row: null });
     });
     document.addEventListener("keydown", (event) => this.pressed(event));
+    this.pictures.addEventListener("click", (event) => this.enlarge(event));
     selection.on("change", (event) => {
       if (event.name === "chosen") this.show();
     });
@@ -161,6 +163,20 @@ class Detail {
     back.dataset.turn = "-1";
     on.dataset.turn = "1";
     pictures.replaceChildren(picture(shots[this.seen]), make("p", { className: "bar" }, back, " ", count, " ", on));
+  }
+
+  /**
+   * A press on a picture shows it large, over the page: the row's one preview, else the picture itself, drawn large where this site draws it.
+   * @param {MouseEvent} event
+   */
+  enlarge(event) {
+    const link = target(event).closest("a");
+    if (!link || !pictured(link.href) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const previews = this.shots.filter((one) => "semantics" in one).map((one) => one.href);
+    const single = previews.length === 1 && !this.pictures.querySelector(".beside");
+    const href = largePreview((single && previews[0]) || link.href, location.origin);
+    openLightbox({ href, text: this.title.textContent ?? "" }, this.workspace.t);
   }
 
   /** @param {number} by */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fits, ofFile, ofRow, written } from "../src/cards.js";
 import { lowerBound } from "../src/files.js";
+import { largePreview } from "../src/lightbox.js";
 import { next } from "../src/jobs.js";
 import { added, lookedFor, replaced, said, spot } from "../src/queries.js";
 import { size } from "../src/sizes.js";
@@ -100,4 +101,16 @@ test("rows that nobody has counted have a bound, and no number of their own", ()
     lowerBound({ ...found, rows: null, late: true }, workspace),
     "more than 100 observations, counting them takes too long",
   );
+});
+
+test("a thumbnail leads to the large preview of the same file", () => {
+  const here = "https://vo.example";
+  const large = (href) => largePreview(href, here);
+  assert.equal(large(`${here}/collections/a/preview/b.fits?size=200`), `${here}/collections/a/preview/b.fits`);
+  assert.equal(
+    large(`${here}/collections/a/preview/b.fits?SIZE=200&part=1`),
+    `${here}/collections/a/preview/b.fits?part=1`,
+  );
+  assert.equal(large(`${here}/collections/a/files/b.png?size=200`), `${here}/collections/a/files/b.png?size=200`);
+  assert.equal(large("https://far.example/preview/b.png?size=200"), "https://far.example/preview/b.png?size=200");
 });
