@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from hven.model import literal
 from hven.model.table import WORDS, is_time
 from hven.portal._explore.fields import chosen
 from hven.portal._explore.number_text import Scale, written
+from hven.portal._explore.reference_links import bibcode_address
 from hven.services.scripts import HOLE
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def cells(
     for number, heading in enumerate(found):
         if heading.column.link:
             _linked(rows, number, heading.column.link, {one.column.name: at for at, one in enumerate(found)}, given)
+        elif heading.column.type.is_string and "bibcode" in (heading.column.ucd or "").lower():
+            _link_bibcodes(rows, number, heading.column, given.column(number))
     return rows
 
 
@@ -308,6 +311,14 @@ def _writer(display: str | None) -> Callable[[float], str]:
         return lambda value: f"{value:.9g}"
     digits, letter = int(found[2] or found[6]), (found[3] or found[4]).lower()
     return lambda value: f"{value:.{digits}{letter}}"
+
+
+def _link_bibcodes(rows: list[list[Cell | None]], number: int, column: Column, texts: pa.Array) -> None:
+    """Lead bibcodes to their papers."""
+    for row, text in zip(rows, texts.to_pylist(), strict=True):
+        cell = row[number]
+        if cell is not None and (address := bibcode_address(column, text)):
+            row[number] = replace(cell, href=address)
 
 
 def _linked(rows: list[list[Cell | None]], number: int, template: str, at: Mapping[str, int], whole: pa.Table) -> None:

@@ -123,7 +123,9 @@ def joined(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], boo
 def written(parts: Parts, *, time: bool = False) -> str:
     """Write the parts of a field as one condition; of a time, a day, month or year alone is all of it."""
     low, high = parts.low, parts.high
-    unit = "" if time and not parts.around else parts.unit  # that of a time is of what is around it: 2012..2013 are years
+    unit = (
+        "" if time and not parts.around else parts.unit
+    )  # that of a time is of what is around it: 2012..2013 are years
     if time and not high and not parts.around and DATE.fullmatch(low):
         return low
     if low and (_WHOLE.match(low) or not (high or any(letter.isdigit() for letter in low))):

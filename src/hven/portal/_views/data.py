@@ -14,8 +14,9 @@ from hven.model.errors import ParamError, say
 from hven.model.sky import bodies
 from hven.portal._explore import facets, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.cell_text import cells, headings, kind_of
 from hven.portal._explore.constant_columns import constant
+from hven.portal._explore.reference_links import reference_links
 from hven.portal._explore.search import NEAR
 from hven.portal._pages import grounds
 from hven.portal._pages.texts import texts
@@ -152,6 +153,7 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:
         locked = rights.locked(seen.asking.who, dict(zip(primary, json.loads(seen.search.row), strict=True)))
     row = [cell(one) for one in found[0]] if found else None
     links = [*_series(seen, state, page), *_links(seen, state, page)] if found else []
+    links += _references(page, state, {link["href"] for link in links}, seen) if found else []
     return {
         "columns": columns(heads),
         "pairs": pairs_of(heads, seen.labels),
@@ -174,6 +176,25 @@ def _series(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     return [
         facts | {"text": f"{word}: {one['title']}", "href": f"{urljoin(origin, one['url'])}?{when}"} for one in sets
     ]
+
+
+def _references(page: pages.Page, state: Asked, known: set[str], seen: View) -> list[dict[str, Any]]:
+    """Lead to what the UCDs of a row's values name: papers, names of sources, pages and files; what a link leads to already is left out."""
+    words = texts(state.language)
+    labels = {column.name: seen.labels.column(column) for column in page.columns}
+    row = [(column, page.rows.column(at)[0].as_py()) for at, column in enumerate(page.columns)]
+    found = []
+    for column, value in row:
+        if kind_of(column, seen.table) == "picture":
+            continue
+        for one in reference_links([(column, value)]):
+            name = unquote(one.value.partition("?")[0].rstrip("/")).rpartition("/")[2]
+            text = {
+                "download": words.get("Download {name}", "Download {name}").format(name=name),
+                "page": labels[column.name],
+            }.get(one.target, f"{one.target}: {one.value}")
+            found.append({"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False, "text": text, "href": one.address})  # fmt: skip
+    return [link for link in found if link["href"] not in known]
 
 
 def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
