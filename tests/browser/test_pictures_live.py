@@ -104,14 +104,13 @@ def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
     page.wait_for_selector(GRID)
     page.evaluate(
         """() => document.querySelector(".detail .pictures").innerHTML =
-        '<a href="/assets/x/preview/a.png?size=200"><img alt="small"></a>'"""
+        '<a href="/robots.txt"><img alt="small"></a>'"""
     )
     page.evaluate("() => { document.querySelector('.detail').hidden = false; }")
     here = page.url
     page.locator(".detail .pictures a").dispatch_event("click")
     page.wait_for_selector("dialog.lightbox[open]", state="attached")
-    link = page.get_attribute("dialog.lightbox a", "href") or ""
-    assert link.endswith("/assets/x/preview/a.png"), "without the size of the thumbnail"
+    page.wait_for_selector("dialog.lightbox p:has-text('This picture cannot be shown.')", state="attached")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.lightbox", state="detached")
     assert page.url == here

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hven.adql import parse_condition, parse_expression
 from hven.adql.tree import ColumnRef, Expr, Function, Ident, Node, children, walk
 from hven.model.errors import ParseError
+from hven.model.table import TIME_PARTS, unknown_time_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 PREFIXES = ("target", "file", "site", "source")  # what may stand before a dot in a name
 _NAME = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)?")
-_SPEC = re.compile(r":\s*(0?\d+d|\.\d+f|0\d+\.\d+f)\s*$")
+_SPEC = re.compile(r":\s*(0?\d+d|\.\d+f|0\d+\.\d+f|iso|date|%[^{}]*)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """``{name}``, ``{expression}`` or ``{name:05d}`` in a template, and where it stands in the text."""
+    """``{name}``, ``{expression}``, ``{name:05d}`` or ``{name:iso}`` in a template, and where it stands in the text."""
 
     text: str
     offset: int
@@ -101,6 +102,14 @@ def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
             name = (inner[: spec.start()] if spec else inner).strip()
             if not name:
                 faults.error(f"{what}: {{}} is empty", template.at(position), "name a column of the source")
+                return []
+            if unknown := unknown_time_parts(spec.group(1)) if spec else []:
+                known = ", ".join(f"%{letter}" for letter in TIME_PARTS)
+                faults.error(
+                    f"{what}: no part of a time is called {unknown[0]}",
+                    template.at(position),
+                    f"known: iso, date, {known}",
+                )
                 return []
             if literal:
                 parts.append(literal)

@@ -19,7 +19,7 @@ from hven.model import units
 from hven.model.errors import nearest
 from hven.model.resource import Setting
 from hven.model.sky import frames
-from hven.model.table import Column
+from hven.model.table import Column, is_time_format
 from hven.model.types import FLOAT64, STRING
 from hven.model.units import modern_ucd
 
@@ -267,7 +267,16 @@ class Round:
                 continue
             tree = self._hole(part, template, where)
             meta = names.typed(tree, template, where, part.offset)
-            if part.spec:
+            if part.spec and is_time_format(part.spec):
+                if not meta.type.is_timestamp:
+                    names.faults.error(
+                        f"{where}: {{{part.text}:{part.spec}}} needs a timestamp, not {meta.type}",
+                        template.at(part.offset),
+                        f"write {{FROM_JD({part.text}):{part.spec}}}, FROM_MJD or parse_time, as the value is",
+                    )
+                    raise Broken
+                parts.append(trees.formatted_time(tree, part.spec))
+            elif part.spec:
                 if not meta.type.is_numeric:
                     names.faults.error(
                         f"{where}: {{{part.text}:{part.spec}}} needs a number, not {meta.type}",

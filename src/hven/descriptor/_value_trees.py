@@ -23,6 +23,7 @@ from hven.adql.tree import (
     Or,
     transform,
 )
+from hven.model.table import TIME_PARTS, time_format_parts
 from hven.model.types import CONTOUR
 
 if TYPE_CHECKING:
@@ -82,6 +83,23 @@ def joined(parts: list[Expr]) -> Expr:
     for part in parts[1:]:
         tree = Binary("||", tree, part)
     return tree
+
+
+def formatted_time(tree: Expr, spec: str) -> Expr:
+    """Write a timestamp as ``iso`` or ``%Y/%m/%d`` say: parts of its ISO form."""
+    iso = Binary(
+        "||", Cast(tree, "VARCHAR"), Literal(".000000")
+    )  # of a whole second there is no fraction: the zeros are it
+    dotted = Binary("||", Function("REPLACE", (Cast(tree, "VARCHAR"), Literal("."), Literal(""))), Literal("000000"))
+    parts: list[Expr] = []
+    for part in time_format_parts(spec):
+        if isinstance(part, str):
+            parts.append(Literal(part))
+            continue
+        begin, length = part
+        text, at = (dotted, begin - 1) if begin == TIME_PARTS["f"][0] else (iso, begin)
+        parts.append(Function("SUBSTRING", (text, Literal(at), Literal(length))))
+    return joined(parts) if parts else Literal("")
 
 
 def formatted(tree: Expr, spec: str) -> Expr:

@@ -44,6 +44,7 @@ from hven.model._structure import (
     table_to_json,
     written_columns,
 )
+from hven.model._time_formats import TIME_PARTS, format_time, is_time_format, time_format_parts, unknown_time_parts
 from hven.model._times import JD, MJD, WORDS, begins_and_ends, dated, is_time, taken
 from hven.model._wording import Wording, told_in, worded
 
@@ -60,6 +61,7 @@ __all__ = [
     "SECONDS",
     "SITE",
     "TARGET",
+    "TIME_PARTS",
     "WORDS",
     "Bins",
     "Clock",
@@ -91,13 +93,17 @@ __all__ = [
     "dated",
     "distinct",
     "drawn",
+    "format_time",
     "is_time",
+    "is_time_format",
     "kind",
     "rooted",
     "table_from_json",
     "table_to_json",
     "taken",
+    "time_format_parts",
     "told_in",
+    "unknown_time_parts",
     "worded",
     "written_columns",
 ]

@@ -18,7 +18,17 @@ from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.formats.votable import Frame, gap, resource
 from hven.model.errors import TooLarge, say
-from hven.model.table import DATALINK, SITE, Input, Link, Service, rooted, written_columns
+from hven.model.table import (
+    DATALINK,
+    SITE,
+    Input,
+    Link,
+    Service,
+    format_time,
+    is_time_format,
+    rooted,
+    written_columns,
+)
 from hven.model.table import kind as kind_of
 from hven.model.types import STRING
 from hven.services import filed
@@ -747,11 +757,15 @@ def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
         return values
     coded = values.dictionary_encode()
 
-    def written(value: Any) -> str:
-        text = (
-            format(value, spec) if spec else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-        )
-        return text if safe is None else quote(text, safe=safe)
+    def written(value: Any) -> str | None:
+        text: str | None
+        if spec and is_time_format(spec):
+            text = format_time(value, spec)
+        elif spec:
+            text = format(value, spec)
+        else:
+            text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+        return text if safe is None or text is None else quote(text, safe=safe)
 
     words = [None if value is None else written(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
