@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -136,6 +137,26 @@ def test_the_page_links_it_and_others_have_none(site: Site) -> None:
     assert '<link rel="alternate" type="application/atom+xml"' in page
     assert "/collections/stars/changes.atom" in page
     assert client.get("/collections/none/changes.atom").status == 404
+
+
+def test_rss_says_the_same(site: Site) -> None:
+    client = Client(create(site))
+    answer = client.get("/collections/stars/changes.rss")
+    assert answer.headers["content-type"] == "application/rss+xml; charset=utf-8"
+    channel = etree.fromstring(answer.body).find("channel")
+    assert channel is not None
+    items = channel.findall("item")
+    assert [one.findtext("description") for one in items] == entries(read(client))
+    assert [one.findtext("guid") for one in items] == [
+        one.findtext(f"{ATOM}id") for one in read(client).iter(f"{ATOM}entry")
+    ]
+    assert all(urlsplit(one.findtext("link") or "").scheme == "http" for one in (channel, *items))
+    assert all(parsedate_to_datetime(one.findtext("pubDate") or "").tzinfo is not None for one in items)
+    again = client.ask("GET", "/collections/stars/changes.rss", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status == 304
+    page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
+    assert '<link rel="alternate" type="application/rss+xml"' in page
+    assert client.get("/collections/none/changes.rss").status == 404
 
 
 def test_set_back(tmp_path: Path) -> None:

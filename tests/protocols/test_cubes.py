@@ -297,3 +297,20 @@ def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
         page = client.ask("GET", "/collections/maps", headers={"accept": "text/html"}).text
         assert f'Explore slices and spectra: <a href="{url}">parts.fits</a>' in page
         assert "cube/flat.fits" not in page
+
+
+def test_without_scripts_the_page_shows_what_the_server_draws(tmp_path):
+    folder = tmp_path / "collections/maps"
+    folder.mkdir(parents=True)
+    made(folder)
+    with site_with(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
+        ingest(site, "maps")
+        client = Client(create(site))
+        page = client.ask("GET", "/collections/maps/cube/parts.fits?RESPONSEFORMAT=html").text
+        still = "".join(re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL))
+        (source,) = re.findall(r'<img class="still" src="([^"]+)"', still)
+        first, other = (client.ask("GET", source.removeprefix("http://vo.example") + more) for more in ("", "&plane=7"))
+        assert (first.status, first.headers["content-type"]) == (200, "image/png")
+        assert other.status == 200
+        assert other.body != first.body
+        assert 'name="plane"' in still

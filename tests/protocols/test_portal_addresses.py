@@ -24,6 +24,7 @@ NAMES = (
     "files",
     "descriptor",
     "changes.atom",
+    "changes.rss",
     "main",
     "main.json",
     "a b",

@@ -33,4 +33,12 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
     facts = of_file(state)
     here, path = facts["above"], quote(facts["file"])
     facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
-    return sent(state, "cube.html", **facts, **told, url=f"{here}/files/{path}", data=f"{here}/cube/{path}")
+    return sent(
+        state,
+        "cube.html",
+        **facts,
+        **told,
+        url=f"{here}/files/{path}",
+        data=f"{here}/cube/{path}",
+        preview=f"{here}/preview/{path}",
+    )

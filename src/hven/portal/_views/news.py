@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import UTC, datetime, time
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from lxml import etree
 from starlette.routing import Route
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 ATOM = "http://www.w3.org/2005/Atom"
 FED = 50  # entries of a feed
+_LINKING = re.compile(r'\b(href|src)="([^"]*)"')
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -48,7 +51,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def every(state: Asked) -> Page:
         found = [(told(note, state.base), shown(note.text, opening=True)) for note in notes(state)]
-        content = {"notes": [{**facts, "html": html} for facts, html in found], "one": None}
+        content = {"notes": [{**facts, "html": body} for facts, body in found], "one": None}
         return Page(template="news.html", content=content, twin={"news": [facts for facts, _ in found]})
 
     async def one(state: Asked) -> Page:
@@ -109,7 +112,7 @@ def _rss(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
         etree.SubElement(item, "link").text = address
         etree.SubElement(item, "guid", isPermaLink="true").text = address
         etree.SubElement(item, "pubDate").text = format_datetime(_at(note), usegmt=True)
-        etree.SubElement(item, "description").text = str(shown(note.text))
+        etree.SubElement(item, "description").text = _with_absolute_links(str(shown(note.text)), address)
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
 
 
@@ -141,8 +144,26 @@ def _atom(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
         add(entry, "published", _at(note).isoformat())
         add(entry, "updated", _written(note).isoformat())
         add(entry, "link", rel="alternate", type="text/html", href=f"{brand.base}/news/{quote(note.name)}")
-        add(entry, "content", str(shown(note.text)), type="html")
+        here = f"{brand.base}/news/{quote(note.name)}"
+        add(entry, "content", _with_absolute_links(str(shown(note.text)), here), type="html")
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
+
+
+def _with_absolute_links(text: str, here: str) -> str:
+    """Make the links and pictures of a piece of news absolute: readers of feeds do not know where it stands.
+
+    Parameters
+    ----------
+    text
+        HTML of ours, in which attributes stand in double quotes.
+    here
+        Address of its page.
+    """
+
+    def absolute(found: re.Match[str]) -> str:
+        return f'{found[1]}="{html.escape(urljoin(here, html.unescape(found[2])))}"'
+
+    return _LINKING.sub(absolute, text)
 
 
 def _at(note: Note) -> datetime:

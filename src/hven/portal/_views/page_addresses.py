@@ -20,6 +20,7 @@ TAKEN = frozenset(
         "hips",
         "preview",
         "changes.atom",
+        "changes.rss",
         "cite",
         "columns",
         "downloads",

@@ -287,7 +287,8 @@ def refused(
 def _can_log_in(request: Request) -> bool:
     """Return whether a person looks at a page: to these a browser would show a box of its own for name and password."""
     wanted = request.headers.get("accept", "").lower()
-    return request.method in {"GET", "HEAD"} and "text/html" in wanted and not wants_json(request)
+    browser = "text/html" in wanted and "application/xhtml+xml" in wanted  # Java's client sends the first alone
+    return request.method in {"GET", "HEAD"} and browser and not wants_json(request)
 
 
 def _login_address(request: Request, around: Surroundings) -> str:

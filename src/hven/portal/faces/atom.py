@@ -1,9 +1,11 @@
-"""``/collections/<name>/changes.atom``: an entry for each publication of a collection, for readers of feeds (Atom, RFC 4287)."""
+"""``/collections/<name>/changes.atom`` and ``changes.rss``: an entry for each publication of a collection, for readers of feeds (Atom, RFC 4287; RSS 2.0)."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import quote as urlquote
@@ -21,7 +23,7 @@ from hven.site import blind
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from starlette.requests import Request
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from hven.site.store import Event
 
 MEDIA_TYPE = "application/atom+xml; charset=utf-8"
+RSS_TYPE = "application/rss+xml; charset=utf-8"
 MOST = 50  # entries
 WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
 
@@ -48,10 +51,10 @@ class Entry:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Route ``/collections/<name>/changes.atom``."""
+    """Route ``/collections/<name>/changes.atom`` and ``changes.rss``."""
     site = around.site
 
-    def written(request: Request) -> tuple[bytes, bool]:
+    def written(request: Request, write: Callable[..., str]) -> tuple[bytes, bool]:
         who = around.reader(request)
         holdings = blind(site.current(), who)
         name = request.path_params["name"]
@@ -70,16 +73,22 @@ def routes(around: Surroundings) -> Sequence[Route]:
             entries.append((entry, {table: counts for table, counts in run.items() if table in whole}))
             if len(entries) == MOST:
                 break
-        text = _feed(
+        text = write(
             resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority_of(name)
         )
         return text.encode(), holdings.reach(who, around.policies) == "public"
 
-    async def feed(request: Request) -> Response:
-        body, public = await anyio.to_thread.run_sync(written, request)
-        return dali.tagged(request, dali.caching(dali.etag(body), public=public), MEDIA_TYPE, body)
+    def served(write: Callable[..., str], media_type: str) -> Callable[[Request], Awaitable[Response]]:
+        async def feed(request: Request) -> Response:
+            body, public = await anyio.to_thread.run_sync(written, request, write)
+            return dali.tagged(request, dali.caching(dali.etag(body), public=public), media_type, body)
 
-    return [route("/collections/{name}/changes.atom", feed)]
+        return feed
+
+    return [
+        route("/collections/{name}/changes.atom", served(_feed, MEDIA_TYPE)),
+        route("/collections/{name}/changes.rss", served(_write_rss, RSS_TYPE)),
+    ]
 
 
 def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Entry]:
@@ -130,6 +139,42 @@ def _feed(
     return "".join([*parts, "</feed>\n"])
 
 
+def _write_rss(
+    resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str
+) -> str:
+    """Write the same entries as RSS 2.0."""
+    page = f"{base}/collections/{urlquote(name)}"
+    title = resource.title or name
+    parts = [
+        '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
+        _line("title", f"{title}: what changed"),
+        _line("link", page),
+        _line("description", resource.description or title),
+        *([_line("copyright", resource.licence)] if resource.licence else []),
+        _line("generator", f"Hven {__version__}"),
+        f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n',
+    ]
+    for entry, counts in entries:
+        when = datetime.fromisoformat(entry.event.at).astimezone(UTC)
+        action = WORDS.get(entry.event.action, entry.event.action)
+        parts += [
+            "<item>\n",
+            _line("title", f"{title} {action}: {', '.join(entry.told)}"),
+            _line("link", page),
+            _line("guid", _urn(authority, name, entry.event.at), ' isPermaLink="false"'),
+            _line("pubDate", format_datetime(when, usegmt=True)),
+            _line("description", "; ".join(_changed_tables(entry, counts))),
+            "</item>\n",
+        ]
+    return "".join([*parts, "</channel>\n</rss>\n"])
+
+
+def _changed_tables(entry: Entry, counts: Mapping[str, Any]) -> list[str]:
+    """Say of each table of a publication what changed."""
+    pairs = zip(entry.tables, entry.told, strict=True)
+    return [f"{told}: {_counted(counts.get(table), entry.event, table)}" for table, told in pairs]
+
+
 def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, base: str, urn: str) -> Iterator[str]:
     event = entry.event
     action = WORDS.get(event.action, event.action)
@@ -143,11 +188,7 @@ def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, ba
         yield _link(
             "related", f"{base}/changes/{urlquote(table)}?{asked}", "application/x-votable+xml", f"changes of {table}"
         )
-    lines = [
-        f"{told}: {_counted(counts.get(table), event, table)}"
-        for table, told in zip(entry.tables, entry.told, strict=True)
-    ]
-    yield _line("content", "\n".join(lines), ' type="text"')
+    yield _line("content", "\n".join(_changed_tables(entry, counts)), ' type="text"')
     yield "</entry>\n"
 
 
