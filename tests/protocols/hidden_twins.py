@@ -62,6 +62,7 @@ UNTOLD = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 CHANGING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
     (re.compile(r"\bjust now\b|\b\d+ minutes? ago\b"), "AGO"),
+    (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b\d{8}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
     (re.compile(r"\b\d+\.\d+ s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),

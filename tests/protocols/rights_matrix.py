@@ -553,6 +553,7 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
 
 CHANGING = (
     (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
+    (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
     (re.compile(r"\b\d+(?:\.\d+)? m?s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),

@@ -312,6 +312,10 @@ def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tupl
     ]  # fmt: skip
     assert answer["rows"][0]["url"].endswith("/collections/near/epn_core?_row=%5B%22near-0%22%5D")
     assert "thumbnail_url" not in [column["name"] for column in answer["columns"]]
+    begin = [column["name"] for column in answer["columns"]].index("time_min")
+    times = [row["cells"][begin]["text"] for row in answer["rows"]]  # here and elsewhere
+    wrong = [one for one in times if not re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", one)]
+    assert wrong == [], "no Julian dates"
     page = reader.get("/search/epn", dataproduct_type="im", _wait="1").text
     assert f'src="{base}' not in page, "no page of ours leads a browser elsewhere"
     assert page.count("<img src=") >= 6

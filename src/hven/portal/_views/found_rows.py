@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from hven.model.table import Table
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.table import Table, dated
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.rows import Page as Rows
@@ -43,9 +46,9 @@ def rows(told: Sequence[Told], kind: str, standard: str, state: Asked, *, alone:
     for one in given:
         if one.found is None:
             continue
-        shape = Table(schema="", name="answer", columns=one.columns, standard=standard)
+        shape = dated(Table(schema="", name="answer", columns=one.columns, standard=standard), _extremes(one.found))
         labels = state.labels(shape)
-        page = Rows(columns=one.columns, rows=one.found, keys=("",) * one.found.num_rows, offset=0, more=False)
+        page = Rows(columns=shape.columns, rows=one.found, keys=("",) * one.found.num_rows, offset=0, more=False)
         for head in described(headings(page, shape, labels=labels)):
             heads.setdefault(head["name"], head)
         order = [column.name for column in one.columns]
@@ -68,6 +71,17 @@ def rows(told: Sequence[Told], kind: str, standard: str, state: Asked, *, alone:
         "most": everywhere.ROWS if alone else everywhere.SHARE,
         "pictured": any(one["picture"] for one in made),
     }
+
+
+def _extremes(found: pa.Table) -> dict[str, dict[str, object]]:
+    """Return the least and the greatest number of each column: they tell Julian dates from modified ones, which services elsewhere do not say."""
+    ends = {}
+    for name in found.column_names:
+        values = found.column(name)
+        if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+            both = pc.min_max(values)
+            ends[name] = {"minimum": both["min"].as_py(), "maximum": both["max"].as_py()}
+    return ends
 
 
 def _page(one: Told, at: int, state: Asked) -> str:
