@@ -151,6 +151,10 @@ def test_all_is_well_in_every_form(reader: Client) -> None:
     assert 0 <= collection["lag"] < 600
     assert collection["snapshot"] == collection["tables"]["seen.main"]["snapshot"]
     assert collection["succeeded"] < collection["next"] < collection["limit"]
+    page = reader.ask("GET", "/health", headers={"accept": "text/html,application/xhtml+xml"}).text
+    begin, _, rest = collection["snapshot"].partition("-")
+    assert rest
+    assert f'<span title="{collection["snapshot"]}">{begin}</span>' in page, "an identifier takes one line"
 
 
 @pytest.mark.parametrize(
