@@ -17,17 +17,44 @@ _UNIX = 2_440_587.5  # Julian date of 1970-01-01
 
 
 def is_time_format(spec: str) -> bool:
-    """Return whether what stands behind the colon of a template's value is the format of a time."""
+    """Return whether what stands behind the colon of a template's value is the format of a time.
+
+    Parameters
+    ----------
+    spec
+        What stands behind the colon.
+
+    Returns
+    -------
+    is_time
+        It is ``iso``, ``date``, or has a ``%``.
+    """
     return spec in NAMED_FORMATS or "%" in spec
 
 
 def unknown_time_parts(spec: str) -> list[str]:
-    """List the parts of a format of times that nobody knows."""
+    """List the parts of a format of times that nobody knows.
+
+    Parameters
+    ----------
+    spec
+        ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
+
+    Returns
+    -------
+    parts
+        With their ``%``.
+    """
     return [f"%{letter}" for letter in _PATTERN.findall(spec) if letter not in TIME_PARTS]
 
 
 def time_format_parts(spec: str) -> list[str | tuple[int, int]]:
     """Cut a format of times into texts, and places of parts in the ISO form of a time.
+
+    Parameters
+    ----------
+    spec
+        ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 
     Returns
     -------
@@ -48,6 +75,11 @@ def format_time(value: Any, spec: str) -> str | None:
         A timestamp in UTC, a text that begins as ISO 8601 does, a Julian date or a modified one: numbers of the years 0 to 9999, and 1900 to 2199.
     spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
+
+    Returns
+    -------
+    text
+        None: it is no time.
     """
     when = _to_datetime(value)
     if when is None:

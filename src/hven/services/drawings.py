@@ -92,12 +92,19 @@ def has_telling_thumbnail(around: Surroundings, who: Reader, collection: str, pa
 
     Parameters
     ----------
+    around
+        The site.
     who
         The reader.
     collection
         Its name.
     path
         Of the file.
+
+    Returns
+    -------
+    verdict
+        False also where the file is not there, or not for this reader.
     """
     known: Cache[bool] = around.site.kept(_thumbnail_verdicts)
     try:

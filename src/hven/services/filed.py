@@ -177,6 +177,11 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
 def own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
     """Yield the paths of rows' own files, and what is said of these.
 
+    Parameters
+    ----------
+    table
+        Of files, or whose rows lead to some.
+
     Yields
     ------
     path, description
