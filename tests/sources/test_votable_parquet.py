@@ -17,6 +17,7 @@ from astropy.io.votable import parse_single_table
 from pydantic import ValidationError
 
 from file_servers import Files, web
+from hven.model import Deviation
 from hven.model.errors import SourceError, UserError
 from hven.sources import ROW, Context, _turns, fits, parquet, query, votable
 from running import hven
@@ -160,11 +161,13 @@ def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"fine": moments, "plain": moments.astype("M8[us]").astype("M8[ns]")}), tmp_path / "a.parquet"
     )
-    told: list[str] = []
+    told: list[str | Deviation] = []
     found = parquet.open(parquet.Options.model_validate({"files": "a.parquet"}), Context(directory=tmp_path, tell=told.append))  # fmt: skip
     (batch,) = found.batches()
     assert batch.column(0).to_pylist() == batch.column(1).to_pylist()
-    assert told == ["fine has digits below a microsecond, which are left out"]
+    (deviation,) = told
+    assert (deviation.kind, deviation.column, deviation.count, deviation.row) == ("precision", "fine", 1, 2)
+    assert "digits below a microsecond are left out" in str(deviation)
 
 
 # --- VOTables behind an address --------------------------------------------------------------------------------------

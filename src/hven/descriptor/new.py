@@ -35,7 +35,7 @@ from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.engines import kind as engine_kind
 from hven.formats.hats_layout import on_web
-from hven.model import Cache, plugins
+from hven.model import Cache, Deviation, add_deviation, plugins
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.sky import contours
@@ -416,8 +416,14 @@ def _draft(
     options = dict(options)
     module = plugins.load("sources", kind)
     refused: list[Reject] = []
+    deviations: list[Deviation] = []
     context = Context(
-        directory=directory, reject=refused.append, secret=secret, allow_private=private, answers=Cache(ANSWERS)
+        directory=directory,
+        reject=refused.append,
+        secret=secret,
+        allow_private=private,
+        answers=Cache(ANSWERS),
+        tell=lambda told: None if isinstance(told, str) else add_deviation(deviations, told),
     )
     guessed: list[str] = []
     if kind == "fixed" and not {"fields", "readme"} & set(options):
@@ -462,7 +468,8 @@ def _draft(
         else item
         for item in guesses
     ]
-    notes = [*taken, *guessed, *_far(options), *notes]
+    changed = [f"{item}; {item.remedy}" if item.remedy else str(item) for item in deviations]
+    notes = [*taken, *guessed, *_far(options), *changed, *notes]
     if refused:
         first = refused[0]
         where = f"row {first.row}" + (f", column {first.column}" if first.column else "")

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model import cached, plugins
+from hven.model import Deviation, cached, plugins
 from hven.model.errors import ParamError, SourceError
 
 if TYPE_CHECKING:
@@ -123,10 +123,13 @@ class Read:
         With its columns.
     batches
         The rows, read as they are asked for.
+    deviations
+        What the reader narrows, drops or reinterprets. The list grows while `batches` is read (`hven.model.add_deviation`).
     """
 
     head: Head
     batches: Iterator[pa.RecordBatch]
+    deviations: list[Deviation] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.ingest.quality import percent
+from hven.model import add_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from hven.ingest.quality import Quality
+    from hven.model import Deviation
 
 OFFENDERS = 10  # first offenders of each rule that the report shows; the rejects file has them all
 
@@ -84,6 +86,8 @@ class TableReport:
         Source rows read; left out by ``where``; kept aside; rows written (granules: several of one source row).
     findings
         By the name of the rule.
+    deviations
+        What the readers of its sources narrowed, dropped or reinterpreted, with counts.
     seconds
         Time by step: read, map, check, stage (these overlap), finish.
     snapshot
@@ -102,6 +106,7 @@ class TableReport:
     rejected: int = 0
     published: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
+    deviations: list[Deviation] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     snapshot: str | None = None
     bytes: int = 0
@@ -168,6 +173,20 @@ class TableReport:
         return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {why}" + (
             f"; they are in {self.rejects}" if self.rejects else ""
         )
+
+    def add_deviation(self, deviation: Deviation) -> None:
+        """Add what a reader narrows, drops or reinterprets.
+
+        Parameters
+        ----------
+        deviation
+            The record; counts of the same kind, column and message are added up.
+        """
+        add_deviation(self.deviations, deviation)
+
+    def format_deviations(self) -> list[str]:
+        """Format the deviations for a person, one line each."""
+        return [f"  warning: {item}" + (f"; {item.remedy}" if item.remedy else "") for item in self.deviations]
 
     def judged(self) -> list[str]:
         """Summarize what the flags say, and where rejects are.
@@ -380,7 +399,7 @@ class Report:
         return {
             "tables": tables,
             "seconds": round(self.seconds, 3),
-            "warnings": len(self.warnings),
+            "warnings": len(self.warnings) + sum(len(table.deviations) for table in self.tables.values()),
             "sample": self.sample,
             "dry_run": self.dry_run,
             **(changes if self.merges else {}),
@@ -437,6 +456,7 @@ class Report:
                     continue
                 yield f"  {found.severity}: {found.message}: {count}"
                 yield from (f"    {offender}" for offender in found.offenders[:3])
+            yield from table.format_deviations()
             yield from table.judged()
 
     def _changed(self) -> Iterator[str]:
@@ -456,6 +476,7 @@ class Report:
                 rows = "row" if found.count == 1 else "rows"
                 yield f"  {found.severity}: {found.message}: {found.count:,} {rows} of those that were read anew"
                 yield from (f"    {offender}" for offender in found.offenders[:3])
+            yield from table.format_deviations()
             yield from table.judged()
 
     def _beside(self) -> Iterator[str]:

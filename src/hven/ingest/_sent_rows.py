@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hven.model import Deviation
+
 KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")  # that are told apart, the one that knows most last
 TYPED = ("csv", "json")  # whose texts are read as what is expected
 JSON_MOST = 32 * 1024**2  # bytes of JSON or XML, which take ten times as much while they are looked at
@@ -78,7 +80,7 @@ def read(path: Path, media: str, columns: Mapping[str, pa.DataType], *, most: in
         path, kind, typed = _records(path, kind, columns, alike=alike), "json", kind == "json"
     module = plugins.load("sources", kind)
     rejects: list[Reject] = []
-    told: list[str] = []
+    told: list[str | Deviation] = []
     context = Context(directory=path.parent, reject=rejects.append, tell=told.append, faults=SHOWN)
     try:
         source = module.open(module.Options(files=[path.name]), context)
@@ -97,7 +99,7 @@ def read(path: Path, media: str, columns: Mapping[str, pa.DataType], *, most: in
             say("what was sent cannot be read: {message}", error.message), place=place, remedy=error.remedy or SHAPES
         ) from error
     if told:
-        raise SourceError(say("what was sent cannot be read as it is: {message}", told[0]), remedy=SHAPES)
+        raise SourceError(say("what was sent cannot be read as it is: {message}", str(told[0])), remedy=SHAPES)
     faults = [
         {"row": one.row, "column": names.get(one.column or "", one.column), "value": one.value, "reason": one.reason}
         for one in rejects

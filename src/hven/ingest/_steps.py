@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import hven
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.ingest._ledger import Entry
+    from hven.model import Deviation
     from hven.model.resource import Flags, Resource, TableSpec
     from hven.site import Site
     from hven.site.store import Lease, Push
@@ -206,6 +208,7 @@ class Run:
         self.lease = lease
         self.progress = progress
         self.steps = steps
+        self._telling = Lock()
         self.keeper = site.engines.get(resource.engine or site.engines.default)
         if not report.dry_run:
             refuse_unread(site.settings, site.store, self.keeper.name)
@@ -429,7 +432,7 @@ class Run:
                 secret=partial(secret, self.site.settings.directory),
                 query=lambda text: (answer or self.trial.rows)(text, inputs, stack),  # type: ignore[arg-type,return-value]
                 reject=reject,
-                tell=self._told,
+                tell=partial(self._told, report),
                 allow_private=self.site.settings.allow_private,
                 python=self.site.settings.python,
                 read=partial(open_read, self.site.settings),
@@ -491,10 +494,14 @@ class Run:
         done.inputs = inputs
         return done
 
-    def _told(self, warning: str) -> None:
-        """Report what a source says of its rows as a whole."""
-        if warning not in self.report.warnings:
-            self.report.warnings.append(warning)
+    def _told(self, table: TableReport, told: str | Deviation) -> None:
+        """Report what a source says of its rows: a deviation belongs to its table, a sentence to the run."""
+        if isinstance(told, str):
+            if told not in self.report.warnings:
+                self.report.warnings.append(told)
+            return
+        with self._telling:  # sources read in threads of their own
+            table.add_deviation(told)
 
     def _specs(self) -> list[TableSpec]:
         specs = ordered(self.resource, self.site.current().resources)

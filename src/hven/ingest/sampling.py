@@ -13,7 +13,7 @@ from hven.ingest._filling import Filling, counts_bytes, in_place, look, table_of
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import TableReport
 from hven.ingest._rules import ERROR, WARNING
-from hven.model import plugins
+from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import secret
 from hven.sources import Context
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hven.engines import Engine
     from hven.ingest._ledger import Entry
+    from hven.model import Deviation
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Settings
 
@@ -50,12 +51,14 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
         engine: Engine | None = None
         try:
             for spec in resource.tables:
+                told: list[Deviation] = []
                 context = Context(
                     directory=directory,
                     secret=partial(secret, settings.directory),
                     allow_private=settings.allow_private,
                     read=partial(open_read, settings),
                     roots=settings.grounds,
+                    tell=partial(_note, told),
                 )
                 try:
                     known = list(look(spec, resource, context))
@@ -72,10 +75,22 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                     if isinstance(error, SourceError) and any(_serves(one.kind) for one in spec.sources):
                         message = f"{error.place}: {error.message}" if error.place.file else error.message
                         yield Fault(message=message, place=spec.place, remedy=error.remedy)
-                    continue
+                finally:
+                    yield from (_warning(one, spec) for one in told)
         finally:
             if engine is not None:
                 engine.close()
+
+
+def _note(told: list[Deviation], item: str | Deviation) -> None:
+    if not isinstance(item, str):
+        add_deviation(told, item)
+
+
+def _warning(deviation: Deviation, spec: TableSpec) -> Fault:
+    """Warn of what the reader of a table narrows, drops or reinterprets in its first rows."""
+    message = f"{spec.table.qualified}: {deviation}"
+    return Fault(message=message, place=spec.place, remedy=deviation.remedy, severity="warning")
 
 
 def _serves(name: str) -> str | None:

@@ -210,7 +210,7 @@ def run(work: Work) -> None:
                 # without the job's id, which opens it to whoever knows it
                 Info(name="request", value=f"{work.site.settings.url}/tap/async"),
                 Info(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
-                *uploads.renamed(uploaded),
+                *uploads.list_warnings(uploaded),
                 *query.unused(params, PARAMS, *READ),
             ],
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from hven import formats
-from hven.model import plugins
+from hven.model import add_deviation, plugins
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.table import Constant, Table
 from hven.sources import Context, Reject, filekinds
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
+    from hven.model import Deviation
     from hven.model.table import Column
     from hven.sources import Source
 
@@ -69,7 +70,7 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def table_in(
-    path: Path, like: Iterable[Column] = (), most: int = _MOST
+    path: Path, like: Iterable[Column] = (), most: int = _MOST, deviations: list[Deviation] | None = None
 ) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
     """Open the (first) table of a file.
 
@@ -79,6 +80,8 @@ def table_in(
         Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
     most
         Bytes that the values of a Parquet or Arrow file may take, as its heads promise them before any is unpacked.
+    deviations
+        Takes what the reader narrows, drops or reinterprets; complete when the rows are read.
 
     Yields
     ------
@@ -105,14 +108,21 @@ def table_in(
                 frames=tuple(head.frames), enums=head.enums, params=tuple(one for one, _ in head.params if isinstance(one, Constant)),
             )  # fmt: skip
             yield about, found.batches
+            if deviations is not None:
+                deviations += found.deviations
         return
     names = _parquet_names(path) if kind == "parquet" else ()
     try:
-        source = _fitting(path, like) if kind == "csv" else _source(kind, path, Context())
+        told: list[Deviation] = []
+        context = Context(tell=lambda item: None if isinstance(item, str) else add_deviation(told, item))
+        source = _fitting(path, like, context) if kind == "csv" else _source(kind, path, context)
         about, rows = Table(schema="", name="", columns=tuple(source.columns())), source.batches()
+        told[:] = [item for item in told if item.count is None]  # values were counted while types were looked for
         _nothing_left(names, about)
         with closing(cast("Generator[pa.RecordBatch]", rows)):
             yield about, rows
+        if deviations is not None:
+            deviations += told
     except SourceError as error:  # the remedies of sources speak of descriptors
         raise SourceError(error.message, place=error.place) from error
 
@@ -132,7 +142,7 @@ def _source(kind: str, path: Path, context: Context, **options: object) -> Sourc
     return source
 
 
-def _fitting(path: Path, like: Iterable[Column]) -> Source:
+def _fitting(path: Path, like: Iterable[Column], context: Context) -> Source:
     """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
     types: dict[str, str] = {}
     expected = {column.name.lower(): str(column.type) for column in like}
@@ -143,10 +153,10 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
         }
         types.update(said)
         if len(said) == len(first.columns()):  # a value that does not fit is a fault, told with its row
-            return _source("csv", path, Context(), types=types)
+            return _source("csv", path, context, types=types)
     for _ in range(_PASSES):
         wrong: dict[str, str] = {}
-        source = _source("csv", path, Context(reject=partial(_note, wrong), faults=_FAULTS), types=types)
+        source = _source("csv", path, replace(context, reject=partial(_note, wrong), faults=_FAULTS), types=types)
         for _batch in source.batches():
             pass
         if not wrong:
@@ -156,7 +166,7 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
                 types[column.name] = (
                     "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
                 )
-    return _source("csv", path, Context(), types={column.name: "string" for column in source.columns()})
+    return _source("csv", path, context, types={column.name: "string" for column in source.columns()})
 
 
 def _note(wrong: dict[str, str], reject: Reject) -> None:

@@ -27,6 +27,7 @@ from hven.sources import remote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hven.model import Deviation
     from hven.model.params import Upload
     from hven.model.settings import Settings
     from hven.model.table import Column
@@ -47,7 +48,19 @@ _PACKED = (
     (rb"\x28\xb5\x2f\xfd", "zstd"),
 )
 
-Uploaded = dict[str, tuple[Table, pa.Table]]
+
+class Uploaded(dict[str, tuple[Table, pa.Table]]):
+    """Uploaded tables with their rows, by their qualified names.
+
+    Attributes
+    ----------
+    deviations
+        What the readers narrow, drop or reinterpret, by the name of the upload.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deviations: dict[str, list[Deviation]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +170,7 @@ def read(
     like
         Columns that are expected: text of that name, without case, is read as their type.
     rename
-        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `renamed` tells which.
+        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `list_warnings` tells which.
 
     Returns
     -------
@@ -180,14 +193,15 @@ def read(
     limits = settings.limits
     if limits.upload == 0:
         raise _refused("uploads are not offered by this service", "put short lists into IN (...)")
-    found: Uploaded = {}
+    found = Uploaded()
     room = _Room(limits.upload)
     left = limits.upload * UNFOLDED
     with counted(None, limits.seconds) as clock, _place() as place:
         for pair in wanted:
             path = _file(pair, files, Path(place), room, clock.until, settings)
             try:
-                with turn or nullcontext(), table_in(path, like, left) as (table, batches):
+                deviations = found.deviations.setdefault(pair.name, [])
+                with turn or nullcontext(), table_in(path, like, left, deviations) as (table, batches):
                     table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
                     check_columns(table)
                     rows, used = _gathered(
@@ -214,20 +228,20 @@ def read(
     return found
 
 
-def renamed(uploaded: Mapping[str, tuple[Table, pa.Table]]) -> list[Info]:
-    """List columns of the uploads that have got another name, for the head of the answer.
+def list_warnings(uploaded: Uploaded) -> list[Info]:
+    """List what the readers of uploads renamed, narrowed, dropped or reinterpreted, for the head of the answer.
 
     Parameters
     ----------
     uploaded
-        Tables by name.
+        What `read` returned.
 
     Returns
     -------
     infos
         A warning for each.
     """
-    return [
+    renamed = [
         Info(
             name="warning",
             value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}",
@@ -236,6 +250,12 @@ def renamed(uploaded: Mapping[str, tuple[Table, pa.Table]]) -> list[Info]:
         for column in table.columns
         if column.label is not None
     ]
+    changed = [
+        Info(name="warning", value=f"the upload {name!r}: {deviation}")
+        for name, deviations in uploaded.deviations.items()
+        for deviation in deviations
+    ]
+    return [*renamed, *changed]
 
 
 def _place() -> tempfile.TemporaryDirectory[str]:
@@ -450,4 +470,4 @@ def _piece(opened: Any, name: str, packing: str | None) -> bytes:
         ) from error
 
 
-__all__ = ["SCHEMA", "UNFOLDED", "Pair", "Uploaded", "pairs", "read"]
+__all__ = ["SCHEMA", "UNFOLDED", "Pair", "Uploaded", "list_warnings", "pairs", "read"]

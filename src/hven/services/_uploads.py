@@ -45,7 +45,7 @@ class Uploads:
         try:
             wanted = uploads.pairs(params.all("UPLOAD"))
             if not wanted:
-                return {}
+                return uploads.Uploaded()
             self._hold(0)
             limiter = self._near if all(pair.part is not None for pair in wanted) else self._far
             reading = partial(uploads.read, wanted, params.files, self._settings, turn=self._turn)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hven.formats import Head
     from hven.formats.media import Product
-    from hven.model import Cache
+    from hven.model import Cache, Deviation
     from hven.model.table import Column, FileReader
 
 GONE = "hven:gone"  # of rows in a journal: true for those that were deleted
@@ -150,7 +150,8 @@ class Context:
         Rows and values at fault of each piece of text that `reject` is told of, at least; None: all. Who asks for few need not wait for
         millions, and after so many rows that cannot be read nothing more is.
     tell
-        Takes what people should know of the source as a whole (keys left unread, values widened): a warning of the report.
+        Takes what people should know: a `hven.model.Deviation` for what is narrowed, dropped or reinterpreted (`report`), or a sentence about the source as a whole. `hven new`
+        writes it into the draft, `hven check` warns of it, and the ingest report shows it with its counts.
     batch
         Rows of a batch, at most.
     key
@@ -185,7 +186,7 @@ class Context:
     wanted: Mapping[str, pa.DataType] = field(default_factory=dict)
     reject: Callable[[Reject], None] | None = None
     faults: int | None = None
-    tell: Callable[[str], None] | None = None
+    tell: Callable[[str | Deviation], None] | None = None
     batch: int = 131_072
     key: Sequence[str] = ()
     page: int | None = None
@@ -199,6 +200,17 @@ class Context:
     run: str = ""
     shows: Callable[[int, int], None] | None = None
     answers: Cache[tuple[Any, Sequence[bytes]]] | None = None
+
+    def report(self, deviation: Deviation) -> None:
+        """Report what a reader narrows, drops or reinterprets, if somebody listens.
+
+        Parameters
+        ----------
+        deviation
+            The record; `count` holds what was not reported before.
+        """
+        if self.tell is not None:
+            self.tell(deviation)
 
 
 def listing(pins: Iterable[Pin]) -> pa.Table:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
 from hven.model.table import Bins, Column
 from hven.model.types import parse_type
@@ -159,14 +160,19 @@ class Samples(Windows):
         stream = self._stream(start, stop)
         made = []
         if stream is not None and stream.left:
-            self._tell(f"{', '.join(stream.left)} of {self.what} are no numbers; they are left out")
+            for name in stream.left:
+                message = "the values are no numbers; they are left out"
+                self._tell(Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.what, message=message))
         for segment in stream.segments if stream is not None else ():
             arrays = {TIME: pa.array(segment.times).cast(pa.timestamp("us"))}
             for at, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
                 name = _name(plane, at)
                 first = self._planes.get(name)
                 if first is None:
-                    self._tell(f"{self.what} has a variable {name} that its first samples do not have; it is left out")
+                    message = "the first samples do not have this variable; it is left out"
+                    self._tell(
+                        Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.what, message=message)
+                    )
                     continue
                 if not self.options.tags and first.tags != plane.tags:
                     moment = np.datetime64(int(segment.times[0]), "us")

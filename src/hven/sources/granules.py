@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.formats.media import Samples, open_product
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
 from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable, written_columns
 from hven.sources import FILE_FACTS, ROW, Context, Reject, Source
@@ -93,8 +94,9 @@ class Granules(FilesAsRows):
     def _tell(self) -> None:
         """Tell what of the files that were read is not shown."""
         for words, files in self._lost.items():
-            if self.context.tell is not None:
-                self.context.tell(f"{len(files):,} {'file' if len(files) == 1 else 'files'}: {words}: {', '.join(files[:3])}{' ..' if len(files) > 3 else ''}")  # fmt: skip
+            kind = DeviationKind.DROPPED_ROW if words == LEFT else DeviationKind.PRECISION
+            number = "1 file" if len(files) == 1 else f"{len(files):,} files"
+            self.context.report(Deviation(kind=kind, file=files[0], message=f"{number}: {words}"))
         self._lost.clear()
 
     def _product(self, file: DataFile, reader: FileReader | None) -> Product:

@@ -55,7 +55,7 @@ class JsonRows(JsonFiles):
         super().__init__(options, context)
         self.options: Options = options
         self._forms: dict[str, Form] = {}
-        self._told: set[str] = set()
+        self._told = set()
         self._frames: dict[str, str | None] = {}
 
     def _records(self, limit: int | None) -> Iterator[tuple[DataFile, Records]]:  # noqa: ARG002  (the reader stops)

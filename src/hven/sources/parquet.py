@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hven.model import literal, plugins
+from hven.model import Deviation, DeviationKind, literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, leaf, leaves
@@ -84,7 +84,7 @@ class ParquetRows(FileRows):
             batches = opened.iter_batches(step, columns=[paths[name] for name in real] or opened.schema_arrow.names[:1])
             for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
                 found = {name: leaf(batch, paths[name]) for name in real}
-                self._look(found)
+                self._report_precision(found, file, first)
                 arrays = {name: no_nan(_carried(found[name], kinds[name], file, name)) for name in real}
                 yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
@@ -99,19 +99,24 @@ class ParquetRows(FileRows):
             opened.close()
         file.hash_whole()
 
-    def _look(self, found: Mapping[str, pa.Array]) -> None:
-        """Tell of times that are finer than what is stored."""
+    def _report_precision(self, found: Mapping[str, pa.Array], file: DataFile, first: int) -> None:
+        """Report times that are finer than what is stored."""
         for name, values in found.items():
-            if name in self._finer or not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
+            if not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
                 continue
-            if (np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000).any():
-                self._finer.add(name)
-                if self.context.tell is not None:
-                    self.context.tell(f"{name} has digits below a microsecond, which are left out")
-
-    @cached_property
-    def _finer(self) -> set[str]:
-        return set()
+            fine = np.flatnonzero(np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000)
+            if len(fine):
+                self.context.report(
+                    Deviation(
+                        kind=DeviationKind.PRECISION,
+                        column=name,
+                        count=len(fine),
+                        file=file.name,
+                        row=first + int(fine[0]),
+                        value=str(values[int(fine[0])]),
+                        message="digits below a microsecond are left out",
+                    )
+                )
 
     @cached_property
     def _columns(self) -> list[Column]:

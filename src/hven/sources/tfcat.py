@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.formats import Head
-from hven.model import units
+from hven.model import Deviation, DeviationKind, units
 from hven.model.errors import Place, SourceError
 from hven.model.sky import clocks, region_files
 from hven.model.table import JD, Column, Constant, FrameRef
@@ -206,11 +206,11 @@ class Features(FileRows):
         document = self._document(file)
         kept = {name for _, name in self._columns}
         for name in document.fields.keys() - kept - self._told:
-            if self.context.tell is not None:
-                self._told.add(name)
-                self.context.tell(
-                    f"the property {name} of {file.name} is in none of the first {FEW} files, and is not read"
-                )
+            self._told.add(name)
+            message = f"the property is in none of the first {FEW} files, and is not read"
+            self.context.report(
+                Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
+            )
         given = 0
         for part in records(file, document.form):
             found = [self._feature(part.texts[at], document) for at in range(len(part.texts))]

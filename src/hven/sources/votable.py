@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -148,7 +149,10 @@ class Tables(FileRows):
     def _head(self) -> Head:
         stream = self.files[0].glance()
         try:
-            return self._read(stream, self.files[0]).head
+            read = self._read(stream, self.files[0])
+            for deviation in read.deviations:
+                self.context.report(replace(deviation, file=self.files[0].name))
+            return read.head
         finally:
             stream.close()
 
@@ -161,7 +165,7 @@ class Tables(FileRows):
     def _rows(
         self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        stream = file.open()
+        stream, read = file.open(), None
         try:
             read = self._read(stream, file)
             fields = read.head.columns
@@ -190,6 +194,9 @@ class Tables(FileRows):
                 pass
             file.finish()
         finally:
+            for deviation in read.deviations if read is not None else ():
+                if deviation.count is not None:  # what concerns whole columns is reported with the head
+                    self.context.report(replace(deviation, file=file.name))
             stream.close()
 
 

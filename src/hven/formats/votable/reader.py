@@ -22,6 +22,7 @@ from hven.model.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hven.model import Deviation
     from hven.model.table import Column
 
 BATCH = 65_536
@@ -61,7 +62,7 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> 
     """
     document = _Document(file)
     found = document.find(table)
-    return Read(head=found, batches=document.batches(batch))
+    return Read(head=found, batches=document.batches(batch), deviations=document.deviations)
 
 
 class Listed(NamedTuple):
@@ -106,6 +107,7 @@ class _Document:
         self._infos: list[Any] = []
         self._fed = 0
         self._ended = False
+        self.deviations: list[Deviation] = []
         self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
         self._refusals: list[str] = []  # the same in Simple Cone Search's words
 

@@ -18,7 +18,7 @@ from hven.jobs.tap import PARAMS, READ, STANDARD, cite_of, explain_of, query_of
 from hven.model.errors import ParamError
 from hven.query import cited_results
 from hven.query.turns import Turns
-from hven.query.uploads import renamed
+from hven.query.uploads import list_warnings
 from hven.services import _examples as dali_examples
 from hven.services import _vosi as vosi
 from hven.services import uws
@@ -162,7 +162,7 @@ async def _sync(
         form,
         tag=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings, cited),
         headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
-        infos=[Info(name="QUERY", value=text), _STANDARD_ID, *cited, *renamed(uploaded), *warnings],
+        infos=[Info(name="QUERY", value=text), _STANDARD_ID, *cited, *list_warnings(uploaded), *warnings],
         base=dali.base(request, around.site.settings),
     )
 

@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model import Deviation, DeviationKind
 from hven.sources._reading.cells import convert, nulled
 from hven.sources._reading.delimited import reason_of
 from hven.sources._reading.geojson import Frames, of_boxes, regions
@@ -42,15 +43,15 @@ class Parsed:
         Places (from 0, in the whole group) of the records that became rows.
     rejects
         Place, column, value, reason, text of each that did not.
-    notes
-        What people should know of all of them.
+    deviations
+        What is narrowed, dropped or reinterpreted in them.
     """
 
     group: Sequence[tuple[Document, Records]]
     arrays: dict[str, pa.Array]
     good: Any
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
 
     def locate(self, at: int) -> tuple[Document, Records, int]:
         """Find the file and the part of it that a record stands in."""
@@ -272,8 +273,9 @@ class Reader:
             near = [lists.take(pa.array(np.arange(at, len(lists), 4))) for at in range(4)]
             near[1::2] = [pc.if_else(pc.starts_with(one, "{"), pa.scalar(None, pa.string()), one) for one in near[1::2]]
             names = pc.coalesce(*near, names)
-        frames, notes = Frames.of(names)
-        parsed.notes += [f"{leaf.name}: {note}" for note in notes]
+        frames, messages = Frames.of(names)
+        for message in messages:
+            parsed.deviations.append(_geometry(leaf, message))
         return frames
 
     def _region(
@@ -281,23 +283,27 @@ class Reader:
     ) -> tuple[pa.Array, pa.Array | None]:
         shapes, bad, holes = regions(cells, self._cursor(), frames)
         if holes:
-            parsed.notes.append(f"{leaf.name}: some polygons have holes, which a region cannot say: they are filled")
+            parsed.deviations.append(_geometry(leaf, "polygons have holes, which a region cannot say: they are filled"))
         if leaf.bbox is not None and shapes.null_count:
             boxes = of_boxes(self._transformed(found[leaf.bbox], '["DOUBLE"]'), frames)
             missing = pc.is_null(cells)
             if bad is not None:
-                if pc.any(pc.and_(bad, pc.is_valid(boxes))).as_py():
-                    parsed.notes.append(
-                        f"{leaf.name}: some geometries are none, or have no area: their bbox stands for them"
-                    )
+                if count := pc.sum(pc.and_(bad, pc.is_valid(boxes))).as_py():
+                    message = "geometries are none, or have no area: their bbox stands for them"
+                    parsed.deviations.append(_geometry(leaf, message, count))
                 missing, bad = pc.or_(missing, bad), pc.and_(bad, pc.is_null(boxes))
             shapes = pc.coalesce(shapes, pc.if_else(missing, boxes, pa.scalar(None, pa.string())))
         left = pc.and_(pc.is_null(shapes), pc.is_valid(cells))
         if bad is not None:
             left = pc.and_(left, pc.invert(bad))
-        if pc.any(left).as_py():
-            parsed.notes.append(f"{leaf.name}: lines and collections of shapes are no regions: left empty")
+        if count := pc.sum(left).as_py():
+            message = "lines and collections of shapes are no regions: left empty"
+            parsed.deviations.append(_geometry(leaf, message, count))
         return shapes, bad
+
+
+def _geometry(leaf: Leaf, message: str, count: int | None = None) -> Deviation:
+    return Deviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
 
 
 def _compact(lists: Any) -> Any:

@@ -99,7 +99,7 @@ class PagedRecords(JsonTable):
         self.service = Service(
             options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
-        self._told: set[str] = set()
+        self._told = set()
         self._budget = self._spent()
         self._count = 0
         self._expected: int | None = None  # how many the service says there are

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type, from_arrow, parse_type
@@ -64,7 +65,7 @@ class JsonTable(ABC):
 
     options: JsonOptions
     context: Context
-    _told: set[str]
+    _told: set[str | Deviation]
 
     @abstractmethod
     def _records(self, limit: int | None) -> Iterator[tuple[Document, Records]]:
@@ -180,8 +181,8 @@ class JsonTable(ABC):
             yield parsed
 
     def _report(self, parsed: Parsed) -> None:
-        for note in parsed.notes:
-            self._tell(note)
+        for deviation in parsed.deviations:
+            self._tell(deviation)
         for at, column, value, reason, text in parsed.rejects:
             file, part, row = parsed.locate(at)
             guessed = column is not None and column not in self.options.types and column not in self.context.wanted
@@ -201,10 +202,14 @@ class JsonTable(ABC):
                 Reject(file=file.name, row=number, column=column, value=shown, reason=reason + hint, text=text)
             )
 
-    def _tell(self, note: str) -> None:
-        if note not in self._told and self.context.tell is not None:
-            self._told.add(note)
-            self.context.tell(note)
+    def _tell(self, told: str | Deviation) -> None:
+        """Report what is counted each time, and what concerns a whole column or the source once."""
+        if isinstance(told, str) or told.count is None:
+            if told in self._told:
+                return
+            self._told.add(told)
+        if self.context.tell is not None:
+            self.context.tell(told)
 
     def _look_for_more(self, group: list[tuple[Document, Records]]) -> None:
         """Report keys that come only after the sample, looked for in some records of each block."""
@@ -224,7 +229,13 @@ class JsonTable(ABC):
             ):
                 kind = str(parse_type("string") if leaf.how != CELL else from_arrow(leaf.kind))
                 self._tell(
-                    f"the key {leaf.name} of {group[0][0].name} was not in the sample, and is not read: say types: {{{leaf.name}: {kind}}}"
+                    Deviation(
+                        kind=DeviationKind.DROPPED_COLUMN,
+                        column=leaf.name,
+                        file=group[0][0].name,
+                        message="the key was not in the sample, and is not read",
+                        remedy=f"say types: {{{leaf.name}: {kind}}}",
+                    )
                 )
 
     # --- what there is ---------------------------------------------------------------------------------------
@@ -261,7 +272,8 @@ class JsonTable(ABC):
                 result.append(_retyped(Leaf(name=name, pointer=pointer, how=how, kind=pa.string()), kind))
         for leaf in result:
             if leaf.mixed is not None and leaf.name not in said:
-                self._tell(f"{leaf.name} holds {leaf.mixed}: it is read as text")
+                message = f"it holds {leaf.mixed}: it is read as text"
+                self._tell(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
         return result
 
     def _said(self, name: str, text: str) -> Type:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
 from hven.model.table import Bins, Column
 from hven.model.types import TIMESTAMP
@@ -61,7 +62,7 @@ class Windows(Narrowing):
         )
         self._from: int | None = None
         self._budget = self._spent()
-        self._told: set[str] = set()
+        self._told: set[str | Deviation] = set()
 
     # --- what a kind of server says ------------------------------------------------------------------------------
 
@@ -201,7 +202,8 @@ class Windows(Narrowing):
         moments = np.asarray(table.column(self.time).cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
-            self._tell(f"{self.what} sends samples outside of what it is asked for; they are left out")
+            message = f"{self.what} sends samples outside of what it is asked for; they are left out"
+            self.context.report(Deviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message))
             table = table.filter(pa.array(inside))
         if (np.diff(moments) < 0).any():
             self._tell(f"the samples of {self.what} are not in the order of time")
@@ -210,7 +212,7 @@ class Windows(Narrowing):
     def _spent(self) -> Budget:
         return Budget(self.options, self.what, "a later `start`, fewer `columns`, or a coarser data set")
 
-    def _tell(self, message: str) -> None:
+    def _tell(self, message: str | Deviation) -> None:
         if message not in self._told and self.context.tell is not None:
             self.context.tell(message)
         self._told.add(message)

@@ -59,7 +59,7 @@ class XmlRows(JsonFiles):
 
     def _prepare(self, options: FieldOptions) -> None:
         self.options = options
-        self._told: set[str] = set()
+        self._told = set()
         self._paths = {name: self._compiled(f"fields.{name}", path) for name, path in options.fields.items()}
         self._asking = {name for name, path in options.fields.items() if "$" in path}
         self._each = self._compiled("each", options.each, smart=True) if options.each else None

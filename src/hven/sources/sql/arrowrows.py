@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model import Deviation, DeviationKind, duplicate_name_deviation
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -91,8 +92,8 @@ class ArrowRows(Paged):
             found = [replace(field, kind=TEXT) if field.kind == BYTES else field for field in found]
         names = apart([field.name for field in found], str if self.dialect is POSTGRESQL else str.lower)
         for field, name in zip(found, names, strict=True):
-            if name != field.name and self.context.tell is not None:
-                self.context.tell(f"{self.what} has several columns {field.name}: {name} is the next of them")
+            if name != field.name:
+                self.context.report(duplicate_name_deviation(field.name, name, self.what))
         return found, names
 
     @cached_property
@@ -189,9 +190,10 @@ class ArrowRows(Paged):
     def _tell(self) -> None:
         """Tell of dates that are none."""
         for name, count in self._zeros.items():
-            if self.context.tell is not None:
-                said = "1 date is" if count == 1 else f"{count:,} dates are"
-                self.context.tell(f"{self.what}, column {name}: {said} {ZERO}, which is no day: read as missing")
+            message = f"the database holds {ZERO}, which is no day: read as missing"
+            self.context.report(
+                Deviation(kind=DeviationKind.NULL, column=name, count=count, file=self.what, message=message)
+            )
         self._zeros.clear()
 
     # --- statements ---------------------------------------------------------------------------------------------

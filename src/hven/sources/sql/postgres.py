@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import plugins
+from hven.model import duplicate_name_deviation, plugins
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -94,8 +94,8 @@ class PostgresRows(Paged):
         called = apart([name for name, _ in described], str)
         self._renamed = called if called != [name for name, _ in described] else []
         for name, (own, _) in zip(called, described, strict=True):
-            if name != own and self.context.tell is not None:
-                self.context.tell(f"{self.what} has several columns {own}: {name} is the next of them")
+            if name != own:
+                self.context.report(duplicate_name_deviation(own, name, self.what))
         return [(name, oid, names[abs(oid)]) for name, (_, oid) in zip(called, described, strict=True)]
 
     @property

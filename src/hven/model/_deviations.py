@@ -1,0 +1,163 @@
+"""`Deviation`: the record of what a reader narrows, drops or reinterprets. Sources and formats share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+MAX_DEVIATIONS = 500  # different ones that are listed for a table; a file with more of them is hostile
+
+
+class DeviationKind(StrEnum):
+    """What happens to a value, a column, a row or a table. The page ``docs/reference/values.md`` states the policy of each kind.
+
+    Attributes
+    ----------
+    WHOLE_NUMBER
+        A whole number that 64 bits with a sign cannot hold.
+    PRECISION
+        Digits that the column's type cannot hold.
+    OVERFLOW
+        A finite number that is too large for the column's type.
+    NAN
+        NaN or an infinity, where the column holds none.
+    NULL
+        A value that is read as missing, or a missing value that cannot be told from a value.
+    ZONE_OFFSET
+        A time with an offset from UTC.
+    LEAP_SECOND
+        A time with second 60.
+    DAY_END
+        The time 24:00.
+    DUPLICATE_NAME
+        A column whose name another column has.
+    OTHER_TABLE
+        A table of the file that is not read.
+    DROPPED_COLUMN
+        A column that is not read, such as a nested type.
+    DROPPED_ROW
+        Rows that are not read.
+    GEOMETRY
+        A region that is changed.
+    TYPE
+        Values that are read as another type than the carrier declares.
+    SERVICE
+        A remark of a service about its answer, or about an answer that may be incomplete.
+    """
+
+    WHOLE_NUMBER = "whole-number"
+    PRECISION = "precision"
+    OVERFLOW = "overflow"
+    NAN = "nan"
+    NULL = "null"
+    ZONE_OFFSET = "zone-offset"
+    LEAP_SECOND = "leap-second"
+    DAY_END = "day-end"
+    DUPLICATE_NAME = "duplicate-name"
+    OTHER_TABLE = "other-table"
+    DROPPED_COLUMN = "dropped-column"
+    DROPPED_ROW = "dropped-row"
+    GEOMETRY = "geometry"
+    TYPE = "type"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deviation:
+    """Something that a reader narrows, drops or reinterprets.
+
+    Attributes
+    ----------
+    kind
+        The policy that applies.
+    message
+        A sentence without the count and the place. Reports of the same kind, column and message are added up.
+    column
+        The column at fault; None: the table or the file as a whole.
+    count
+        Number of values or rows; None: it applies to the whole column, file or service.
+    file, row
+        Where the first one stands; `row` counts data rows from 1.
+    value
+        The first one, as it stands there.
+    remedy
+        What the curator can do; empty: nothing needs to be done.
+    """
+
+    kind: DeviationKind
+    message: str
+    column: str | None = None
+    count: int | None = None
+    file: str | None = None
+    row: int | None = None
+    value: str | None = None
+    remedy: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the first one stands, in words; empty if it is not known."""
+        row = f"row {self.row:,}" if self.row is not None else ""
+        return " ".join(part for part in (self.file, row) if part)
+
+    def __str__(self) -> str:
+        """Write the sentence with the column, the count, the first place and the first value."""
+        text = f"{self.column}: {self.message}" if self.column is not None else self.message
+        facts = []
+        if self.count is not None:
+            facts.append(f"{self.count:,} {'value' if self.count == 1 else 'values'}")
+        if self.place or self.value is not None:
+            shown = "" if self.value is None else " ".join(self.value.split())[:80]
+            facts.append("first: " + ": ".join(part for part in (self.place, shown) if part))
+        return f"{text} ({', '.join(facts)})" if facts else text
+
+
+def duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> Deviation:
+    """Describe a column that is renamed because another one has its name.
+
+    Parameters
+    ----------
+    column
+        The name as the carrier has it.
+    new_name
+        The name under which it is read.
+    file
+        Name of the file or service.
+    """
+    message = f"several columns have this name: the next one is read as {new_name}"
+    return Deviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)
+
+
+def add_deviation(known: list[Deviation], deviation: Deviation) -> None:
+    """Add a deviation to a list; those of the same kind, column and message are added up, and the first place stays.
+
+    Parameters
+    ----------
+    known
+        The list, which is changed. It holds `MAX_DEVIATIONS` at most; further ones are counted together by their kind.
+    deviation
+        What a reader reports.
+    """
+    same = _position(known, deviation)
+    if same is None and len(known) >= MAX_DEVIATIONS:
+        deviation = Deviation(
+            kind=deviation.kind, message=f"further reports of the kind {deviation.kind}", count=deviation.count or 1
+        )
+        same = _position(known, deviation)
+    if same is None:
+        known.append(deviation)
+        return
+    first = known[same]
+    if first.count is not None or deviation.count is not None:
+        known[same] = replace(first, count=(first.count or 0) + (deviation.count or 0))
+
+
+def _position(known: list[Deviation], deviation: Deviation) -> int | None:
+    """Find a deviation of the same kind, column and message."""
+    key = (deviation.kind, deviation.column, deviation.message)
+    for position, other in enumerate(known):
+        if (other.kind, other.column, other.message) == key:
+            return position
+    return None
+
+
+__all__ = ["Deviation", "DeviationKind", "add_deviation", "duplicate_name_deviation"]

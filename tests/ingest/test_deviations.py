@@ -1,0 +1,110 @@
+"""What a reader narrows, drops or reinterprets: one record, in the draft, in `hven check`, in the report, in answers with uploads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hven import descriptor, query
+from hven.descriptor.new import draft
+from hven.ingest import ingest
+from hven.ingest.sampling import refused
+from hven.model import Deviation, DeviationKind, add_deviation
+from hven.model._deviations import MAX_DEVIATIONS
+from hven.query import uploads
+from hven.site.auth._permit import OWNER
+from hven.testing.site import site_with
+
+ROWS = 2500
+FINE = [7, 2400]  # rows, from 0, with digits below a microsecond
+TEXT = """\
+collection: fine
+title: Fine times
+tables:
+  t:
+    source: {kind: parquet, files: a.parquet}
+    columns:
+      n: {type: int32}
+      moment: {type: timestamp}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    moments = np.arange(ROWS) * 1_000_000 + 10**18
+    moments[FINE] += 1
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"n": pa.array(range(ROWS), pa.int32()), "moment": moments.astype("M8[ns]")}),
+        path,
+        row_group_size=1000,
+    )
+    return path
+
+
+def test_the_report_counts_over_all_rows(tmp_path, file):
+    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        report = ingest(site, "fine")
+        (deviation,) = report.tables["fine.t"].deviations
+        assert (deviation.kind, deviation.column, deviation.count) == (DeviationKind.PRECISION, "moment", 2)
+        assert (deviation.file, deviation.row) == ("a.parquet", 8)
+        assert (
+            "  warning: moment: digits below a microsecond are left out (2 values, first: a.parquet row 8"
+            in report.text()
+        )
+        written = json.loads(json.dumps(report.to_json()))["tables"]["fine.t"]["deviations"]
+        assert [(item["kind"], item["column"], item["count"], item["row"]) for item in written] == [
+            ("precision", "moment", 2, 8)
+        ]
+        assert report.summary()["warnings"] == 1
+
+
+def test_check_warns_of_the_first_rows(tmp_path, file):
+    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        path = site.settings.collections / "fine" / "fine.yaml"
+        resource, faults = descriptor.checked(path, site.settings)
+        assert not faults
+        (warning,) = refused(resource, path.parent, site.settings)
+        assert warning.severity == "warning"
+        assert (
+            "fine.t: moment: digits below a microsecond are left out (1 value, first: a.parquet row 8"
+            in warning.message
+        )
+
+
+def test_the_draft_has_a_comment(file):
+    text = draft("fine", "parquet", {"files": "a.parquet"}, file.parent)
+    (line,) = [line for line in text.splitlines() if "below a microsecond" in line]
+    assert line.lstrip().startswith("#")
+    assert "moment: " in line
+    assert "first: a.parquet row 8" in text
+
+
+def test_an_answer_with_the_upload_warns(tmp_path, file):
+    with site_with(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+        uploaded = uploads.read([uploads.Pair(name="mine", uri="param:f")], {"f": file}, site.settings)
+        (info,) = uploads.list_warnings(uploaded)
+        assert info.value.startswith("the upload 'mine': moment: digits below a microsecond are left out (2 values")
+        with query.run("SELECT COUNT(*) AS c FROM TAP_UPLOAD.mine", OWNER, site=site, uploads=uploaded) as result:
+            assert next(iter(result.batches())).to_pylist() == [{"c": ROWS}]
+
+
+def test_records_of_one_kind_column_and_sentence_are_added_up():
+    known: list[Deviation] = []
+    for row, count in ((3, 2), (9, 5)):
+        add_deviation(known, Deviation(kind=DeviationKind.NULL, column="a", message="m", count=count, row=row))
+    add_deviation(known, Deviation(kind=DeviationKind.NULL, column="b", message="m"))
+    add_deviation(known, Deviation(kind=DeviationKind.NULL, column="b", message="m"))
+    assert [(item.column, item.count, item.row) for item in known] == [("a", 7, 3), ("b", None, None)]
+
+
+def test_the_list_is_bounded():
+    known: list[Deviation] = []
+    for number in range(MAX_DEVIATIONS + 1000):
+        add_deviation(known, Deviation(kind=DeviationKind.NULL, column=f"c{number}", message="m", count=1))
+    assert len(known) == MAX_DEVIATIONS + 1
+    assert known[-1].count == 1000
