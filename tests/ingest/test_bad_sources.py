@@ -124,7 +124,7 @@ def test_an_object_where_a_number_was(served):
     served.put([{**one, "n": {"value": 1} if one["n"] == 7 else one["n"]} for one in GOOD])
     report = ingest(served.site, "cat")
     assert report.tables["cat.t"].published == 199
-    assert any("n holds objects and single values" in text for text in report.warnings)
+    assert any("n: it holds objects and single values" in str(one) for one in report.tables["cat.t"].deviations)
     [bad] = rejects(report)
     assert (bad["row"], bad["column"], bad["value"]) == ("8", "n", '{"value":1}')
     assert json.loads(json.loads(bad["text"])["n"]) == {"value": 1}

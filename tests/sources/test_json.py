@@ -34,7 +34,7 @@ class Read:
     def __init__(self, directory, files, columns=None, *, batch=131_072, wanted=None, **options):
         self.rejects, self.notes = [], []
         context = Context(
-            directory=directory, reject=self.rejects.append, tell=self.notes.append, batch=batch, wanted=wanted or {}
+            directory=directory, reject=self.rejects.append, tell=lambda told: self.notes.append(str(told)), batch=batch, wanted=wanted or {}
         )
         self.source = kind.open(kind.Options.model_validate({"files": files, **options}), context)
         self.types = {column.name: str(column.type) for column in self.source.columns()}
@@ -157,8 +157,8 @@ def test_kinds_that_differ_are_widened_and_told(tmp_path):
         {"n": 2.5, "m": "x", "o": '{"k":6}', "o.k": 6, "w": [1.5]},
     ]
     assert read.notes == [
-        "m holds numbers and text: it is read as text",
-        "o holds objects and single values: it is read as text",
+        "m: it holds numbers and text: it is read as text",
+        "o: it holds objects and single values: it is read as text",
     ]
 
 
@@ -190,7 +190,7 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
     assert read.notes == [
-        "the key late.x of a.json was not in the sample, and is not read: say types: {late.x: float64}"
+        "late.x: the key was not in the sample, and is not read (first: a.json)"
     ]
     assert Read(tmp_path, name, types={"late.x": "float64"}).rows[-1] == {"a": 1, "late.x": 2.5}
 

@@ -96,7 +96,8 @@ class Granules(FilesAsRows):
         for words, files in self._lost.items():
             kind = DeviationKind.DROPPED_ROW if words == LEFT else DeviationKind.PRECISION
             number = "1 file" if len(files) == 1 else f"{len(files):,} files"
-            self.context.report(Deviation(kind=kind, file=files[0], message=f"{number}: {words}"))
+            shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+            self.context.report(Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {shown}"))
         self._lost.clear()
 
     def _product(self, file: DataFile, reader: FileReader | None) -> Product:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hven.model import Deviation, DeviationKind, literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
-from hven.model.types import from_arrow, leaf, leaves
-from hven.sources import FileKind
+from hven.model.types import Type, from_arrow, leaf, leaves
+from hven.sources import FileKind, Reject
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, FileOptions, assemble
+from hven.sources._reading.wholenumbers import DIGITS, MAX_INT64, REASON, exceeds_int64, fit_unsigned, text_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,8 +87,20 @@ class ParquetRows(FileRows):
             for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
                 found = {name: leaf(batch, paths[name]) for name in real}
                 self._report_precision(found, file, first)
-                arrays = {name: no_nan(_carried(found[name], kinds[name], file, name)) for name in real}
-                yield assemble(names, arrays, batch.num_rows, first, file)
+                arrays, bad = {}, np.zeros(batch.num_rows, bool)
+                for name in real:
+                    values, wrong = _fitted(found[name], kinds[name])
+                    if wrong is not None:
+                        self._reject(found[name], wrong & ~bad, name, first, file)
+                        bad |= wrong
+                    arrays[name] = no_nan(_carried(values, kinds[name], file, name))
+                if bad.any():
+                    kept = pa.array(~bad)
+                    numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())
+                    arrays = {name: values.filter(kept) for name, values in arrays.items()}
+                    yield assemble(names, arrays, len(numbers), numbers, file)
+                else:
+                    yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
                 self.read += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
@@ -98,6 +112,15 @@ class ParquetRows(FileRows):
         finally:
             opened.close()
         file.hash_whole()
+
+    def _reject(self, values: pa.Array, bad: np.ndarray, name: str, first: int, file: DataFile) -> None:
+        """Reject the rows whose unsigned integers do not fit."""
+        for at in np.flatnonzero(bad):
+            value = str(values[int(at)].as_py())
+            if self.context.reject is None:
+                message = f"row {first + int(at)}, column {name}: {value} is {REASON}"
+                raise SourceError(message, place=Place(file=file.name))
+            self.context.reject(Reject(file=file.name, row=first + int(at), column=name, value=value, reason=REASON))
 
     def _report_precision(self, found: Mapping[str, pa.Array], file: DataFile, first: int) -> None:
         """Report times that are finer than what is stored."""
@@ -138,6 +161,10 @@ class ParquetRows(FileRows):
                 kind = from_arrow(stored)
             except ValueError:
                 continue  # structs within structs and maps have no form in a table of the VO
+            if pa.types.is_uint64(stored) and _beyond_int64(opened, path):
+                kind = Type("char", f"{DIGITS}*")
+                if file is self.files[0]:
+                    self.context.report(text_deviation(name, file.name))
             told = (schema.field(name).metadata or {}) if path == name else {}
             meta = {key.decode(): value.decode(errors="replace") for key, value in told.items()}
             column = footer or Column(name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description"))  # fmt: skip
@@ -149,6 +176,39 @@ class ParquetRows(FileRows):
                 remedy="structs within structs must be flattened first",
             )
         return found
+
+
+def _beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
+    """Return whether a column of unsigned integers holds larger ones than int64: as the statistics say, or the values where there are none."""
+    metadata = opened.metadata
+    number = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).path == path)
+    unknown = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(number).statistics
+        if statistics is None or not statistics.has_min_max:
+            unknown.append(group)
+        elif statistics.max > MAX_INT64:
+            return True
+    batches = opened.iter_batches(row_groups=unknown, columns=[path]) if unknown else ()
+    return any(exceeds_int64(leaf(batch, path)) for batch in batches)
+
+
+def _fitted(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
+    """Convert unsigned 64-bit integers, alone or in lists, and find the rows that do not fit; other values stay as they are."""
+    if pa.types.is_uint64(values.type):
+        return fit_unsigned(values, kind)
+    nested = (
+        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
+    )
+    if not nested or not pa.types.is_uint64(values.type.value_type):
+        return values, None
+    flat = values.flatten()
+    if not exceeds_int64(flat):
+        return values, None
+    beyond = np.asarray(pc.fill_null(pc.greater(flat, pa.scalar(MAX_INT64, pa.uint64())), False))
+    bad = np.zeros(len(values), bool)
+    bad[np.asarray(pc.list_parent_indices(values))[beyond]] = True
+    return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values), bad
 
 
 def _folded(opened: pq.ParquetFile) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type
 from hven.sources._reading.cells import convert
+from hven.sources._reading.wholenumbers import DIGITS, fit_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,14 @@ class Field:
     scale: float = 1.0
     zero: float = 0.0
     dim: tuple[int, ...] = ()
+    unsigned: bool = False  # 64-bit words that TZERO = 2**63 makes unsigned
     column: Column
+
+    def to_text(self) -> Field:
+        """Return the same column of unsigned 64-bit integers as decimal text."""
+        size = self.column.type.arraysize
+        kind = Type("char", f"{DIGITS}*" if size is None else f"{DIGITS}x{'*' if self.heap else self.repeat}")
+        return replace(self, column=self.column.having(type=kind))
 
 
 def fields_of(header: Header, file: str) -> list[Field]:
@@ -143,7 +151,10 @@ def _binary_field(header: Header, number: int, name: str, match: re.Match[str], 
     scale, zero = _number(header, f"TSCAL{number}", 1.0), _number(header, f"TZERO{number}", 0.0)
     dim = () if heap else _dims(header.text(f"TDIM{number}"), repeat)
     datatype = _VOTABLE[code]
-    if code in "BIJK" and (scale, zero) != (1.0, 0.0):
+    unsigned = code == "K" and (scale, zero) == (1.0, 2.0**63)
+    if unsigned:
+        datatype = "long"
+    elif code in "BIJK" and (scale, zero) != (1.0, 0.0):
         shifted = _SHIFTED.get((code, int(zero))) if scale == 1.0 else None
         whole = scale == 1.0 and zero == int(zero) and abs(zero) < 2**31
         datatype = shifted[1] if shifted else "long" if whole else "double"
@@ -159,7 +170,7 @@ def _binary_field(header: Header, number: int, name: str, match: re.Match[str], 
         name=name, code=code, repeat=repeat, start=start, width=width, heap=heap, scale=scale, zero=zero, dim=dim,
         # TNULL has no meaning but for whole numbers; real files have it everywhere
         null=null if isinstance(null, int) and code in "BIJK" and not isinstance(null, bool) else None,
-        column=_described(header, number, name, kind),
+        unsigned=unsigned, column=_described(header, number, name, kind),
     )  # fmt: skip
 
 
@@ -180,22 +191,42 @@ def _ascii_field(header: Header, number: int, name: str, match: re.Match[str]) -
     )  # fmt: skip
 
 
-def binary_column(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None) -> pa.Array:
-    """Convert one column of a chunk of rows (n x NAXIS1 bytes) to an Arrow array of the column's type."""
+def binary_column(
+    rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None
+) -> tuple[pa.Array, np.ndarray | None]:
+    """Convert one column of a chunk of rows (n x NAXIS1 bytes) to an array of the column's type, and find the rows whose values do not fit; None: all fit."""
     if item.heap:
         return _from_heap(rows, item, heap)
     raw = np.ascontiguousarray(rows[:, item.start : item.start + item.width])
     if item.code == "A":
-        return _strings(raw, item)
+        return _strings(raw, item), None
     count = item.repeat
-    flat = _flat(raw, item)
-    values = flat if flat is not None else pa.array([], item.column.type.scalar.arrow)
+    values, bad = _flat(raw, item)
     if item.code in "CM":
         values = pa.FixedSizeListArray.from_arrays(values, 2)
-    return values if count == 1 else pa.FixedSizeListArray.from_arrays(values, count)
+    if count == 1:
+        return values, bad
+    bad = None if bad is None else bad.reshape(-1, count).any(axis=1)
+    if pa.types.is_string(values.type):  # arrays of texts have no fixed size
+        return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, count, dtype=np.int32)), values), bad
+    return pa.FixedSizeListArray.from_arrays(values, count), bad
 
 
-def _flat(raw: np.ndarray, item: Field) -> pa.Array:
+def _flat(raw: np.ndarray, item: Field) -> tuple[pa.Array, np.ndarray | None]:
+    """Convert bytes of whole elements to a flat array with nulls, scaled, and find the elements that do not fit."""
+    if not item.unsigned:
+        return _scaled(raw, item), None
+    words = raw.reshape(-1).view(">i8")
+    mask = None if item.null is None else words == item.null
+    return fit_unsigned(unsigned_words(words, mask), item.column.type.scalar.arrow)
+
+
+def unsigned_words(words: np.ndarray, mask: np.ndarray | None = None) -> pa.Array:
+    """Convert 64-bit words that TZERO = 2**63 makes unsigned (FITS 4.0 section 4.4.2.5)."""
+    return pa.array((words.astype("i8") ^ np.int64(-(2**63))).view("u8"), mask=mask)
+
+
+def _scaled(raw: np.ndarray, item: Field) -> pa.Array:
     """Convert bytes of whole elements to a flat array with nulls, scaled."""
     if item.code == "X":
         bits = np.unpackbits(raw, axis=1)[:, : item.repeat]
@@ -219,12 +250,8 @@ def _flat(raw: np.ndarray, item: Field) -> pa.Array:
     native = values.astype(values.dtype.newbyteorder("="))
     if pa.types.is_floating(target):
         return pa.array(native * item.scale + item.zero, mask=mask)
-    if item.zero and abs(item.zero) < 2**62:
+    if item.zero:
         native = native.astype("i8") + int(item.zero)
-    elif item.zero:  # unsigned 64-bit words beyond our reach become null rather than wrong
-        beyond = native >= 0
-        native = native ^ np.int64(-(2**63))
-        mask = beyond if mask is None else mask | beyond
     return pa.array(native.astype(target.to_pandas_dtype()), mask=mask)
 
 
@@ -264,7 +291,9 @@ def text_of(cells: np.ndarray) -> pa.Array:
     return pc.if_else(empty, pa.scalar(None, pa.string()), text)
 
 
-def _from_heap(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None) -> pa.Array:
+def _from_heap(
+    rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None
+) -> tuple[pa.Array, np.ndarray | None]:
     """Gather variable-length arrays (FITS 4.0 section 7.3.5) of a chunk of rows."""
     raw = (
         np.ascontiguousarray(rows[:, item.start : item.start + item.width])
@@ -301,15 +330,19 @@ def _from_heap(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] 
     if item.code == "A":
         text = pa.Array.from_buffers(pa.binary(), len(rows), [None, offsets.buffers()[1], pa.py_buffer(packed)])
         text = pc.utf8_rtrim(pc.replace_substring_regex(text.cast(pa.string()), "\x00.*", ""), characters=" ")
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), None
     if item.code == "X":
         offsets, packed = pa.array((np.concatenate([[0], ends]) * 8).astype("i4")), np.unpackbits(packed)
-        return pa.ListArray.from_arrays(offsets, pa.array(packed.astype(bool)))
+        return pa.ListArray.from_arrays(offsets, pa.array(packed.astype(bool))), None
     counts = pa.array((np.concatenate([[0], ends]) // size).astype("i4"))
-    values = _flat(packed.reshape(1, -1), item)
+    values, wrong = _flat(packed.reshape(1, -1), item)
+    bad = None
+    if wrong is not None:
+        bad = np.zeros(len(rows), bool)
+        bad[np.searchsorted(ends // size, np.flatnonzero(wrong), side="right")] = True
     if item.code in "CM":
         values = pa.FixedSizeListArray.from_arrays(values, 2)
-    return pa.ListArray.from_arrays(counts, values)
+    return pa.ListArray.from_arrays(counts, values), bad
 
 
 def ascii_column(rows: np.ndarray, item: Field) -> tuple[pa.Array, pa.Array | None]:

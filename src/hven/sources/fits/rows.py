@@ -16,8 +16,9 @@ from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble
-from hven.sources._reading.fitstable import Field, ascii_column, binary_column, fields_of
+from hven.sources._reading.fitstable import Field, ascii_column, binary_column, fields_of, unsigned_words
 from hven.sources._reading.rows import words_of
+from hven.sources._reading.wholenumbers import REASON, exceeds_int64, text_deviation
 from hven.sources.cards import BLOCK, Header, read_header
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 LOT = 4 * BLOCK  # bytes that are read at a time of headers alone
+SCANNED = 1 << 30  # bytes of a table with unsigned 64-bit words that are looked at to know its types
 _METADATA = 16 << 20  # bytes of a VOTable in the primary HDU
 
 
@@ -58,14 +60,18 @@ class TableRows(FileRows):
     def _fields(self) -> list[Field]:
         stream = self.files[0].open()
         try:
-            found = fields_of(self._find(stream, self.files[0].name), self.files[0].name)
+            header = self._find(stream, self.files[0].name)
+            found = fields_of(header, self.files[0].name)
             if not found:
                 raise SourceError(
                     "the table has no columns", place=Place(file=self.files[0].name), remedy="choose another `hdu`"
                 )
-            return found
+            texts = _columns_beyond_int64(stream, header, found)
         finally:
             stream.close()
+        for name in sorted(texts):
+            self.context.report(text_deviation(name, self.files[0].name))
+        return [item.to_text() if item.name in texts else item for item in found]
 
     def _votable(self) -> list[Column]:
         """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
@@ -112,6 +118,8 @@ class TableRows(FileRows):
         try:
             header = self._find(stream, file.name)
             items = {item.name: item for item in fields_of(header, file.name)}
+            texts = {item.name for item in self._fields if item.unsigned and item.column.type.scalar.name == "string"}
+            items |= {name: items[name].to_text() for name in texts & items.keys() if items[name].unsigned}
             for name in real:
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"
@@ -181,13 +189,10 @@ class TableRows(FileRows):
         *,
         ascii: bool,  # noqa: A002
     ) -> pa.RecordBatch:
-        if not ascii:
-            whole = {name: emptied(binary_column(rows, items[name], heap), words_of(self.nulls, name)) for name in real}
-            return assemble(names, whole, len(rows), first, file)
         arrays: dict[str, pa.Array] = {}
         out = np.zeros(len(rows), bool)
         for name in real:
-            values, bad = ascii_column(rows, items[name])
+            values, bad = ascii_column(rows, items[name]) if ascii else binary_column(rows, items[name], heap)
             arrays[name] = emptied(values, words_of(self.nulls, name))
             if bad is None:
                 continue
@@ -195,16 +200,10 @@ class TableRows(FileRows):
             out |= mask
             item = items[name]
             for at in np.flatnonzero(mask):
-                value = rows[at, item.start : item.start + item.width].tobytes().decode("latin-1").strip()
-                self._reject(
-                    Reject(
-                        file=file.name,
-                        row=first + int(at),
-                        column=name,
-                        value=value,
-                        reason=f"not a number (TFORM {item.code}{item.width})",
-                    )
-                )
+                cell = rows[at, item.start : item.start + item.width].tobytes()
+                value = cell.decode("latin-1").strip() if ascii else _unsigned_text(cell, item)
+                reason = f"not a number (TFORM {item.code}{item.width})" if ascii else REASON
+                self._reject(Reject(file=file.name, row=first + int(at), column=name, value=value, reason=reason))
         if not out.any():
             return assemble(names, arrays, len(rows), first, file)
         keep = pa.array(~out)
@@ -220,6 +219,36 @@ class TableRows(FileRows):
                 place=Place(file=reject.file),
             )
         self.context.reject(reject)
+
+
+def _unsigned_text(cell: bytes, item: Field) -> str | None:
+    """Write a cell of unsigned words; arrays in the heap are not shown."""
+    return None if item.heap else " ".join(map(str, unsigned_words(np.frombuffer(cell, ">i8")).to_pylist()))
+
+
+def _columns_beyond_int64(stream: Stream, header: Header, items: Sequence[Field]) -> set[str]:
+    """Name the columns of unsigned 64-bit words whose values an int64 cannot hold; arrays in the heap are not looked at.
+
+    Only a table with such a column is read here, up to `SCANNED` bytes; a larger value behind them rejects its row.
+    """
+    left = {item.name: item for item in items if item.unsigned and not item.heap}
+    found: set[str] = set()
+    width = header.number("NAXIS1")
+    rows = min(header.number("NAXIS2"), SCANNED // max(width, 1))
+    step = max(1, CHUNK // max(width, 1))
+    while left and rows > 0:
+        data = stream.read(min(step, rows) * width)
+        count = len(data) // max(width, 1)
+        if not count:
+            break
+        cells = np.frombuffer(data, np.uint8, count * width).reshape(count, width)
+        for name, item in list(left.items()):
+            words = np.ascontiguousarray(cells[:, item.start : item.start + item.width]).view(">i8")
+            if exceeds_int64(unsigned_words(words.ravel(), None if item.null is None else words.ravel() == item.null)):
+                found.add(name)
+                del left[name]
+        rows -= count
+    return found
 
 
 def listed(file: DataFile) -> list[tuple[int, str, int, bool]]:

@@ -1,0 +1,101 @@
+"""Whole numbers beyond 2^53 come out exactly, as int64 or as decimal text; nothing is rounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits as astropy_fits
+from astropy.table import Table as AstropyTable
+
+from hven.model import DeviationKind, plugins
+from hven.model.errors import SourceError
+from hven.sources import Context
+
+SMALL = [0, 7, 2**53, 2**53 + 1, 2**63 - 1]
+LARGE = [7, 2**53 + 1, 2**63, 2**64 - 1]
+
+
+def write_fits(path, values):
+    AstropyTable({"n": np.array(values, "u8")}).write(path, format="fits")
+
+
+def write_parquet(path, values):
+    pq.write_table(pa.table({"n": pa.array(values, pa.uint64())}), path)
+
+
+def write_parquet_without_statistics(path, values):
+    pq.write_table(pa.table({"n": pa.array(values, pa.uint64())}), path, write_statistics=False)
+
+
+WRITERS = [("fits", write_fits), ("parquet", write_parquet), ("parquet", write_parquet_without_statistics)]
+
+
+def read(kind, path, *, reject=None):
+    told = []
+    module = plugins.load("sources", kind)
+    source = module.open(
+        module.Options(files=[path.name]), Context(directory=path.parent, tell=told.append, reject=reject)
+    )
+    (column,) = source.columns()
+    return column, [value for batch in source.batches() for value in batch.column("n").to_pylist()], told
+
+
+@pytest.mark.parametrize(("kind", "write"), WRITERS)
+def test_unsigned_numbers_that_fit_are_int64(tmp_path, kind, write):
+    write(tmp_path / "a", SMALL)
+    column, values, told = read(kind, tmp_path / "a")
+    assert (str(column.type), values, told) == ("int64", SMALL, [])
+
+
+@pytest.mark.parametrize(("kind", "write"), WRITERS)
+def test_unsigned_numbers_that_do_not_fit_are_decimal_text(tmp_path, kind, write):
+    write(tmp_path / "a", LARGE)
+    column, values, told = read(kind, tmp_path / "a")
+    assert column.type.is_string
+    assert values == [str(value) for value in LARGE]
+    assert [(item.kind, item.column) for item in told] == [(DeviationKind.WHOLE_NUMBER, "n")]
+
+
+@pytest.mark.parametrize(("kind", "write"), WRITERS)
+def test_a_later_file_with_larger_numbers_rejects_its_rows(tmp_path, kind, write):
+    write(tmp_path / "a", SMALL)
+    write(tmp_path / "b", LARGE)
+    rejects = []
+    module = plugins.load("sources", kind)
+    source = module.open(module.Options(files=["a", "b"]), Context(directory=tmp_path, reject=rejects.append))
+    values = [value for batch in source.batches() for value in batch.column("n").to_pylist()]
+    assert values == [*SMALL, *LARGE[:2]]
+    assert [(item.file, item.row, item.column, item.value) for item in rejects] == [
+        ("b", row, "n", str(value)) for row, value in ((3, LARGE[2]), (4, LARGE[3]))
+    ]
+    source = module.open(module.Options(files=["a", "b"]), Context(directory=tmp_path))
+    with pytest.raises(SourceError, match="9223372036854775808"):
+        list(source.batches())
+
+
+def test_fits_arrays_and_heaps(tmp_path):
+    fixed = np.array([[1, 2**53 + 1], [2**63, 5]], "u8")
+    astropy_fits.BinTableHDU.from_columns(
+        [
+            astropy_fits.Column("fixed", "2K", array=fixed, bzero=2**63),
+            astropy_fits.Column("small", "2K", array=fixed % 2**60, bzero=2**63),
+        ]
+    ).writeto(tmp_path / "a.fits")
+    module = plugins.load("sources", "fits")
+    source = module.open(module.Options(files=["a.fits"]), Context(directory=tmp_path))
+    (batch,) = source.batches()
+    assert batch.column("fixed").to_pylist() == [[str(value) for value in row] for row in fixed.tolist()]
+    assert batch.column("small").to_pylist() == (fixed % 2**60).tolist()
+    assert [column.type.arrow for column in source.columns()] == [pa.list_(pa.string()), pa.list_(pa.int64(), 2)]
+
+
+def test_fits_tnull_of_unsigned_numbers(tmp_path):
+    stored = np.array([-(2**63) + 7, 2**53 + 1 - 2**63, -(2**63)], "i8")
+    hdu = astropy_fits.BinTableHDU.from_columns([astropy_fits.Column("n", "K", array=stored)])
+    hdu.header["TZERO1"], hdu.header["TNULL1"] = 2**63, -(2**63)
+    hdu.writeto(tmp_path / "a.fits")
+    module = plugins.load("sources", "fits")
+    (batch,) = module.open(module.Options(files=["a.fits"]), Context(directory=tmp_path)).batches()
+    assert batch.column("n").to_pylist() == [7, 2**53 + 1, None]
