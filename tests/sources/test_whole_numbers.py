@@ -99,3 +99,69 @@ def test_fits_tnull_of_unsigned_numbers(tmp_path):
     module = plugins.load("sources", "fits")
     (batch,) = module.open(module.Options(files=["a.fits"]), Context(directory=tmp_path)).batches()
     assert batch.column("n").to_pylist() == [7, 2**53 + 1, None]
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+TABLEDATA = (
+    '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="x" datatype="double"/><DATA><TABLEDATA>{}'
+    "</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+)
+TEXT_WRITERS = {
+    "csv": lambda texts: "x\n" + "".join(f"{text}\n" for text in texts),
+    "json": lambda texts: "".join(f'{{"x": {text}}}\n' for text in texts),
+    "votable": lambda texts: TABLEDATA.format("".join(f"<TR><TD>{text}</TD></TR>" for text in texts)),
+    "fixed": lambda texts: "".join(f"{text:>40}\n" for text in texts),
+}
+OPTIONS = {
+    "csv": {"types": {"x": "float64"}},
+    "json": {"types": {"x": "float64"}},
+    "fixed": {"fields": {"x": {"type": "float64", "bytes": "1-40"}}},
+}
+
+
+def read_text(kind, directory, texts):
+    (directory / "a").write_text(TEXT_WRITERS[kind](texts))
+    told, rejects = [], []
+    module = plugins.load("sources", kind)
+    options = module.Options.model_validate({"files": "a", **OPTIONS.get(kind, {})})
+    source = module.open(options, Context(directory=directory, tell=told.append, reject=rejects.append))
+    return [value for batch in source.batches() for value in batch.column("x").to_pylist()], told, rejects
+
+
+@pytest.mark.parametrize("kind", TEXT_WRITERS)
+def test_whole_numbers_that_a_double_rounds_are_counted(tmp_path, kind):
+    texts = [
+        "1.5",
+        "9007199254740993",
+        "9007199254740992",
+        "18446744073709551615",
+        "18446744073709551616",
+        "-9007199254740993",
+    ]
+    values, told, rejects = read_text(kind, tmp_path, texts)
+    assert values == [float(text) for text in texts]
+    assert not rejects
+    assert [(item.kind, item.column, item.count, item.row, item.value.strip()) for item in told] == [
+        (DeviationKind.PRECISION, "x", sum(int(float(text)) != int(text) for text in texts[1:]), 2, texts[1])
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "fixed"])
+def test_numbers_that_are_too_large_reject_their_rows(tmp_path, kind):
+    texts = ["1.5", "1e400", "2.5", "-" + "9" * 30 + "e300", "1e308"]
+    values, _, rejects = read_text(kind, tmp_path, texts)
+    assert values == [1.5, 2.5, 1e308]
+    assert [(item.row, item.column) for item in rejects] == [(2, "x"), (4, "x")]
+    assert all("too large for float64" in item.reason for item in rejects)
+
+
+def test_a_votable_with_a_number_that_is_too_large_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"row 2, column 'x': '1e400' is not a value of type double: too large"):
+        read_text("votable", tmp_path, ["1.5", "1e400"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "votable", "fixed"])
+def test_infinities_that_are_written_stay(tmp_path, kind):
+    values, told, rejects = read_text(kind, tmp_path, ["inf", "-Inf", "+Inf"])
+    assert (values, told, rejects) == ([float("inf"), float("-inf"), float("inf")], [], [])

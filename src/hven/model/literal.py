@@ -28,6 +28,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import cached
+from hven.model._exact_numbers import BadLiteral as BadLiteral  # noqa: PLC0414  (a name of this module, too)
+from hven.model._exact_numbers import find_overflow as find_overflow  # noqa: PLC0414  (a name of this module, too)
+from hven.model._exact_numbers import find_rounded as find_rounded  # noqa: PLC0414  (a name of this module, too)
+from hven.model._exact_numbers import may_lose_digits as may_lose_digits  # noqa: PLC0414  (a name of this module, too)
+from hven.model._exact_numbers import refuse_overflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -421,17 +426,6 @@ _MISSING = pa.array(["null", "-", "--", "n/a", "none"])  # what services write f
 _UNKNOWN = pa.array(["?", "", "\0"])
 
 
-class BadLiteral(ValueError):
-    """A text that is no value of its type: `row` counts from 0 within the column that was given."""
-
-    def __init__(self, row: int, text: str, kind: Type, why: str = "") -> None:
-        self.row = row
-        self.text = text
-        what = kind.xtype or kind.datatype
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        super().__init__(f"{shown!r} is not a value of type {what}" + (f": {why}" if why else ""))
-
-
 def values(texts: pa.Array, kind: Type, null: str | None = None) -> pa.Array:
     """Parse a string column as values of `kind` (its storage type); empty text is null.
 
@@ -482,6 +476,7 @@ def _read_scalars(texts: pa.Array, kind: Type, null: str | None) -> pa.Array:
         found = texts.cast(storage)
     except pa.ArrowInvalid:
         found = _odd_numbers(texts, kind, storage)
+    refuse_overflow(texts, found, kind)
     if null:
         try:
             mark = word(null.strip()).cast(storage)
@@ -583,6 +578,7 @@ def _read_elements(words: pa.Array, kind: Type, null: str | None) -> pa.Array:
             found = words.cast(part)
         except pa.ArrowInvalid:
             found = _odd_numbers(words, kind, part)
+        refuse_overflow(words, found, kind)
     return found
 
 

@@ -413,7 +413,7 @@ class _Document:
             texts = rows.cells(text, columns, prefix, done)
             step = max(1, _PIECE * 8 // sum(_width(column.type.arrow) for column in columns))
             for start in range(0, max(len(texts[0]), 1), step):
-                yield rows.typed([cell.slice(start, step) for cell in texts], columns, done + start)
+                yield rows.typed([cell.slice(start, step) for cell in texts], columns, done + start, self.deviations)
         except pa.ArrowInvalid as error:
             message = f"TABLEDATA is not UTF-8 after row {done}"
             raise SourceError(message) from error

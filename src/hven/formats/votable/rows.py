@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from hven.formats.votable.unpack import Unpacker
-from hven.model import literal
+from hven.model import Deviation, DeviationKind, add_deviation, literal
 from hven.model.clock import check
 from hven.model.errors import SourceError
 from hven.model.literal import characters
@@ -214,8 +214,10 @@ def _encoded(text: str, row: int, column: Column) -> str:
     return literal.text(arrays[0], column.type, null=column.null or "")[0].as_py() or ""
 
 
-def typed(texts: Sequence[pa.Array], columns: Sequence[Column], first: int) -> list[pa.Array]:
-    """Read the cells as values.
+def typed(
+    texts: Sequence[pa.Array], columns: Sequence[Column], first: int, deviations: list[Deviation]
+) -> list[pa.Array]:
+    """Read the cells as values; whole numbers that a double does not hold exactly are reported.
 
     Raises
     ------
@@ -225,7 +227,20 @@ def typed(texts: Sequence[pa.Array], columns: Sequence[Column], first: int) -> l
     arrays = []
     for text, column in zip(texts, columns, strict=True):
         try:
-            arrays.append(literal.values(text, column.type, column.null))
+            values = literal.values(text, column.type, column.null)
+            arrays.append(values)
+            if pa.types.is_float64(values.type) and (flags := literal.find_rounded(text, values)) is not None:
+                at = int(flags.argmax())
+                told = Deviation(
+                    kind=DeviationKind.PRECISION,
+                    column=column.name,
+                    count=int(flags.sum()),
+                    row=first + at + 1,
+                    value=text[at].as_py(),
+                    message="whole numbers beyond 2^53 are rounded in a field of doubles",
+                    remedy="declare the FIELD as long",
+                )
+                add_deviation(deviations, told)
         except literal.BadLiteral as error:
             message = f"row {first + error.row + 1}, column {column.name!r}: {error}"
             raise SourceError(message) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast, number
+from hven.model.literal import cast, find_overflow, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ NULL_WORDS = (
 _TRUE = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
+_FINITE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 _INT = r"^[+-]?\d{1,18}$"
 # days that there are, for a cast tells of one wrong cell at a time
 _LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
@@ -112,6 +113,11 @@ def convert(
     text = pc.replace_substring_regex(text, r"^\+", "")
     values, bad = _floats(text, kind) if pa.types.is_floating(kind) else _integers(text, kind)
     return without(values, nulls), bad
+
+
+def is_number(text: str) -> bool:
+    """Check whether a text is written as a finite number, however large."""
+    return _FINITE.fullmatch(text.strip()) is not None
 
 
 def nulled(text: pa.Array, nulls: Sequence[str]) -> pa.Array:
@@ -203,7 +209,11 @@ def _floats(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | Non
         values, more = cast(pc.replace_substring_regex(_keep(text, bad), "[dD]", "e"), pa.float64())
         bad = _or(bad, more)
     values = no_nan(values)
-    return (values if kind == pa.float64() else pc.cast(values, kind, safe=False)), bad
+    values = values if kind == pa.float64() else pc.cast(values, kind, safe=False)
+    if (flags := find_overflow(text, values)) is not None:
+        bad = _or(bad, pa.array(flags))
+        values = _keep(values, bad)
+    return values, bad
 
 
 def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:

@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
+from hven.model.literal import find_rounded, may_lose_digits
+from hven.model.types import from_arrow
 from hven.sources import Reject
-from hven.sources._reading.cells import NULL_WORDS, convert, decoded, no_nan, nulled, trimmed, without
+from hven.sources._reading.cells import NULL_WORDS, convert, decoded, is_number, no_nan, nulled, trimmed, without
 from hven.sources._reading.text import check_utf8
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _COLUMN = re.compile(r"CSV column #(\d+)")
 NUL = "holds a NUL byte"
+TOO_LARGE = "too large for {}"
 _PADDED = tuple(" " * n for n in range(1, 33))
 
 
@@ -76,6 +80,9 @@ class Parsed:
     total: int
     positions: np.ndarray | None = None
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
+    rounded: dict[str, tuple[int, int, str]] = field(
+        default_factory=dict
+    )  # column -> count, first position, first text
 
 
 def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parsed:
@@ -96,7 +103,10 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
         ragged: list[csv.InvalidRow] = []
         try:
             table = _read(data, shape, wanted, texts, ragged)
-            break
+            large = {name for name in wanted if name not in texts and _may_lose_digits(table.column(name))}
+            if not large:
+                break
+            texts, learnt = {*texts, *large}, {*learnt, *large}  # their texts are looked at
         except pa.ArrowInvalid as error:
             if _enough(ragged, shape):
                 return Parsed({}, 0, ragged[-1].number, None, [_ragged(row) for row in ragged])
@@ -116,6 +126,7 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
     padded = b" " in data or b"\t" in data or (shape.quote is not None and shape.quote.encode() in data)
     arrays: dict[str, pa.Array] = {}
     faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
+    rounded: dict[str, tuple[int, int, str]] = {}
     for name in wanted:
         cells, kind, words = _whole(table.column(name)), shape.kinds[name], shape.words(name)
         if name in texts:
@@ -129,6 +140,9 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             elif name in learnt:
                 shape.as_text.add(name)
             arrays[name] = values
+            if pa.types.is_float64(kind) and (flags := find_rounded(_plain(cells, shape), values)) is not None:
+                first = int(np.argmax(flags))
+                rounded[name] = (int(flags.sum()), first, cells[first].as_py())
         elif pa.types.is_string(kind):
             cells = trimmed(cells) if padded else cells
             arrays[name] = nulled(decoded(cells) if name in shape.encoded else cells, words)
@@ -136,8 +150,20 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             arrays[name] = without(cells, words) if words else cells
             arrays[name] = no_nan(arrays[name])
     if not ragged and not faults:
-        return Parsed(arrays, total, total)
-    return _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
+        return Parsed(arrays, total, total, rounded=rounded)
+    parsed = _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
+    places = np.delete(np.arange(total), [row.number - 1 for row in ragged])
+    parsed.rounded = {name: (count, int(places[first]), text) for name, (count, first, text) in rounded.items()}
+    return parsed
+
+
+def _may_lose_digits(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_floating(column.type) and any(map(may_lose_digits, column.chunks))
+
+
+def _plain(cells: pa.Array, shape: Shape) -> pa.Array:
+    """Write numbers without their thousands separators."""
+    return pc.replace_substring(cells, shape.thousands, "") if shape.thousands else cells
 
 
 def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]) -> pa.Table:
@@ -205,6 +231,49 @@ def reason_of(kind: pa.DataType) -> str:
     return NUL
 
 
+def reason_for(value: str | None, kind: pa.DataType, reason: str) -> str:
+    """Phrase why a text is no value of a type; a number may be too large for it."""
+    if value is not None and pa.types.is_floating(kind) and is_number(value):
+        return TOO_LARGE.format(from_arrow(kind))
+    return reason
+
+
+def rounded_deviation(column: str, count: int, file: str, row: int | None, value: str) -> Deviation:
+    """Describe whole numbers that a floating-point column does not hold exactly.
+
+    Parameters
+    ----------
+    column, file
+        Names.
+    count, row, value
+        How many; the data row of the first one, and its text.
+    """
+    return Deviation(
+        kind=DeviationKind.PRECISION,
+        column=column,
+        count=count,
+        file=file,
+        row=row,
+        value=value,
+        message="whole numbers beyond 2^53 are rounded in a floating-point column",
+        remedy=f"declare {column} as int64 or string",
+    )
+
+
+def report_rounded(parsed: Parsed, first: int, file: str, report: Callable[[Deviation], None]) -> None:
+    """Report the whole numbers of a block that a floating-point column does not hold exactly.
+
+    Parameters
+    ----------
+    first
+        Number of the first row of the block.
+    report
+        Takes the deviations.
+    """
+    for name, (count, position, value) in parsed.rounded.items():
+        report(rounded_deviation(name, count, file, first + position, value))
+
+
 def _sorted_out(
     arrays: dict[str, pa.Array],
     ragged: list[csv.InvalidRow],
@@ -233,7 +302,8 @@ def _sorted_out(
         for at in np.flatnonzero(mask)[: shape.faults]:
             place = int(places[at])
             text = lines[place].decode(errors="replace") if lines is not None else None
-            rejects.append((place, name, cells[int(at)].as_py(), reason, text))
+            value = cells[int(at)].as_py()
+            rejects.append((place, name, value, reason_for(value, shape.kinds[name], reason), text))
     keep = pa.array(~out)
     rejects.sort(key=lambda item: item[0])
     return Parsed(

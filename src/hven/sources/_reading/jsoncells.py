@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import Deviation, DeviationKind
+from hven.model.literal import find_rounded
 from hven.sources._reading.cells import convert, nulled
-from hven.sources._reading.delimited import reason_of
+from hven.sources._reading.delimited import reason_for, reason_of, rounded_deviation
 from hven.sources._reading.geojson import Frames, of_boxes, regions
 from hven.sources._reading.jsonshape import CELL, LIST, PART, REGION, TEXT
 
@@ -183,17 +184,23 @@ class Reader:
             frames = self._frames(leaf, texts, parsed) if leaf.drawn else None
             array, bad = self._column(leaf, cells, found, parsed, frames)
             parsed.arrays[leaf.name] = array
+            if pa.types.is_float64(array.type) and (flags := find_rounded(cells, array)) is not None:
+                at = int(np.argmax(flags))
+                file, part, row = parsed.locate(int(parsed.good[at]))
+                count, value = int(flags.sum()), cells[at].as_py()
+                parsed.deviations.append(rounded_deviation(leaf.name, count, file.name, part.first + row, value))
             if bad is not None and pc.any(bad).as_py():
                 mask = np.asarray(pc.fill_null(bad, False)) & ~out
                 out |= mask
                 reason = "no GeoJSON geometry" if leaf.how == REGION else reason_of(self.kinds[leaf.name])
                 for at in np.flatnonzero(mask):
+                    value = cells[int(at)].as_py()
                     parsed.rejects.append(
                         (
                             int(parsed.good[at]),
                             leaf.name,
-                            cells[int(at)].as_py(),
-                            reason,
+                            value,
+                            reason_for(value, self.kinds[leaf.name], reason),
                             texts[int(at)].as_py().strip(),
                         )
                     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator
 
 from hven.model.errors import Place, SourceError
-from hven.sources._reading.delimited import Parsed, Shape, rejects_of, run
+from hven.sources._reading.delimited import Parsed, Shape, rejects_of, report_rounded, run
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, assemble
 
@@ -74,6 +74,7 @@ class TextRows(FileRows):
             text.close()
 
     def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
+        report_rounded(parsed, first, file.name, self.context.report)
         if not parsed.rejects:
             return
         declared = {**self.context.wanted, **self._declared()}
