@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import shutil
 import struct
+import tempfile
 import warnings
 import zlib
 from pathlib import Path, PurePosixPath
@@ -311,6 +314,91 @@ def test_epochs_with_leap_seconds():
     assert mjd(pairs, EPOCH16) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
 
 
+def written_tt2000(moments):
+    """Encode UTC as the library of CDF does."""
+    cdfepoch = pytest.importorskip("cdflib").cdfepoch
+    found = []
+    for moment in moments:
+        day, rest = str(moment).split("T")
+        second, fraction = rest.split(".")
+        parts = [
+            *map(int, day.split("-")),
+            *map(int, second.split(":")),
+            *(int(fraction[at : at + 3]) for at in (0, 3, 6)),
+        ]
+        found.append(int(cdfepoch.compute_tt2000(parts)))
+    return np.array(found)
+
+
+def test_utc_before_1972_is_that_of_the_standards():
+    """At noon of each day: the difference to TAI that SOFA knows, rates and steps included. The library of CDF keeps it for the whole day."""
+    erfa = pytest.importorskip("erfa")
+    days = np.arange(np.datetime64("1960-01-01"), np.datetime64("1972-01-01"))
+    year, month, day = (np.array([int(str(one).split("-")[at]) for one in days]) for at in range(3))
+    behind = np.round(erfa.dat(year, month, day, 0.5) * 1e9).astype(int)
+    noon = 43_200 * 10**9
+    tt2000 = (days - np.datetime64("2000-01-01")).astype(int) * 2 * noon + behind + 32_184_000_000
+    micros, nanos = instants(tt2000, TT2000)
+    assert (micros.astype("M8[us]") == days.astype("M8[us]") + np.timedelta64(12, "h")).all()
+    assert (nanos == 0).all()
+    assert mjd(tt2000, TT2000) == pytest.approx((days - np.datetime64("1858-11-17")).astype(float) + 0.5, abs=1e-12)
+
+
+def compressed_cdf(path, compression, body=None, *, level=9):
+    """Write a CDF, and compress it as a whole: a CCR with what follows its first eight bytes, and a CPR (CDF Internal Format Description 2.1, 2.3)."""
+    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
+    plain = path.with_name("plain.cdf")
+    source = cdfwrite.CDF(str(plain))
+    spec = {"Variable": "n", "Data_Type": 4, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}
+    source.write_var(spec, var_data=np.arange(3000, dtype="i4"))
+    source.close()
+    rest = plain.read_bytes()[8:]
+    if compression == 5:
+        packed = gzip.compress(rest if body is None else body, level)
+    else:
+        packed = re.sub(rb"\x00{1,256}", lambda run: b"\0" + bytes([len(run[0]) - 1]), rest)
+    size = 32 + len(packed)
+    ccr = struct.pack(">qiqqi", size, 10, 8 + size, len(rest), 0) + packed
+    cpr = struct.pack(">qiiiii", 28, 11, compression, 0, 1, 9)
+    path.write_bytes(bytes.fromhex("cdf30001cccc0001") + ccr + cpr)
+    return plain
+
+
+@pytest.mark.parametrize("compression", [5, 1])
+def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch):
+    plain = compressed_cdf(tmp_path / "a.cdf", compression)
+    before = set(Path(tempfile.gettempdir()).glob("hven-cdf-*"))
+    with open_product(tmp_path / "a.cdf") as product, open_product(plain) as other:
+        assert next(product.parts[0].batches(0, 3000)) == next(other.parts[0].batches(0, 3000))
+        assert product.cards == other.cards
+    assert list(cdf.head(tmp_path / "a.cdf")) == list(cdf.head(plain))
+    monkeypatch.setattr("hven.formats.media._packed_cdf.LARGEST", 4096)
+    with pytest.raises(TooLarge, match="unpacks to more"):
+        open_product(tmp_path / "a.cdf")
+    assert set(Path(tempfile.gettempdir()).glob("hven-cdf-*")) <= before
+
+
+def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatch):
+    """20 MB of zeros behind a label that promises a few KB."""
+    compressed_cdf(tmp_path / "a.cdf", 5, bytes(20_000_000))
+    monkeypatch.setattr("hven.formats.media._packed_cdf.LARGEST", 1 << 22)
+    with pytest.raises(TooLarge, match="unpacks to more"):
+        open_product(tmp_path / "a.cdf")
+
+
+@pytest.mark.parametrize(
+    ("at", "word", "message"),
+    [(12, b"\xff" * 8, "damaged|promises|none"), (-16, b"\0\0\0\2", "in a way that is not read: 2")],
+)
+def test_damaged_records_of_the_compression_are_told(tmp_path, at, word, message):
+    compressed_cdf(tmp_path / "a.cdf", 5)
+    data = bytearray((tmp_path / "a.cdf").read_bytes())
+    data[at : at + len(word)] = word
+    (tmp_path / "a.cdf").write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        open_product(tmp_path / "a.cdf")
+
+
 def test_nanoseconds_are_those_that_cdflib_writes():
     cdfepoch = pytest.importorskip("cdflib").cdfepoch
     rng = np.random.default_rng(6)
@@ -325,6 +413,13 @@ def test_nanoseconds_are_those_that_cdflib_writes():
     micros, nanos = instants(seconds + 1j * pico, EPOCH16)
     shown = [f"{one}{more:03d}" for one, more in zip(micros.astype("M8[us]").astype(str), nanos, strict=True)]
     assert shown == [cdfepoch.encode_epoch16(one)[:29] for one in seconds + 1j * pico]
+    early = np.arange(
+        np.datetime64("1960-01-01T12", "ns"),
+        np.datetime64("1972-01-01", "ns"),
+        np.timedelta64(37 * 3600 * 10**9 + 7, "ns"),
+    )
+    for moment, micro, nano in zip(early, *instants(written_tt2000(early), TT2000), strict=True):
+        assert abs((np.datetime64(int(micro), "us").astype("M8[ns]") + int(nano) - moment).astype(int)) <= 1, moment
     leap = np.arange(536_500_868_184_000_000 - 1_200_000_000, 536_500_868_184_000_000 + 1_200_000_000, 999_983)
     micros, nanos = instants(leap, TT2000)
     assert (np.diff(micros * 1000 + nanos) > 0).all()

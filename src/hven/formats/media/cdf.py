@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
 from hven.formats.media._grids import LARGEST, guarded, on_disk
+from hven.formats.media._packed_cdf import PLAIN, unpack
 from hven.formats.media._product import MISSING, Variable
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge, say
@@ -37,6 +38,15 @@ KEPT = 64 << 20  # bytes of unpacked blocks
 RATIO = 1100  # how much zlib can pack
 NOON = 43_200_000_000_000 - 32_184_000_000  # ns of TAI at TT2000's beginning, since 2000-01-01T00:00:00
 LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap seconds are whole ones from then on
+_DAY_0 = np.datetime64("2000-01-01")
+# when UTC was steered by its rate: from which day, ns that it was behind TAI at an MJD, that MJD, ns more a day (IERS, as in SOFA's dat)
+_DRIFTS = (
+    ("1960-01-01", 1_417_818_000, 37_300, 1_296_000), ("1961-01-01", 1_422_818_000, 37_300, 1_296_000), ("1961-08-01", 1_372_818_000, 37_300, 1_296_000),
+    ("1962-01-01", 1_845_858_000, 37_665, 1_123_200), ("1963-11-01", 1_945_858_000, 37_665, 1_123_200), ("1964-01-01", 3_240_130_000, 38_761, 1_296_000),
+    ("1964-04-01", 3_340_130_000, 38_761, 1_296_000), ("1964-09-01", 3_440_130_000, 38_761, 1_296_000), ("1965-01-01", 3_540_130_000, 38_761, 1_296_000),
+    ("1965-03-01", 3_640_130_000, 38_761, 1_296_000), ("1965-07-01", 3_740_130_000, 38_761, 1_296_000), ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
+    ("1966-01-01", 4_313_170_000, 39_126, 2_592_000), ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
+)  # fmt: skip
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
@@ -155,13 +165,25 @@ def _dtype(kind: int) -> str:
 
 @cache
 def _leaps() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """List from when, in ns of TAI since 2000-01-01T00:00:00, how many ns UTC is behind it; by the table that astropy keeps."""
+    """List from when, in ns of TAI since 2000-01-01T00:00:00, how many ns UTC is behind it; by the table that astropy keeps.
+
+    From 1960 to 1971 the seconds of UTC were longer than those of TAI. There is an entry for each day then: the library of CDF keeps the difference at noon for the whole day, which is
+    up to 1.3 ms from that of the moment, and none before 1960.
+    """
     import erfa  # noqa: PLC0415  (with astropy)
 
     table = erfa.leap_seconds.get()
-    days = np.array([np.datetime64(f"{row['year']}-{row['month']:02d}-01") for row in table]) - np.datetime64("2000-01-01")  # fmt: skip
+    table = table[table["year"] >= 1972]
+    days = np.array([np.datetime64(f"{row['year']}-{row['month']:02d}-01") for row in table]) - _DAY_0
     behind = np.round(table["tai_utc"] * 1e9).astype(np.int64)
-    return days.astype("timedelta64[ns]").astype(np.int64) + behind, behind
+    begins = np.array([np.datetime64(begin) for begin, *_ in _DRIFTS])
+    early = np.arange(begins[0], np.datetime64("1972-01-01"))
+    _, base, reference, rate = np.array(_DRIFTS, object)[np.searchsorted(begins, early, "right") - 1].T
+    noons = (early - np.datetime64("1858-11-17")).astype(np.int64) + 0.5
+    drifted = (base + (noons - reference) * rate).astype(np.int64)
+    days = np.concatenate([early - _DAY_0, days]).astype("timedelta64[ns]").astype(np.int64)
+    behind = np.concatenate([[0], drifted, behind])
+    return np.concatenate([[np.iinfo(np.int64).min], days + behind[1:]]), behind
 
 
 def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
@@ -272,13 +294,13 @@ def open_cdf(file: Place) -> Product:
     plugins.need("a CDF file", "cdflib", error=SourceError)
     name = file.name
     with file.open("rb") as head:
-        plain = head.read(8)[4:] == b"\0\0\xff\xff"
-    path, closing = (file, _nothing) if plain else on_disk(file)
+        plain = head.read(8)[4:] == PLAIN
+    path, closing = (file, _nothing) if plain else _unpacked(file)
     try:
         with guarded(name, "CDF"):
             source = _reader()(path)
             said = source.cdf_info()
-            lock, there = threading.Lock(), (source.file if source.compressed_file is not None else path).stat().st_size
+            lock, there = threading.Lock(), path.stat().st_size
             if source.end > there:
                 raise SourceError(say("{name} has {there} bytes, and its label promises {end}", name, there, source.end), remedy=say("it was cut off"))  # fmt: skip  # noqa: TRY301
             names = [*said.zVariables, *said.rVariables][:MOST]
@@ -321,7 +343,7 @@ def head(file: Place) -> Iterator[Card]:
     """
     plugins.need("a CDF file", "cdflib", error=SourceError)
     with file.open("rb") as begin:
-        plain = begin.read(8)[4:] == b"\0\0\xff\xff"
+        plain = begin.read(8)[4:] == PLAIN
     if not plain:
         with open_cdf(file) as product:
             yield from product.cards
@@ -333,6 +355,17 @@ def head(file: Place) -> Iterator[Card]:
         finally:
             source._f.close()  # noqa: SLF001  (it has no other way)
     yield from cards
+
+
+def _unpacked(file: Place) -> tuple[Path, Callable[[], None]]:
+    """Unpack a file that is compressed as a whole; return where it is, and what removes it."""
+    packed, closing = on_disk(file)
+    try:
+        with guarded(file.name, "CDF"):
+            path = unpack(packed, file.name)
+    finally:
+        closing()
+    return path, partial(path.unlink, missing_ok=True)
 
 
 def _nothing() -> None:
