@@ -210,13 +210,17 @@ def vax(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray(found, np.float32)
 
 
+class BitPattern(int):
+    """A whole number that a label writes with its radix (``16#8001#``, ``0x8001``): the bits of a value, whatever its type."""
+
+
 def bits(value: object, dtype: np.dtype[Any]) -> float | None:
-    """Read a constant of a label for values of a type: a number, or the bits of a real.
+    """Read a constant of a label for values of a type: a number, or the bits of one.
 
     Parameters
     ----------
     value
-        As the label has it; a whole number that no such real is near is its bits (``16#FF7FFFFB#``).
+        As the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in two's complement; so does a whole number that the type cannot hold.
     dtype
         Of the values.
 
@@ -227,8 +231,14 @@ def bits(value: object, dtype: np.dtype[Any]) -> float | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if dtype.kind == "f" and dtype.itemsize == 4 and isinstance(value, int) and value >= 1 << 31:
-        return float(np.uint32(value & 0xFFFFFFFF).view(np.float32))
+    size = 8 * dtype.itemsize
+    if isinstance(value, int) and 0 <= value < 1 << size:
+        if dtype.kind == "f" and size in {32, 64} and (isinstance(value, BitPattern) or value >= 1 << (size - 1)):
+            return float(np.array(value, f"u{dtype.itemsize}").view(f"f{dtype.itemsize}"))
+        if dtype.kind == "i" and value >= 1 << (size - 1):
+            return float(value - (1 << size))
+    if dtype.kind == "f" and size == 32 and abs(value) <= float(np.finfo(np.float32).max):
+        return float(np.float32(value))  # as the values are: labels write seven or eight digits of it
     return float(value)
 
 
@@ -297,4 +307,4 @@ def on_disk(file: Place) -> tuple[Path, Callable[[], None]]:
     return path, lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["LARGEST", "Layout", "Scale", "beside", "bits", "guarded", "mapped", "on_disk", "spans", "vax"]
+__all__ = ["LARGEST", "BitPattern", "Layout", "Scale", "beside", "bits", "guarded", "mapped", "on_disk", "spans", "vax"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hven.formats.media._grids import BitPattern
 from hven.formats.media._product import Card
 from hven.model.errors import SourceError, say
 
@@ -210,7 +211,8 @@ def _plain(word: str) -> int | float | str:
     based = _BASED.fullmatch(word)
     try:
         if based:
-            return int(based[1] + based[3] + based[4], int(based[2]))
+            number = int(based[1] + based[3] + based[4], int(based[2]))
+            return number if number < 0 else BitPattern(number)
         return (
             int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word) if word[-1:] in "0123456789." else word
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, wavelengths
 from hven.formats.media import _maps as maps
-from hven.formats.media._grids import Layout, Scale, beside, bits, mapped
+from hven.formats.media._grids import BitPattern, Layout, Scale, beside, bits, mapped
 from hven.formats.media._records import Field, delimited, fixed
 from hven.formats.media._spectral import spelled
 from hven.model.errors import SourceError, say
@@ -115,12 +115,14 @@ def _number(one: Any, path: str, default: float | None = None) -> float:
 
 
 def _constant(text: str | None, dtype: np.dtype[Any]) -> float | None:
-    """Read a constant: a number, or bits in hexadecimal (16#FF7FFFFB#, 0xFF7FFFFB)."""
+    """Read a constant: a number, or bits with their radix (16#FF7FFFFB#, 0xFF7FFFFB)."""
     word = (text or "").strip()
-    match = re.fullmatch(r"(?:16#|0x)([0-9A-Fa-f]+)#?", word)
+    match = re.fullmatch(r"(?:(\d{1,2})#|0[xX])([0-9A-Fa-f]+)#?", word)
     try:
-        return bits(int(match[1], 16) if match else int(word) if re.fullmatch(r"[+-]?\d+", word) else float(word), dtype)  # fmt: skip
-    except ValueError:
+        if match is not None:
+            return bits(BitPattern(match[2], int(match[1] or 16)), dtype)
+        return bits(int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word), dtype)
+    except (ValueError, OverflowError):
         return None
 
 
