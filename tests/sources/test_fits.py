@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -329,3 +330,40 @@ def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
     assert (ra.unit, ra.ucd, ra.description) == ("deg", "pos.eq.ra", "Right ascension")
     assert (n.unit, n.ucd) == ("ct", "meta.number"), "the card's own word counts first"
     assert table(opened(tmp_path / "a.fits")).to_pylist() == [{"ra": 1.0, "n": 2}]
+
+
+def test_decimal_points_that_tform_places(tmp_path):
+    """FITS 4.0 section 7.2.5: without a point the last digits are the fraction. The model is Python's Decimal."""
+    texts = {
+        "F8.3": ["   12345", " 12.345", "      -7", "+1234567", "12.", "", "12345E1", "-999"],
+        "E10.2": ["1234E3", "12.34E3", "-5E-2", "77", "1234D3", "9", "", "-999"],
+        "I6": ["12345", "7", "-3", "0", "", "1", "2", "-999"],
+        "F8.0": ["12345", "7", "-3.5", "0", "", "1", "2", "-999"],
+    }
+    header = theirs.Header()
+    header["XTENSION"], header["BITPIX"], header["NAXIS"] = "TABLE", 8, 2
+    header["NAXIS1"], header["NAXIS2"], header["PCOUNT"], header["GCOUNT"], header["TFIELDS"] = 40, 8, 0, 1, len(texts)
+    for number, form in enumerate(texts, 1):
+        header[f"TFORM{number}"], header[f"TTYPE{number}"] = form, form
+        header[f"TBCOL{number}"], header[f"TNULL{number}"] = 10 * number - 9, "-999"
+    rows = "".join(f"{text:<10}" for row in zip(*texts.values(), strict=True) for text in row).encode()
+    body = header.tostring().encode() + rows.ljust(2880)
+    (tmp_path / "a.fits").write_bytes(theirs.PrimaryHDU().header.tostring().encode() + body)
+
+    def meant(text, form):
+        text = text.strip().upper().replace("D", "E")
+        if text in {"", "-999"}:
+            return None
+        mantissa, _, exponent = text.partition("E")
+        number = Decimal(mantissa) if "." in mantissa else Decimal(mantissa).scaleb(-int(form.partition(".")[2] or 0))
+        return float(number.scaleb(int(exponent or 0)))
+
+    told = []
+    context = Context(directory=tmp_path, tell=told.append)
+    found = table(fits.open(fits.Options.model_validate({"files": "a.fits"}), context))
+    for form, column in texts.items():
+        assert found.column(form).to_pylist() == [meant(text, form) for text in column], form
+    assert [(one.column, one.count, one.row, one.value) for one in told] == [
+        ("F8.3", 4, 1, "12345"),
+        ("E10.2", 5, 1, "1234E3"),
+    ]

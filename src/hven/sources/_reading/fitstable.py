@@ -26,6 +26,7 @@ _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
 MOST = 1 << 31  # bytes of variable-length arrays in one batch: what 32-bit offsets reach
 _FINITE = 1e308  # beyond, a scale is none
 _ASCII = re.compile(r"([AIFED])(\d+)(?:\.(\d+))?")
+_POINTLESS = r"^ *([+-]?)(\d+)([eEdD][+-]?\d+)? *$"
 _NUMPY = {
     "L": "u1",
     "X": "u1",
@@ -59,6 +60,7 @@ class Field:
     scale: float = 1.0
     zero: float = 0.0
     dim: tuple[int, ...] = ()
+    decimals: int = 0  # digits behind the point of an ASCII table's real numbers, where none is written
     unsigned: bool = False  # 64-bit words that TZERO = 2**63 makes unsigned
     column: Column
 
@@ -187,7 +189,7 @@ def _ascii_field(header: Header, number: int, name: str, match: re.Match[str]) -
     )
     return Field(
         name=name, code=code, repeat=1, start=header.number(f"TBCOL{number}", 1) - 1, width=width, scale=scale, zero=zero,
-        null=header.text(f"TNULL{number}"), column=_described(header, number, name, kind),
+        null=header.text(f"TNULL{number}"), decimals=int(match.group(3) or 0) if code in "FED" else 0, column=_described(header, number, name, kind),
     )  # fmt: skip
 
 
@@ -345,12 +347,31 @@ def _from_heap(
     return pa.ListArray.from_arrays(counts, values), bad
 
 
-def ascii_column(rows: np.ndarray, item: Field) -> tuple[pa.Array, pa.Array | None]:
-    """Convert one column of an ASCII table to an array, and find which cells are no numbers."""
+def ascii_column(rows: np.ndarray, item: Field) -> tuple[pa.Array, pa.Array | None, pa.Array | None]:
+    """Convert one column of an ASCII table to an array.
+
+    Returns
+    -------
+    values, bad, implied
+        `bad` marks cells that are no numbers, `implied` those whose decimal point TFORM places; None: no cell.
+    """
     text = text_of(np.ascontiguousarray(rows[:, item.start : item.start + item.width]))
     kind = item.column.type.arrow
     nulls = (str(item.null),) if item.null is not None else ()
+    implied = None
+    if item.decimals:
+        implied = pc.fill_null(pc.match_substring_regex(text, _POINTLESS), False)
+        implied = pc.and_not(implied, pc.is_in(pc.utf8_trim(text, " "), pa.array(nulls, pa.string())))
+        implied = implied if pc.any(implied).as_py() else None
+    if implied is not None:
+        text = pc.if_else(implied, _pointed(text, item.decimals), text)
     values, bad = convert(text, kind, nulls=nulls)
     if kind == pa.float64() and (item.scale, item.zero) != (1.0, 0.0):
         values = pc.add(pc.multiply(values, item.scale), item.zero)
-    return values, bad
+    return values, bad, implied
+
+
+def _pointed(text: pa.Array, decimals: int) -> pa.Array:
+    """Place the decimal point before the last digits of the mantissa (FITS 4.0 section 7.2.5)."""
+    text = pc.replace_substring_regex(text, _POINTLESS, rf"\1{'0' * decimals}\2\3")
+    return pc.replace_substring_regex(text, rf"^([+-]?)(\d*)(\d{{{decimals}}})([eEdD].*)?$", r"\1\2.\3\4")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hven.model import plugins
+from hven.model import Deviation, DeviationKind, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
@@ -192,7 +192,12 @@ class TableRows(FileRows):
         arrays: dict[str, pa.Array] = {}
         out = np.zeros(len(rows), bool)
         for name in real:
-            values, bad = ascii_column(rows, items[name]) if ascii else binary_column(rows, items[name], heap)
+            if ascii:
+                values, bad, implied = ascii_column(rows, items[name])
+                if implied is not None:
+                    self.context.report(_implied_deviation(rows, items[name], np.flatnonzero(implied), first, file))
+            else:
+                values, bad = binary_column(rows, items[name], heap)
             arrays[name] = emptied(values, words_of(self.nulls, name))
             if bad is None:
                 continue
@@ -219,6 +224,21 @@ class TableRows(FileRows):
                 place=Place(file=reject.file),
             )
         self.context.reject(reject)
+
+
+def _implied_deviation(rows: np.ndarray, item: Field, places: np.ndarray, first: int, file: DataFile) -> Deviation:
+    """Describe numbers without a decimal point."""
+    cell = rows[places[0], item.start : item.start + item.width].tobytes()
+    digits = "digit is" if item.decimals == 1 else f"{item.decimals} digits are"
+    return Deviation(
+        kind=DeviationKind.TYPE,
+        column=item.name,
+        count=len(places),
+        file=file.name,
+        row=first + int(places[0]),
+        value=cell.decode("latin-1").strip(),
+        message=f"no decimal point is written: the last {digits} the fraction, as TFORM {item.code}{item.width}.{item.decimals} says",
+    )
 
 
 def _unsigned_text(cell: bytes, item: Field) -> str | None:
