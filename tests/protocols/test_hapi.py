@@ -453,6 +453,58 @@ tables:
 """
 
 
+ENDS = """\
+collection: ends
+title: Integers
+tables:
+  t:
+    source: {kind: parquet, files: a.parquet}
+    follow: true
+    columns: {at: {ucd: time.epoch}, list: {type: "int32[2]"}}
+    series: {id: ends}
+"""
+
+
+@pytest.mark.parametrize("kind", ["csv", "binary", "json"])
+def test_a_fill_is_no_measured_value(tmp_path: Path, kind: str) -> None:
+    """Integers at both ends of their type: no integer is left for what is missing, and doubles hold all of them."""
+    low, high = -(2**31), 2**31 - 1
+    values = {
+        "both": [low, None, high],
+        "lowest": [low, None, 5],
+        "highest": [high, None, 5],
+        "none": [3, None, 4],
+        "empty": [None, None, None],
+        "list": [[low, high], None, [1, 2]],
+    }
+    types = {name: pa.list_(pa.int32(), 2) if name == "list" else pa.int32() for name in values}
+    folder = tmp_path / "collections/ends"
+    folder.mkdir(parents=True)
+    moments = pa.array(START + np.arange(3) * SECOND).cast(pa.timestamp("us"))
+    columns = {name: pa.array(some, types[name]) for name, some in values.items()}
+    pq.write_table(pa.table({"at": moments, **columns}), folder / "a.parquet")
+    (folder / "ends.yaml").write_text(ENDS)
+    (tmp_path / "hven.toml").touch()
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "ends")
+        client = Client(create(made))
+        info = asked(client, "info", dataset="ends")
+        assert problems(info, "info") == []
+        fills = {one["name"]: (one["type"], one["fill"]) for one in info["parameters"][1:]}
+        found = read(client, kind, dataset="ends", start=info["startDate"], stop=info["stopDate"])
+    assert fills["both"] == fills["list"] == ("double", "NaN")
+    assert fills["lowest"] == ("integer", str(high))
+    assert fills["none"] == fills["highest"] == fills["empty"] == ("integer", str(low))
+    for name, expected in values.items():
+        fill = None if fills[name][1] == "NaN" else int(fills[name][1])
+        cells = np.array(list(found[name]), object).reshape(3, -1)
+        for mine, their in zip(cells, expected, strict=True):
+            wanted = [their] * len(mine) if their is None else np.ravel(their).tolist()
+            assert [None if cell is None or cell != cell or cell == fill else int(cell) for cell in mine] == wanted, (
+                name
+            )  # noqa: PLR0124
+
+
 def test_events_have_a_duration(tmp_path: Path) -> None:
     folder = tmp_path / "collections/events"
     folder.mkdir(parents=True)

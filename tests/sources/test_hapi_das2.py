@@ -113,6 +113,40 @@ def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: Hapi
             assert (mine.centers or None) == (tuple(their["centers"]) if isinstance(their.get("centers"), list) else their.get("centers"))  # fmt: skip
 
 
+@pytest.mark.parametrize("format_", ["csv", "binary"])
+def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiWorld, format_: str) -> None:
+    """As `vectorstr` and `vectoriso` of the reference server's test data are; the elements of times are texts."""
+    flags = ["P/P", "P/F", "F/P", "F/F", "none", "ab,c"]
+    grid = [[flags[(at + row + 3 * column) % 6] for row in range(3) for column in range(2)] for at in range(ROWS)]
+    times = [[moment_text(at + more) if (at + more) % 5 else "" for more in range(2)] for at in range(ROWS)]
+    world.info["parameters"] = [
+        world.info["parameters"][0],
+        {"name": "grid", "type": "string", "length": 4, "units": None, "fill": "none", "size": [3, 2]},
+        {"name": "times", "type": "isotime", "length": 24, "units": "UTC", "fill": "", "size": [2]},
+        {"name": "count", "type": "integer", "units": None, "fill": None},
+    ]
+    world.samples = [[world.time(at), grid[at], times[at], at] for at in range(ROWS)]
+    told: list[Any] = []
+    source = opened(url, replace(OPEN, tell=told.append), format=format_)
+    columns = {one.name: one.type for one in source.columns()}
+    assert (columns["grid"].shape, columns["times"].shape) == ((4, 2, 3), (24, 2))
+    rows = rows_of(source)
+    assert [row["grid"] for row in rows] == [[None if text == "none" else text for text in row] for row in grid]
+    assert [row["times"] for row in rows] == [[text or None for text in row] for row in times]
+    assert [row["count"] for row in rows] == list(range(ROWS))
+    assert [(one.kind, one.column) for one in told] == [("type", "times")]
+
+
+def moment_text(at: int) -> str:
+    return HapiWorld.time(at)
+
+
+def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiWorld) -> None:
+    world.spoil = spoiled(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
+    with pytest.raises(SourceError, match="sends 1e400, which is too large"):
+        rows_of(opened(url, format="csv"))
+
+
 def test_what_is_new_is_asked_for_alone(url: str, world: HapiWorld) -> None:
     source = opened(url)
     assert source.narrow("Time")

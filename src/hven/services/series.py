@@ -36,7 +36,7 @@ from hven.engines import Snapshot
 from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.model.table import Column, begins_and_ends, is_time
-from hven.model.types import parse_type
+from hven.model.types import Type, parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
 from hven.services._referenced import referenced
@@ -270,7 +270,9 @@ def _far(
         for name in (series.id, series.path):
             faults.pop(name, None)
         said = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
-        made = [(one.name, _parameter(one, {"max_length": lengths.get(one.name)}, said)) for one in columns]
+        made = [
+            (one.name, _parameter(one, {"max_length": lengths.get(one.name), "minimum": None}, said)) for one in columns
+        ]
         left = tuple((name, one) for name, one in made if isinstance(one, str))
         stamp = Parameter(column=time, kind="isotime", length=27, fill=None)
         parameters = tuple(one for _, one in made if not isinstance(one, str))
@@ -306,7 +308,8 @@ def _in_files(
         state = None if files is None or files.guarded else relation.id if isinstance(relation, Snapshot) else None
         made, left = [], []
         for column in told.columns if told is not None else ():
-            known = {"max_length": told.lengths.get(column.name, 1)} if told is not None else {}
+            # samples in files: their readers have made null what the files fill
+            known = {"max_length": told.lengths.get(column.name, 1), "minimum": None} if told is not None else {}
             one = _parameter(column, known, replace(series, bins=told.bins) if told is not None else series)
             if isinstance(one, str):
                 left.append((column.name, one))
@@ -349,7 +352,7 @@ def _statistics(
     """Find how long texts and how large integers are: as the ingest counted, or, where some readers see less, among the rows that this one sees."""
     table = published.table
     texts = [one.name for one in table.columns if one.type.is_string]
-    whole = [one.name for one in table.columns if one.type.is_integer and one.type.scalar.hapi != "integer"]
+    whole = [one.name for one in table.columns if one.type.is_integer and one.type.datatype in {"int", "long"}]
     if table.policy is None and all("max_length" in published.statistics.get(name, {}) for name in texts):
         return published.statistics
     key = ("texts", table.qualified, holdings.version, holdings.reach(who, around.policies))
@@ -402,16 +405,21 @@ def _parameter(column: Column, known: Mapping[str, Any], series: Series) -> Para
         return Parameter(column=column, kind="string", length=longest, fill="")
     if not kind.scalar.rank:
         return Parameter(column=column, kind="integer", size=size, fill="-1", bins=bins)
-    if kind.scalar.hapi == "integer":
-        return Parameter(column=column, kind="integer", size=size, fill=_fill(known), bins=bins)
+    if kind.scalar.hapi == "integer" and (fill := _choose_fill(kind, known)) is not None:
+        return Parameter(column=column, kind="integer", size=size, fill=fill, bins=bins)
     if kind.is_integer and any(abs(int(known.get(one) or 0)) > WHOLE for one in ("minimum", "maximum")):
         return Parameter(column=column, kind="string", length=20, fill="")
     return Parameter(column=column, kind="double", size=size, bins=bins)
 
 
-def _fill(known: Mapping[str, Any]) -> str:
-    """Choose the integer for what is not known: one that no value is."""
-    return "-2147483648" if known.get("minimum") != -(2**31) else "2147483647"
+def _choose_fill(kind: Type, known: Mapping[str, Any]) -> str | None:
+    """Choose the integer for what is missing: one that no value is. None: there is none, and the values go as doubles, which hold all of them beside NaN."""
+    counted = "minimum" in known or ("nulls" in known and not kind.is_array)  # else nobody looked for the extremes
+    if kind.datatype != "int" or (counted and known.get("minimum") != -(2**31)):
+        return "-2147483648"
+    if not counted:
+        return None
+    return "2147483647" if known.get("maximum") != 2**31 - 1 else None
 
 
 def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:

@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 from pydantic import Field
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
+from hven.model.literal import find_overflow
 from hven.model.table import Bins, Column
 from hven.model.types import parse_type
 from hven.sources import Context, Offer, Reject, ServiceKind, Source
@@ -138,11 +140,18 @@ class Samples(Windows):
         found = {}
         for name, one in self._parameters.items():
             size = [int(each) for each in one.get("size") or ()]
-            shape = f"[{'x'.join(map(str, reversed(size)))}]" if size and one["type"] in {"double", "integer"} else ""
+            sizes = [*map(str, reversed(size))]
+            kind = KINDS[one["type"]]
+            if size and one["type"] in {"string", "isotime"}:  # an array of texts; there is no type for arrays of times
+                kind, sizes = "string", [str(max(one["length"], 1)), *sizes]
+                if one["type"] == "isotime":
+                    message = "the elements of an array of times are read as texts"
+                    self._tell(Deviation(kind=DeviationKind.TYPE, column=name, file=self.what, message=message))
+            shape = f"[{'x'.join(sizes)}]" if size else ""
             units = one.get("units")
             unit = units if isinstance(units, str) and one["type"] != "isotime" and units != "dimensionless" else None
             found[name] = Column(
-                name=name, type=parse_type(KINDS[one["type"]] + shape), unit=unit, description=one.get("description"),
+                name=name, type=parse_type(kind + shape), unit=unit, description=one.get("description"),
                 ucd="time.epoch" if name == first else None,
             )  # fmt: skip
         return found
@@ -257,6 +266,11 @@ class Samples(Windows):
 
     def _array(self, values: Any, name: str, one: dict[str, Any]) -> pa.Array:
         fill = one.get("fill")
+        if one.get("size") and one["type"] in {"string", "isotime"}:
+            count = int(np.prod(one["size"]))
+            flat = self._array(np.ascontiguousarray(values).ravel(), name, {**one, "size": (), "type": "string"})
+            offsets = np.arange(0, len(values) * count + 1, count, dtype=np.int32)
+            return pa.ListArray.from_arrays(pa.array(offsets), flat)
         if one["type"] == "isotime":
             try:
                 return stamped(np.ascontiguousarray(values), fill)
@@ -294,6 +308,7 @@ class Samples(Windows):
             )  # fmt: skip
         except pa.ArrowInvalid as error:
             raise SourceError(f"{self.what} sends lines that are not as its info says: {error}", remedy="tell its owners") from error  # fmt: skip
+        self._refuse_overflow(data, list(types), found)
         made, columns = {}, iter(found.columns)
         for name, one in chosen.items():
             parts = [next(columns) for _ in range(int(np.prod(one.get("size") or (1,))))]
@@ -301,9 +316,27 @@ class Samples(Windows):
                 arrays = [part.to_numpy() for part in parts]
                 made[name] = self._array(np.stack(arrays, axis=1) if one.get("size") else arrays[0], name, one)
             else:
-                texts = parts[0].cast(pa.binary()).to_numpy()
-                made[name] = self._array(texts.astype(f"S{max(one['length'], 1)}"), name, one)
+                kind = f"S{max(one['length'], 1)}"
+                texts = np.stack([part.cast(pa.binary()).to_numpy().astype(kind) for part in parts], axis=1)
+                made[name] = self._array(texts if one.get("size") else texts[:, 0], name, one)
         return pa.table(made)
+
+    def _refuse_overflow(self, data: bytes, names: list[str], found: pa.Table) -> None:
+        """Refuse numbers that are too large for a double: Arrow reads an infinity."""
+        large = [name for name in names if pa.types.is_floating(found.column(name).type) and pc.any(pc.is_inf(found.column(name))).as_py()]  # fmt: skip
+        if not large:
+            return
+        texts = pv.read_csv(
+            io.BytesIO(data),
+            read_options=pv.ReadOptions(column_names=names),
+            parse_options=pv.ParseOptions(invalid_row_handler=lambda _row: "skip"),
+            convert_options=pv.ConvertOptions(column_types=dict.fromkeys(large, pa.string()), include_columns=large),
+        )
+        for name in large:
+            written, read = (table.column(name).combine_chunks() for table in (texts, found))
+            if (flags := find_overflow(written, read)) is not None:
+                value = written[int(flags.argmax())].as_py()
+                raise SourceError(f"{self.what} sends {value}, which is too large for a double", remedy="tell its owners")  # fmt: skip
 
 
 def _bins(said: Any) -> Bins:
