@@ -287,10 +287,12 @@ def _here(folder: Any, base: str, names: Sequence[str], context: Context) -> tup
     """Open the files of a directory, and what says what their columns mean."""
     parquet: Any = plugins.load("sources", "parquet")
     common = folder.path / base / layout.COMMON
-    return (
-        parquet.open(parquet.Options(files=[str(folder.path / name) for name in names]), context),
-        parquet.open(parquet.Options(files=[str(common)]), context) if common.is_file() else None,
-    )
+    rows = parquet.ParquetRows(parquet.Options(files=[str(folder.path / name) for name in names]), context)
+    meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context) if common.is_file() else None
+    for one in (rows, meta):
+        if one is not None:
+            one.in_place = True
+    return rows, meta
 
 
 def _far(folder: Any, base: str, names: Sequence[str], context: Context) -> tuple[Any, Any]:
@@ -301,4 +303,6 @@ def _far(folder: Any, base: str, names: Sequence[str], context: Context) -> tupl
         files[0].open().close()
     except SourceError:  # there need not be any
         del files[0]
-    return parquet.ParquetRows(None, context, files), None
+    rows = parquet.ParquetRows(None, context, files)
+    rows.in_place = True
+    return rows, None

@@ -14,18 +14,28 @@ import pyarrow.parquet as pq
 from hven.model import Deviation, DeviationKind, literal, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.model.table import Column
-from hven.model.types import Type, from_arrow, leaf, leaves
+from hven.model.types import FLOAT64, INT64, Type, from_arrow, leaf, leaves
 from hven.sources import FileKind, Reject
 from hven.sources._reading.cells import no_nan
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, FileOptions, assemble
-from hven.sources._reading.wholenumbers import DIGITS, MAX_INT64, REASON, exceeds_int64, fit_unsigned, text_deviation
+from hven.sources._reading.wholenumbers import (
+    DIGITS,
+    MAX_INT64,
+    MIN_INT64,
+    REASON,
+    exceeds_int64,
+    fit_unsigned,
+    text_deviation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.sources import Context, Source
 
+TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
+DOUBLE_DIGITS = 15  # that a double holds of every decimal number
 _MODEST = 256 << 20  # bytes of a file
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
 FILES = FileKind(endings=("parquet", "pq"), begins=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
@@ -47,7 +57,15 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
 
 
 class ParquetRows(FileRows):
-    """The rows of one or more Parquet files."""
+    """The rows of one or more Parquet files.
+
+    Attributes
+    ----------
+    in_place
+        An engine may serve the files where they are: types that it does not convert are left out.
+    """
+
+    in_place = False
 
     def columns(self) -> list[Column]:
         """List the columns that have a VOTable form, described by the footer's VOTable if there is one."""
@@ -113,6 +131,47 @@ class ParquetRows(FileRows):
             opened.close()
         file.hash_whole()
 
+    def _report_hidden(self, schema: pa.Schema, known: Mapping[str, tuple[str, pa.DataType]], file: DataFile) -> None:
+        """Report the fields of structures that are not read since a column has their name."""
+        paths = {path for path, _ in known.values()}
+        for item in schema:
+            for field in item.type if pa.types.is_struct(item.type) else ():
+                if f"{item.name}.{field.name}" not in paths:
+                    message = f"a column is called {item.name}_{field.name}, too: the field is not read"
+                    self.context.report(Deviation(kind=DeviationKind.DUPLICATE_NAME, column=f"{item.name}.{field.name}", file=file.name, message=message))  # fmt: skip
+
+    def _type(self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile) -> Type | None:
+        """Choose the type of a column, and report what is not read or is read as something else; None: it has no form in a table of the VO."""
+        report = self.context.report if file is self.files[0] else _ignore
+        if not self.in_place:
+            if (pa.types.is_uint64(stored) or _is_whole(stored)) and _beyond_int64(opened, path):
+                report(text_deviation(name, file.name))
+                return Type("char", f"{DIGITS if pa.types.is_uint64(stored) else stored.precision + 1}*")
+            if _is_whole(stored):
+                return INT64
+            if pa.types.is_duration(stored):
+                message = f"durations ({stored.unit}) are read as seconds"
+                report(Deviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message))
+                return FLOAT64
+            if pa.types.is_fixed_size_binary(stored):
+                return Type("unsignedByte", str(stored.byte_width))
+        if pa.types.is_decimal(stored) and stored.precision > DOUBLE_DIGITS:
+            message = f"decimals of {stored.precision} digits are read as doubles, which hold {DOUBLE_DIGITS}"
+            report(Deviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message))
+        try:
+            return from_arrow(stored)
+        except ValueError:
+            report(
+                Deviation(
+                    kind=DeviationKind.DROPPED_COLUMN,
+                    column=name,
+                    file=file.name,
+                    message=f"the type {stored} has no form in a table of the VO: the column is not read",
+                    remedy="take it apart into columns of plain types",
+                )
+            )
+            return None
+
     def _reject(self, values: pa.Array, bad: np.ndarray, name: str, first: int, file: DataFile) -> None:
         """Reject the rows whose unsigned integers do not fit."""
         for at in np.flatnonzero(bad):
@@ -150,23 +209,23 @@ class ParquetRows(FileRows):
         said = {column.name: column for column in _footer(opened)}
         found: list[Column] = []
         schema = opened.schema_arrow
-        for name, (path, stored) in leaves(schema).items():
+        known = leaves(schema)
+        if file is self.files[0]:
+            self._report_hidden(schema, known, file)
+        for name, (path, stored) in known.items():
             footer = said.get(name) or said.get(path)
             if footer is not None and footer.name != name:
                 footer = footer.having(name=name)
             if footer is not None and footer.type.arrow == stored:
                 found.append(footer)
                 continue
-            try:
-                kind = from_arrow(stored)
-            except ValueError:
-                continue  # structs within structs and maps have no form in a table of the VO
-            if pa.types.is_uint64(stored) and _beyond_int64(opened, path):
-                kind = Type("char", f"{DIGITS}*")
-                if file is self.files[0]:
-                    self.context.report(text_deviation(name, file.name))
+            kind = self._type(name, path, stored, opened, file)
+            if kind is None:
+                continue
             told = (schema.field(name).metadata or {}) if path == name else {}
             meta = {key.decode(): value.decode(errors="replace") for key, value in told.items()}
+            if pa.types.is_duration(stored):
+                meta["unit"] = "s"
             column = footer or Column(name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description"))  # fmt: skip
             found.append(column if column.type.arrow == kind.arrow and footer is not None else column.having(type=kind))
         if not found:
@@ -187,15 +246,24 @@ def _beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
         statistics = metadata.row_group(group).column(number).statistics
         if statistics is None or not statistics.has_min_max:
             unknown.append(group)
-        elif statistics.max > MAX_INT64:
+        elif statistics.max > MAX_INT64 or statistics.min < MIN_INT64:
             return True
     batches = opened.iter_batches(row_groups=unknown, columns=[path]) if unknown else ()
     return any(exceeds_int64(leaf(batch, path)) for batch in batches)
 
 
+def _is_whole(kind: pa.DataType) -> bool:
+    """Return whether a type is a decimal without a fraction: a whole number."""
+    return pa.types.is_decimal(kind) and kind.scale == 0
+
+
+def _ignore(_deviation: Deviation) -> None:
+    """Report nothing: the first file told it."""
+
+
 def _fitted(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
-    """Convert unsigned 64-bit integers, alone or in lists, and find the rows that do not fit; other values stay as they are."""
-    if pa.types.is_uint64(values.type):
+    """Convert whole numbers of other types than int64, alone or unsigned ones in lists, and find the rows that do not fit; other values stay as they are."""
+    if pa.types.is_uint64(values.type) or (_is_whole(values.type) and not pa.types.is_floating(kind)):
         return fit_unsigned(values, kind)
     nested = (
         pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
@@ -248,6 +316,14 @@ def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> 
         return _carried(values.dictionary_decode(), kind, file, name)
     if pa.types.is_time(values.type) or pa.types.is_null(values.type):
         return values.cast(pa.string())
+    if pa.types.is_duration(values.type):
+        return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), TICKS[values.type.unit])
+    if pa.types.is_fixed_size_binary(values.type) and values.type.byte_width:
+        width = values.type.byte_width
+        items = pa.Array.from_buffers(
+            pa.uint8(), len(values) * width, [None, values.buffers()[1]], offset=values.offset * width
+        )
+        return pa.FixedSizeListArray.from_arrays(items, width, mask=values.is_null() if values.null_count else None)
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         small = values.cast(pa.binary())
         offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)

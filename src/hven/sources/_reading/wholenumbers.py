@@ -1,4 +1,4 @@
-"""Unsigned 64-bit integers: `int64` as long as they fit, else decimal text; a value is never rounded."""
+"""Whole numbers of other types than int64 (unsigned, decimal): `int64` as long as they fit, else decimal text; a value is never rounded."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from hven.model import Deviation, DeviationKind
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_INT64 = 2**63 - 1
+MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 DIGITS = 20  # of 2**64 - 1
 REASON = "not a whole number that fits int64; if this value is right, declare the column as string"
 
 
 def exceeds_int64(values: pa.Array | pa.ChunkedArray) -> bool:
-    """Return whether an unsigned integer is larger than an `int64` can be.
+    """Return whether a whole number is outside of what an `int64` can be.
 
     Parameters
     ----------
     values
-        Of type uint64.
+        Of type uint64 or decimal.
     """
-    largest = pc.max(values).as_py()
-    return largest is not None and largest > MAX_INT64
+    limits = pc.min_max(values)
+    low, high = limits["min"].as_py(), limits["max"].as_py()
+    return low is not None and (low < MIN_INT64 or high > MAX_INT64)
 
 
 def fit_unsigned(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
-    """Convert unsigned 64-bit integers to `int64` or to decimal text.
+    """Convert unsigned 64-bit integers, and decimals without a fraction, to `int64` or to decimal text.
 
     Parameters
     ----------
     values
-        Of type uint64, shape (n,).
+        Of type uint64 or decimal, shape (n,).
     kind
         ``int64`` or ``string``.
 
@@ -47,13 +48,15 @@ def fit_unsigned(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDA
     """
     if pa.types.is_string(kind) or not exceeds_int64(values):
         return values.cast(kind), None
-    beyond = pc.fill_null(pc.greater(values, pa.scalar(MAX_INT64, pa.uint64())), False)
-    kept = pc.if_else(beyond, pa.scalar(None, pa.uint64()), values)
+    beyond = pc.fill_null(pc.greater(values, pa.scalar(MAX_INT64, pa.uint64()).cast(values.type)), False)
+    if not pa.types.is_uint64(values.type):
+        beyond = pc.or_(beyond, pc.fill_null(pc.less(values, pa.scalar(MIN_INT64).cast(values.type)), False))
+    kept = pc.if_else(beyond, pa.scalar(None, values.type), values)
     return kept.cast(kind), np.asarray(beyond)
 
 
 def text_deviation(column: str, file: str) -> Deviation:
-    """Describe a column of unsigned 64-bit integers that is read as decimal text.
+    """Describe a column of whole numbers that is read as decimal text.
 
     Parameters
     ----------
@@ -64,8 +67,8 @@ def text_deviation(column: str, file: str) -> Deviation:
         kind=DeviationKind.WHOLE_NUMBER,
         column=column,
         file=file,
-        message="whole numbers of 2^63 and more do not fit int64: the column is read as decimal text",
+        message="whole numbers do not fit int64: the column is read as decimal text",
     )
 
 
-__all__ = ["DIGITS", "MAX_INT64", "REASON", "exceeds_int64", "fit_unsigned", "text_deviation"]
+__all__ = ["DIGITS", "MAX_INT64", "MIN_INT64", "REASON", "exceeds_int64", "fit_unsigned", "text_deviation"]
