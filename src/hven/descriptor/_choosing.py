@@ -49,7 +49,11 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
             if not offers:
                 return {**options, "mode": "images"}, ["a row for each image or cube; `mode: header` makes one for each file"]  # fmt: skip
             note = f"a row for each file, from its header; --table reads the rows of a table in it: {_names(offers)}"
-            return (options, [note]) if taken is None else ({**options, "part": taken.choice}, [])
+            return (
+                (options, [note])
+                if taken is None
+                else ({**options, "part": taken.choice}, [_note(taken, offers)] if len(offers) > 1 else [])
+            )
         return options, [] if taken is None or len(offers) < 2 else [_note(taken, offers)]
     data = [item for item in offers if not item.view and item.rows != 0]
     if len(data) != 1:

@@ -73,8 +73,8 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     if meant(said, context, FILES.endings) is not None:
         return []
     files = data_files(said, context.directory, context.roots)
-    found, alone = tables_of(files[0])
-    return [Offer(choice=part, name=name, rows=rows, default=alone and len(files) == len(found) == 1) for part, name, rows in found]  # fmt: skip
+    found, sure = tables_of(files[0])
+    return [Offer(choice=part, name=name, rows=rows, default=len(files) == 1 and part == sure) for part, name, rows in found]  # fmt: skip
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)

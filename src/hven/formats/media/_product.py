@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats.media._distant import Place
+    from hven.model import Deviation
     from hven.model.sky import footprints
     from hven.model.table import Column
 
@@ -159,6 +160,8 @@ class Rows:
         behind them, None where the file cannot have such; None: it has no times that are more exact than its columns.
     cut
         Tells whether times of a column that were read had digits below a nanosecond, which `moments` leaves out.
+    declared
+        The file itself has this table, beside arrays of one length that are put together.
     """
 
     index: int
@@ -171,6 +174,7 @@ class Rows:
     narrow: Callable[[Collection[str]], Rows] | None = None
     moments: Callable[[str, int, int], Instants] | None = None
     cut: Callable[[str], bool] = lambda _: False
+    declared: bool = False
 
 
 Part = Array | Rows
@@ -217,6 +221,8 @@ class Product:
         take the others.
     variables
         Lists its variables; None: its medium has none.
+    deviations
+        What of the file is not read, narrowed or reinterpreted, as far as it is known when it is opened.
     """
 
     medium: str
@@ -225,6 +231,7 @@ class Product:
     closing: Callable[[], None] = lambda: None
     beside: tuple[Place, ...] = ()
     variables: Callable[[], Iterator[Variable]] | None = None
+    deviations: Sequence[Deviation] = ()
 
     def __enter__(self) -> Self:
         """Hold it open."""

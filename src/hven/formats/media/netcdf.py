@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, wavelengths
+from hven.formats.media import _compounds as compounds
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
 from hven.formats.media._product import MISSING, Variable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Window = Sequence[slice]
     from hven.formats.media._distant import Place
     from hven.formats.media._product import Instants
+    from hven.model import Deviation
 
 WIDEST = 1 << 16  # bytes of a cell of a table
 DEEPEST = 20  # groups in each other
@@ -200,9 +202,14 @@ def open_netcdf(file: Place) -> Product:
             head = source.read(4)
         if head[:3] == b"CDF" and head[3:] not in {b"\x01", b"\x02"}:
             raise SourceError(say("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"), remedy=say("write it as netCDF-4 (nccopy -k nc4)"))  # fmt: skip
-        known, said, closing = (_classic if head[:3] == b"CDF" else _version4)(file, name)
+        deviations: list[Deviation] = []
+        tables: list[Rows] = []
+        if head[:3] == b"CDF":
+            known, said, closing = _classic(file, name)
+        else:
+            known, said, closing, tables = _version4(file, name, deviations)
         try:
-            parts = tuple(_parts({one.name: one for one in known[:MOST]}))
+            parts = (*tables, *_parts({one.name: one for one in known[:MOST]}, len(tables)))
         except BaseException:
             closing()
             raise
@@ -211,7 +218,14 @@ def open_netcdf(file: Place) -> Product:
         for one in known:
             yield Variable(name=one.name, type=one.dtype.name, sizes=one.shape, cards=tuple(_attributes(one.said)))
 
-    return Product(medium="netcdf", parts=parts, cards=tuple(_attributes(said)), closing=closing, variables=variables)
+    return Product(
+        medium="netcdf",
+        parts=parts,
+        cards=tuple(_attributes(said)),
+        closing=closing,
+        variables=variables,
+        deviations=deviations,
+    )
 
 
 def head(file: Place) -> Iterator[Card]:
@@ -247,7 +261,9 @@ def head(file: Place) -> Iterator[Card]:
     yield from cards
 
 
-def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
+def _version4(
+    file: Place, name: str, deviations: list[Deviation]
+) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None], list[Rows]]:
     plugins.need("a netCDF file", "h5py", "h5netcdf", error=SourceError)
     import h5netcdf  # noqa: PLC0415  (asked by few)
     import h5py  # noqa: PLC0415  (asked by few)
@@ -255,11 +271,18 @@ def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any
     raw = h5py.File(file if isinstance(file, Path) else file.open("rb"), "r")
     try:
         _inside(raw, raw, h5py, name, 0)
+        tables: list[Rows] = []
+        for path, dataset in compounds.find_tables(raw, h5py, MOST):
+            rows, left = compounds.make_rows(path, dataset, len(tables), name)
+            tables += [] if rows is None else [rows]
+            deviations += left
         whole = h5netcdf.File(raw, "r", phony_dims="sort")
         found: list[_Variable] = []
 
         def walk(group: Any, before: str, depth: int) -> None:
             for title, one in group.variables.items():
+                if title.endswith(compounds.META) and title.removesuffix(compounds.META) in group.variables:
+                    continue
                 if one.dtype.kind in "iufcSO" and len(found) < MOST:
                     unlimited = frozenset(dim for dim in one.dimensions if group.dimensions.get(dim) is not None and group.dimensions[dim].isunlimited())  # fmt: skip
                     # complex numbers are taken apart
@@ -276,7 +299,7 @@ def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any
             whole.close()  # its variables know it by weak references: it is kept until here
             raw.close()
 
-        return found, _plain(whole.attrs), closing
+        return found, _plain(whole.attrs), closing, tables
     except BaseException:
         raw.close()
         raise
@@ -355,8 +378,7 @@ def _coordinate(dim: str, near: str, known: Mapping[str, _Variable]) -> _Variabl
         group = group.rpartition("/")[0]
 
 
-def _parts(known: Mapping[str, _Variable]) -> Iterator[Part]:
-    index = 0
+def _parts(known: Mapping[str, _Variable], index: int) -> Iterator[Part]:
     tables: set[str] = set()
     groups: dict[tuple[str, str, int], list[_Variable]] = {}
     for one in known.values():

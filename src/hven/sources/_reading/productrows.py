@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from hven.formats.media import Array, Rows, open_product
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -206,8 +207,27 @@ class TableRows(FileRows):
         """List the columns of the table in the first file."""
         if self._known is None:
             with self._product(self.files[0]) as product:
-                self._known = list(self._table(product, self.files[0]).columns)
+                table = self._table(product, self.files[0])
+                self._known = list(table.columns)
+                self._report(product, table)
         return self._known
+
+    def _report(self, product: Product, table: Rows) -> None:
+        """Report what is not read of the first file; other tables only where nobody chose one."""
+        file = self.files[0].name
+        for deviation in product.deviations:
+            self.context.report(deviation)
+        for other in product.parts if self._part is None else ():
+            if isinstance(other, Rows) and other is not table:
+                self.context.report(
+                    Deviation(
+                        kind=DeviationKind.OTHER_TABLE,
+                        column=other.name or str(other.index),
+                        file=file,
+                        message=f"this table of {other.count:,} rows is not read",
+                        remedy=f"say part: {other.index} to read it",
+                    )
+                )
 
     def _names(self) -> list[str]:
         return [column.name for column in self.columns()]
@@ -254,11 +274,13 @@ class TableRows(FileRows):
         file.done = now.st_size
 
 
-def tables_of(file: DataFile) -> tuple[list[tuple[int, str, int]], bool]:
-    """List number, name and rows of each table, and whether there is nothing else."""
+def tables_of(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
+    """List number, name and rows of each table, and the number of the one that is meant: there is nothing else, or it is the only one that the file declares."""
     with open_product(file.path, file.name.rpartition("/")[2], rasters=True) as product:
-        found = [(one.index, one.name, one.count) for one in product.parts if isinstance(one, Rows)]
-        return found, not product.arrays
+        found = [one for one in product.parts if isinstance(one, Rows)]
+        declared = [one for one in found if one.declared]
+        sure = found if len(found) == 1 and not product.arrays else declared if len(declared) == 1 else []
+        return [(one.index, one.name, one.count) for one in found], sure[0].index if sure else None
 
 
 def _parts(parts: Iterable[Array | Rows]) -> Iterator[_Said]:
