@@ -39,6 +39,7 @@ from hven.adql.tree import (
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError, joined, nearest, say
+from hven.model.shape_columns import fault_of_text
 from hven.model.sky import Moc, frames, healpix
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -507,6 +508,18 @@ class Calling(Fitting, ABC):
         got = derived(tuple(meta(arg) for arg in flat), type_, "deg", "pos.eq" if name == "POINT" else None)
         return Function(name, tuple(flat), at=node.at, meta=got)
 
+    def region(self, _node: Function, args: list[Expr]) -> Expr | None:
+        """Bind REGION: a text that is no region is refused, and a plan is not used again with another text."""
+        if isinstance(args[0], Literal) and isinstance(args[0].value, str):
+            if reason := fault_of_text(args[0].value):
+                self.fail(
+                    say("{text!r:.80} is no region: {reason}", args[0].value, reason),
+                    args[0].at,
+                    "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2",
+                )
+            self.shape(args[0])
+        return None
+
     def bounded(self, arg: Expr, low: float, high: float, what: str, remedy: str) -> None:
         """Refuse a number written in place that lies outside of its bounds; a plan may be used again with others that lie within."""
         sign, number = (-1, arg.operand) if isinstance(arg, Unary) and arg.op == "-" else (1, arg)
@@ -715,7 +728,7 @@ class Calling(Fitting, ABC):
 
 
 SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
-    "IN_UNIT": Calling.in_unit, "WITHOUT_UNIT": Calling.without_unit, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
+    "IN_UNIT": Calling.in_unit, "WITHOUT_UNIT": Calling.without_unit, "REGION": Calling.region, "POINT": Calling.constructor, "CIRCLE": Calling.constructor, "BOX": Calling.constructor,
     "POLYGON": Calling.constructor, "DISTANCE": Calling.distance, "INTERSECTS": Calling.intersects, "COORD1": Calling.coordinate,
     "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
     "IVO_STRING_AGG": Calling.delimited, "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,

@@ -22,7 +22,7 @@ COVERAGE, QUALITY = "coverage", "region_quality"
 _BOUNDS = {"c1min": "west", "c1max": "east", "c2min": "south", "c2max": "north"}
 FILLED = frozenset({OUTLINE, COVERAGE, QUALITY, *_BOUNDS})
 LARGEST = "largest"
-_SHAPES = {"circle", "polygon", "shape", "multishape"}
+_SHAPES = {"circle", "polygon", "shape", "multishape", "adql:REGION", "region"}
 
 
 def expected(table: Table, said: Sequence[Rule], place: Place) -> Iterator[Rule]:

@@ -14,12 +14,10 @@ from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
 from hven.model import shape_columns, units
 from hven.model.literal import hashes
-from hven.model.sky import Moc, Regions, footprints, shape_text
+from hven.model.sky import Moc, Regions, footprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    import numpy.typing as npt
 
     from hven.descriptor import mapping as mappings
     from hven.model.literal import Flags
@@ -153,26 +151,15 @@ class ColumnRules:
         return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
 
     def _no_regions(self, rule: Rule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
-        """Yield why rows are no regions, with those rows: circles and polygons are read by the thousand, anything else one by one."""
-        plain = shape_columns.outlines(values)
-        bad = np.zeros(len(values), bool)
-        bad[plain.rows] = _no_latitudes(plain)
-        yield "a latitude is outside -90 to 90", pa.array(bad)
-        radius = plain.numbers[plain.starts[plain.circle] + 2]
-        bad = np.zeros(len(values), bool)
-        bad[plain.rows[plain.circle][(radius < 0.0) | (radius > 180.0)]] = True
-        yield "a radius is outside 0 to 180 degrees", pa.array(bad)
-        known = np.asarray(pc.is_valid(values))
-        known[plain.rows] = False
-        rest = np.flatnonzero(known)
-        why = np.zeros(len(values), object)
-        if len(rest):
-            texts = values.take(pa.array(rest))
-            self._by_value(rule, texts, lambda text: not _no_region(text))
-            wrong = {text: _no_region(text) for text, found in self._known[rule.name].items() if found}
-            why[rest] = [wrong.get(text, 0) for text in texts.to_pylist()] if wrong else 0
-        for reason in dict.fromkeys(why[why != 0].tolist()):
-            yield reason, pa.array(why == reason)
+        """Yield why rows are no regions, with those rows; texts that were seen before are known."""
+
+        def reasons(texts: pa.Array) -> list[str]:
+            self._by_value(rule, texts, lambda text: not shape_columns.fault_of_text(text))
+            wrong = {text: shape_columns.fault_of_text(text) for text, bad in self._known[rule.name].items() if bad}
+            return [wrong.get(text, "") for text in texts.to_pylist()] if wrong else [""] * len(texts)
+
+        for why, bad in shape_columns.find_faulty_texts(values, reasons):
+            yield why, pa.array(bad)
 
     def _by_value(self, rule: Rule, values: pa.Array, right: Callable[[str], bool]) -> pa.Array:
         """Ask `right` of each distinct value."""
@@ -215,19 +202,7 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
         return pa.array(
             footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool)
         )
-    bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
-    if whole and len(numbers) and rule.check == "region" and _on_sphere(numbers[::2], numbers[1::2]):
-        off = np.empty(0, np.int64)
-    elif whole:
-        off = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
-    else:
-        off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
-    owner = np.searchsorted(starts, off, "right") - 1
-    place, value = off - starts[owner], numbers[off]
-    wrong = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
-    if not polygons:  # a circle's radius, where there is one
-        wrong |= (place == 2) & ((value < 0.0) | (value > 180.0))
-    bad[owner[wrong]] = True
+    bad = shape_columns.find_faulty_numbers(values)
     if rule.check == "simple":
         rows = np.flatnonzero(known & ~bad if polygons else np.zeros(0, bool))
         crossing = np.zeros(len(values), bool)
@@ -238,34 +213,6 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
             ).crossing()
         return pa.array(crossing)
     return pa.array(bad)
-
-
-def _on_sphere(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> bool:
-    """Return whether all places are some, by their extremes: NaN is one."""
-    ends = np.array([lon.min(), lon.max(), lat.min(), lat.max()])
-    return bool(np.isfinite(ends).all() and np.abs(ends[2:]).max() <= 90.0)
-
-
-def _no_latitudes(shapes: shape_columns.Outlines) -> npt.NDArray[np.bool_]:
-    """Return which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
-    bad = np.zeros(len(shapes.rows), bool)
-    beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
-    owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
-    bad[owner[(beyond - shapes.starts[owner]) % 2 == 1]] = True
-    return bad
-
-
-def _no_region(text: str) -> str:
-    """Return why a text is no region, neither STC-S nor DALI's; empty: it is one."""
-    why = ""
-    for read in (lambda shape: shape_text.parse("multishape", shape), shape_text.stcs):
-        try:
-            read(text)
-        except ValueError as error:
-            why = str(error).partition(" (at character")[0][:200]
-        else:
-            return ""
-    return why
 
 
 def _is_ucd(text: str) -> bool:

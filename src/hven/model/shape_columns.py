@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
+from hven.model.sky import _shape_text as shape_text
 from hven.model.sky._footprints import corners_in_order, wrong_way
 from hven.model.sky._region_texts import of_texts
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     import numpy.typing as npt
 
     from hven.model.types import Type
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
+FAULTY = {
+    "CIRCLE": "a circle is a longitude, a latitude from -90 to 90 and a radius from 0 to 180 degrees",
+    "POLYGON": "a polygon is three corners or more, with latitudes from -90 to 90 degrees",
+    "REGION": "it is no region",
+}
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 # words stand in this order, each at most once, the shape first (the frames and positions that footprints have)
 _PLACES = {
@@ -251,6 +259,147 @@ def astray(texts: pa.Array, *, outside: bool) -> Flags:
     found = _Polygons(texts)
     bad = np.zeros(len(texts), bool)
     bad[found.rows[wrong_way(found.starts, found.numbers, outside=outside)]] = True
+    return bad
+
+
+def find_faults(array: pa.Array, kind: Type) -> Iterator[tuple[str, Flags]]:
+    """Find the values of a column of shapes that are none: the one check of regions that come in, whichever way.
+
+    Parameters
+    ----------
+    array
+        In the storage type of `kind`, shape (n,).
+    kind
+        Circle, polygon, shape, multishape or adql:REGION; columns of other types have no faults.
+
+    Yields
+    ------
+    reason, flags
+        What is wrong, and in which rows, shape (n,).
+    """
+    if kind.special is None or kind.special.adql not in {"CIRCLE", "POLYGON", "REGION"}:
+        return
+    if pa.types.is_string(array.type):
+        yield from find_faulty_texts(array)
+        return
+    bad = find_faulty_numbers(array)
+    if bad.any():
+        yield FAULTY[kind.special.adql], bad
+
+
+def find_faulty_texts(
+    texts: pa.Array, reasons: Callable[[pa.Array], Sequence[str]] | None = None
+) -> Iterator[tuple[str, Flags]]:
+    """Find the texts that are no region: circles and polygons are read by the thousand, anything else one by one.
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,); null is none.
+    reasons
+        Says of texts, in their order, why they are no regions (empty: they are), as `fault_of_text` does; a caller may remember what it knows.
+
+    Yields
+    ------
+    reason, flags
+        What is wrong, and in which rows, shape (n,).
+    """
+    plain = outlines(texts)
+    size, starts = plain.lengths, plain.starts
+    odd = np.where(plain.circle, size != 3, (size < 6) | (size % 2 == 1))
+    latitude = _no_latitudes(plain) & ~odd
+    whole = plain.circle & ~odd
+    radius = plain.numbers[starts[whole] + 2]
+    wide = np.zeros(len(size), bool)
+    wide[np.flatnonzero(whole)[(radius < 0.0) | (radius > 180.0)]] = True
+    for reason, which in (
+        (FAULTY["CIRCLE"], odd & plain.circle),
+        (FAULTY["POLYGON"], odd & ~plain.circle),
+        ("a latitude is outside -90 to 90", latitude),
+        ("a radius is outside 0 to 180 degrees", wide),
+    ):
+        if which.any():
+            bad = np.zeros(len(texts), bool)
+            bad[plain.rows[which]] = True
+            yield reason, bad
+    known = np.asarray(pc.is_valid(texts))
+    known[plain.rows] = False
+    rest = np.flatnonzero(known)
+    if not len(rest):
+        return
+    others = texts.take(pa.array(rest))
+    found = np.array(reasons(others) if reasons else list(map(fault_of_text, others.to_pylist())), object)
+    for reason in dict.fromkeys(found[found != ""].tolist()):
+        bad = np.zeros(len(texts), bool)
+        bad[rest[found == reason]] = True
+        yield reason, bad
+
+
+def fault_of_text(text: str) -> str:
+    """Return why a text is no region, neither STC-S nor DALI's; empty: it is one.
+
+    Parameters
+    ----------
+    text
+        A single one.
+    """
+    why = ""
+    for read in (lambda shape: shape_text.parse("multishape", shape), shape_text.stcs):
+        try:
+            read(text)
+        except ValueError as error:
+            why = str(error).partition(" (at character")[0][:200]
+        else:
+            return ""
+    return why
+
+
+def find_faulty_numbers(values: pa.Array) -> Flags:
+    """Find the circles, points or polygons of numbers that are none: off the sphere, not finite, of fewer than three corners.
+
+    Parameters
+    ----------
+    values
+        Lists of any length (polygons), or of two (points) or three (circles) numbers, shape (n,).
+
+    Returns
+    -------
+    flags
+        Shape (n,); null is no fault.
+    """
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    whole = polygons and not (sizes % 2).any()
+    bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
+    if whole and len(numbers) and _on_sphere(numbers[::2], numbers[1::2]):
+        off = np.empty(0, np.int64)
+    elif whole:
+        off = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
+    else:
+        off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
+    owner = np.searchsorted(starts, off, "right") - 1
+    place, value = off - starts[owner], numbers[off]
+    wrong = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
+    if not polygons:  # a circle's radius, where there is one
+        wrong |= (place == 2) & ((value < 0.0) | (value > 180.0))
+    bad[owner[wrong]] = True
+    return bad
+
+
+def _on_sphere(lon: Numbers, lat: Numbers) -> bool:
+    """Return whether all places are some, by their extremes: NaN is one."""
+    ends = np.array([lon.min(), lon.max(), lat.min(), lat.max()])
+    return bool(np.isfinite(ends).all() and np.abs(ends[2:]).max() <= 90.0)
+
+
+def _no_latitudes(shapes: Outlines) -> Flags:
+    """Return which circles and polygons have a second coordinate outside -90 to 90: every second number of a shape."""
+    bad = np.zeros(len(shapes.rows), bool)
+    beyond = np.flatnonzero(np.abs(shapes.numbers) > 90.0)
+    owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
+    bad[owner[(beyond - shapes.starts[owner]) % 2 == 1]] = True
     return bad
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.formats import Info
+from hven.model import Deviation, DeviationKind, add_deviation, shape_columns
 from hven.model.clock import check, counted
 from hven.model.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError, say
 from hven.model.table import Table, distinct
@@ -27,7 +29,6 @@ from hven.sources import remote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model import Deviation
     from hven.model.params import Upload
     from hven.model.settings import Settings
     from hven.model.table import Column
@@ -211,6 +212,7 @@ def read(
                         left,
                         limits.upload_rows,
                     )
+                rows = _checked_regions(table, rows, deviations)
             except TooLarge:
                 raise
             except UserError as error:
@@ -283,6 +285,31 @@ class _Room:
             say("the uploads have more than {most:,} bytes (unpacked), which is the limit", self.limit),
             remedy="send fewer columns or rows at a time",
         )
+
+
+def _checked_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
+    """Replace what is no region by null, and report it: nothing is computed with a polygon of two corners."""
+    for at, column in enumerate(table.columns):
+        chunks = []
+        found: dict[str, tuple[int, int]] = {}  # reason -> count, first row
+        first = 1
+        for chunk in rows.column(at).chunks:
+            values = chunk
+            for reason, flags in shape_columns.find_faults(chunk, column.type):
+                count, row = found.get(reason, (0, first + int(flags.argmax())))
+                found[reason] = count + int(flags.sum()), row
+                values = pc.if_else(pa.array(flags), pa.scalar(None, values.type), values)
+            chunks.append(values)
+            first += len(chunk)
+        if found:
+            rows = rows.set_column(at, rows.schema.field(at), pa.chunked_array(chunks, rows.schema.field(at).type))
+        for reason, (count, row) in found.items():
+            message = say("{reason}: read as missing", reason)
+            add_deviation(
+                deviations,
+                Deviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
+            )
+    return rows
 
 
 def _gathered(

@@ -332,7 +332,14 @@ def _held(site: Site, owner: str, name: str) -> Iterator[None]:
 
 def _read(site: Site, name: str, path: Path, like: Iterable[Column] = ()) -> tuple[Table, pa.Table]:
     wanted = [uploads.Pair(name=name, uri=f"param:{_BODY}")]
-    (given,) = uploads.read(wanted, {_BODY: path}, site.settings, like=like, rename=False).values()
+    found = uploads.read(wanted, {_BODY: path}, site.settings, like=like, rename=False)
+    for deviations in found.deviations.values():
+        if deviations:
+            raise SourceError(
+                say("the table cannot be kept as it is: {message}", str(deviations[0])),
+                remedy="correct the values, or leave the column out",
+            )
+    (given,) = found.values()
     return given
 
 
