@@ -21,6 +21,7 @@ from hven.sources import Context
 from hven.testing.source import SourceContract
 
 sys.path.insert(0, str(Path(__file__).parent))
+from number_writers import write_numbers
 from postgres_server import server
 
 import mariadb
@@ -40,6 +41,9 @@ class TestCsv(SourceContract):
         (directory / "stars.csv").write_text("name,ra,n\nVega,279.23,1\nDeneb,310.36,2\n,,3\n")
         return {"files": "stars.csv"}
 
+    def make_numbers(self, directory, values):
+        return write_numbers("csv", directory, values)
+
 
 class TestFixed(SourceContract):
     kind = "fixed"
@@ -48,6 +52,9 @@ class TestFixed(SourceContract):
     def make(self, directory):
         (directory / "stars.dat").write_text("Vega  279.23 1\nDeneb 310.36 2\n             3\n")
         return {"files": "stars.dat", "fields": {"name": "1-5", "ra": "7-12", "n": 14}}
+
+    def make_numbers(self, directory, values):
+        return write_numbers("fixed", directory, values)
 
 
 class TestJsonLines(SourceContract):
@@ -59,6 +66,9 @@ class TestJsonLines(SourceContract):
             '{"name": "Vega", "ra": 279.23, "n": 1}\n{"n": 2, "ra": 310.36, "name": "Deneb"}\n\n{"n": 3, "ra": null}\n'
         )
         return {"files": "stars.jsonl"}
+
+    def make_numbers(self, directory, values):
+        return write_numbers("json", directory, values)
 
 
 class TestJsonList(SourceContract):
@@ -128,6 +138,9 @@ class TestParquet(SourceContract):
         pq.write_table(pa.Table.from_pylist(ROWS), directory / "stars.parquet")
         return {"files": "stars.parquet"}
 
+    def make_numbers(self, directory, values):
+        return write_numbers("parquet", directory, values)
+
 
 class TestVotable(SourceContract):
     kind = "votable"
@@ -145,6 +158,9 @@ class TestVotable(SourceContract):
         )
         return {"files": "stars.vot"}
 
+    def make_numbers(self, directory, values):
+        return write_numbers("votable-td", directory, values)
+
 
 class TestFitsTable(SourceContract):
     kind = "fits"
@@ -158,6 +174,9 @@ class TestFitsTable(SourceContract):
         ]
         fits.BinTableHDU.from_columns(columns).writeto(directory / "stars.fits", overwrite=True)
         return {"files": "stars.fits"}
+
+    def make_numbers(self, directory, values):
+        return write_numbers("fits", directory, values)
 
 
 class TestFitsHeader(SourceContract):
@@ -278,6 +297,9 @@ class TestSqlite(SourceContract):
             connection.executemany("INSERT INTO stars VALUES (?, ?, ?)", [tuple(row.values()) for row in ROWS])
         connection.close()
         return {"file": "stars.db", "table": "stars"}
+
+    def make_numbers(self, directory, values):
+        return write_numbers("sqlite", directory, values)
 
 
 @pytest.fixture(scope="module")

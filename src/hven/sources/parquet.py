@@ -254,7 +254,7 @@ def _beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
 
 def _is_whole(kind: pa.DataType) -> bool:
     """Return whether a type is a decimal without a fraction: a whole number."""
-    return pa.types.is_decimal(kind) and kind.scale == 0
+    return bool(pa.types.is_decimal(kind) and kind.scale == 0)
 
 
 def _ignore(_deviation: Deviation) -> None:

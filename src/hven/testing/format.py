@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hven.formats import End, Head, Info
 from hven.model.errors import Timeout, TooLarge
 from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
+from hven.testing._hard_values import NUMBERS, unexplained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +187,20 @@ class FormatContract:
         """Values, nulls and other values of every type."""
         columns, batch = every_type()
         self.check(self.write(columns, [batch, batch]), 6)
+
+    def test_numbers_come_back_exactly_or_reported(self) -> None:
+        """Where there is a reader: whole numbers beyond 2^53, infinities, NaN and null are those that were written, or the reader says what became of them."""
+        one = formats.load(self.name)
+        if one.read is None:
+            return
+        for kind in ("int64", "float64"):
+            values = NUMBERS[kind]
+            column = Column(name="v", type=parse_type(kind))
+            batch = pa.RecordBatch.from_arrays([pa.array(values, column.type.arrow)], names=["v"])
+            read = one.read(io.BytesIO(self.write([column], [batch])))
+            cells = [cell for found in read.batches for cell in found.column(0).to_pylist()]
+            served = dict(enumerate(cells, 1))
+            assert unexplained(values, served, read.deviations, (), "v") == [], kind
 
     def test_rows_may_come_in_any_pieces(self) -> None:
         """Empty batches, slices and single rows give the same rows as one batch."""

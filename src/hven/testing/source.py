@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
+import pytest
 
 from hven.model import plugins
 from hven.model.errors import SourceError
@@ -27,6 +28,7 @@ from hven.sources import (
     Source,
     listing,
 )
+from hven.testing._hard_values import NUMBERS, unexplained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +80,24 @@ class SourceContract:
             As under ``source:`` in a descriptor, without ``kind``.
         """
         raise NotImplementedError
+
+    def make_numbers(self, directory: Path, values: Sequence[object]) -> dict[str, Any] | None:
+        """Write one column of numbers called ``v`` and return the options of its source; override it in whatever carries numbers.
+
+        Parameters
+        ----------
+        directory
+            An empty one.
+        values
+            Whole numbers, floats with infinities and NaN, and None for what is missing.
+
+        Returns
+        -------
+        options
+            As of `make`. None: the source carries no numbers of its own (the test is skipped), or cannot write these.
+        """
+        del directory, values
+        return None
 
     def context(self, directory: Path) -> Context:
         """Return the surroundings in which the source is opened; override it to add secrets or a query.
@@ -332,6 +352,26 @@ class SourceContract:
             assert len(rows) == block["rows"]
             together += rows
         assert _sorted(together) == _sorted(self.rows)
+
+    def test_numbers_are_exact_or_reported(self, tmp_path: Path) -> None:
+        """Whole numbers beyond 2^53 and 2^63, infinities, NaN and null come out as they are, or the reader says what becomes of them."""
+        module = plugins.load("sources", self.kind)
+        tried = 0
+        for name, values in NUMBERS.items():
+            directory = tmp_path / name
+            directory.mkdir()
+            options = self.make_numbers(directory, values)
+            if options is None:
+                continue
+            tried += 1
+            told: list[object] = []
+            rejects: list[Reject] = []
+            context = replace(self.context(directory), tell=told.append, reject=rejects.append)
+            source = module.open(module.Options.model_validate(options), context)
+            served = {row[ROW]: row["v"] for batch in source.batches(["v", ROW]) for row in batch.to_pylist()}
+            assert unexplained(values, served, told, rejects, "v") == [], name
+        if not tried:
+            pytest.skip("make_numbers writes none")
 
     def test_rejects_have_a_place(self, tmp_path: Path) -> None:
         """Good data are not refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from hven.formats.media._grids import LARGEST, guarded
 from hven.formats.media._product import Card, Rows
-from hven.formats.media._records import NAMES
+from hven.formats.media._records import NAMES, UINT64_DIGITS, exceed_int64, text_deviation
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import TooLarge, say
 from hven.model.table import Column
@@ -105,6 +106,11 @@ def make_rows(path: str, dataset: Any, index: int, file: str) -> tuple[Rows | No
     for names, kind in _fields(dataset.dtype, ()):
         base, shape = kind.subdtype or (kind, ())
         column = _column("_".join(names), base, shape, said)
+        if column is not None and base.str[1:] == "u8":
+            step = max(1, _BLOCK // max(1, dataset.dtype.itemsize))
+            if exceed_int64(partial(_words, dataset, names), int(dataset.shape[0]), step):
+                column = column.having(type=_text_type(shape))
+                deviations.append(text_deviation(column.name, file))
         if column is None:
             deviations.append(
                 Deviation(
@@ -148,9 +154,23 @@ def _column(
     return None if word is None else Column(name=name, type=Type(word, size), unit=unit, description=description)
 
 
+def _text_type(shape: Sequence[int]) -> Type:
+    """Return the type of decimal digits of unsigned 64-bit integers."""
+    size = "x".join(str(one) for one in (UINT64_DIGITS, *reversed(shape)))
+    return Type("char", size if shape else f"{UINT64_DIGITS}*")
+
+
+def _words(dataset: Any, names: Sequence[str], first: int, stop: int) -> Any:
+    values = dataset.fields([names[0]])[first:stop]
+    for name in names:
+        values = values[name]
+    return values
+
+
 def _is_text(base: np.dtype[Any]) -> bool:
     """Return whether values are texts of any length."""
-    return base.kind == "O" and (base.metadata or {}).get("vlen") in {str, bytes}
+    metadata: Any = base.metadata or {}
+    return base.kind == "O" and metadata.get("vlen") in {str, bytes}
 
 
 def _column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None, str | None]]:
@@ -217,6 +237,8 @@ def _array(records: Any, member: _Member, kind: pa.DataType) -> pa.Array:
     else:
         native = flat.astype("f4" if base.str[1:] == "f2" else flat.dtype.newbyteorder("="))
         found = pa.array(native, from_pandas=base.kind == "f")
+        if pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)):
+            found = found.cast(pa.string())
     if not member.shape:
         return found.cast(kind)
     size = math.prod(member.shape)

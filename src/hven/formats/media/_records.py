@@ -13,20 +13,50 @@ import pyarrow.compute as pc
 
 from hven.formats.media._grids import vax
 from hven.formats.media._product import Rows
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError, say
 from hven.model.table import Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from hven.formats.media._distant import Place
     from hven.formats.media._product import Card
 
+MAX_INT64 = np.uint64(2**63 - 1)
+UINT64_DIGITS = 20
 BLOCK = 8 << 20  # bytes of rows that are read at a time
-NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
+NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "long", "f4": "float", "f8": "double"}  # fmt: skip
+
+
+def exceed_int64(read: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20) -> bool:
+    """Return whether unsigned 64-bit integers of a file are larger than an int64 can be; a column of such is decimal text.
+
+    Parameters
+    ----------
+    read
+        Reads records from one to before another; what is missing is 0.
+    count
+        Records.
+    step
+        Records that are read at a time.
+    """
+    return any(bool((read(at, min(count, at + step)) > MAX_INT64).any()) for at in range(0, count, step))
+
+
+def text_deviation(column: str, file: str) -> Deviation:
+    """Describe a column of unsigned 64-bit integers that is read as decimal text.
+
+    Parameters
+    ----------
+    column, file
+        Names.
+    """
+    message = "whole numbers do not fit int64: the column is read as decimal text"
+    return Deviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +195,10 @@ def _values(block: npt.NDArray[np.uint8], field: Field) -> pa.Array:
         if (field.factor, field.zero) != (1.0, 0.0):
             values = values * field.factor + field.zero
         flat = pa.array(values, mask=missing, from_pandas=True)
+        if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) > MAX_INT64:
+            raise SourceError(
+                say("a value of {column} is not what the label says: {reason}", field.name, "it does not fit int64")
+            )
     if field.items == 1:
         return flat
     inner = field.column.arrow.type.value_type
@@ -291,4 +325,4 @@ def delimited(
     return Rows(index=index, name=name, columns=tuple(made), count=count, batches=partial(batches), cards=cards)
 
 
-__all__ = ["Field", "delimited", "fixed", "spelled"]
+__all__ = ["UINT64_DIGITS", "Field", "delimited", "exceed_int64", "fixed", "spelled", "text_deviation"]

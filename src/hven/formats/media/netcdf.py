@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from hven.formats.media import _compounds as compounds
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
 from hven.formats.media._product import MISSING, Variable
-from hven.formats.media._records import NAMES
+from hven.formats.media._records import NAMES, UINT64_DIGITS, exceed_int64, text_deviation
 from hven.model import plugins
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
@@ -152,11 +152,26 @@ class _Variable:
         gone = self.missing(stored) | ~np.isfinite(values)
         return np.where(gone, MISSING, np.round(np.where(gone, 0.0, values) * step).astype(np.int64) + since), None
 
+    @cached_property
+    def beyond(self) -> bool:
+        """Whether it holds unsigned integers that int64 cannot hold."""
+        if self.dtype.str[1:] != "u8" or self.zero is not None or self.scaled is not None or not self.shape:
+            return False
+
+        def read(first: int, stop: int) -> npt.NDArray[np.uint64]:
+            stored = self.window((slice(first, stop), *(slice(0, size) for size in self.shape[1:])))
+            return np.where(self.missing(stored), 0, stored).astype(np.uint64)
+
+        return exceed_int64(read, self.shape[0], max(1, WIDEST * 16 // max(1, math.prod(self.shape[1:]))))
+
     def column(self) -> Column:
         name, told = self.name.rsplit("/", 1)[-1], self.word("long_name") or self.word("standard_name")
         size = "x".join(str(one) for one in reversed(self.shape[1:])) or None
         if self.zero is not None:
             return Column(name=name, type=Type("double", size), unit="d", ucd="time.epoch", description=f"MJD: {told}".rstrip(": "), epoch=None if size else MJD)  # fmt: skip
+        if self.beyond:
+            size = "x".join(str(one) for one in (UINT64_DIGITS, *reversed(self.shape[1:])))
+            return Column(name=name, type=Type("char", size if len(self.shape) > 1 else f"{UINT64_DIGITS}*"), unit=self.word("units").strip() or None, description=told or None)  # fmt: skip
         kind = "char" if self.text else NAMES[self.meant.str[1:] if self.scaled else self.dtype.str[1:]]
         return Column(name=name, type=Type(kind, "*" if kind == "char" else size), unit=self.word("units").strip() or None, description=told or None)  # fmt: skip
 
@@ -175,6 +190,9 @@ class _Variable:
         cells = pa.array(flat, mask=self.missing(flat) if exact else None, from_pandas=True)
         if len(self.shape) == 1:
             return cells.cast(kind)
+        if self.beyond:
+            ends = np.arange(0, len(cells) + 1, math.prod(self.shape[1:]), dtype=np.int32)
+            return pa.ListArray.from_arrays(pa.array(ends), cells.cast(pa.string()))
         return pa.FixedSizeListArray.from_arrays(cells.cast(kind.value_type), kind.list_size).cast(kind)
 
 
@@ -209,6 +227,7 @@ def open_netcdf(file: Place) -> Product:
         else:
             known, said, closing, tables = _version4(file, name, deviations)
         try:
+            deviations += [text_deviation(one.name.rsplit("/", 1)[-1], name) for one in known[:MOST] if one.beyond]
             parts = (*tables, *_parts({one.name: one for one in known[:MOST]}, len(tables)))
         except BaseException:
             closing()

@@ -208,7 +208,7 @@ def binary_column(
         values = pa.FixedSizeListArray.from_arrays(values, 2)
     if count == 1:
         return values, bad
-    bad = None if bad is None else bad.reshape(-1, count).any(axis=1)
+    bad = None if bad is None else np.asarray(bad.reshape(-1, count).any(axis=1))
     if pa.types.is_string(values.type):  # arrays of texts have no fixed size
         return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, count, dtype=np.int32)), values), bad
     return pa.FixedSizeListArray.from_arrays(values, count), bad
@@ -219,7 +219,7 @@ def _flat(raw: np.ndarray, item: Field) -> tuple[pa.Array, np.ndarray | None]:
     if not item.unsigned:
         return _scaled(raw, item), None
     words = raw.reshape(-1).view(">i8")
-    mask = None if item.null is None else words == item.null
+    mask: np.ndarray | None = None if item.null is None else np.asarray(words == item.null)
     return fit_unsigned(unsigned_words(words, mask), item.column.type.scalar.arrow)
 
 

@@ -185,9 +185,9 @@ class Reader:
             array, bad = self._column(leaf, cells, found, parsed, frames)
             parsed.arrays[leaf.name] = array
             if pa.types.is_float64(array.type) and (flags := find_rounded(cells, array)) is not None:
-                at = int(np.argmax(flags))
-                file, part, row = parsed.locate(int(parsed.good[at]))
-                count, value = int(flags.sum()), cells[at].as_py()
+                place = int(np.argmax(flags))
+                file, part, row = parsed.locate(int(parsed.good[place]))
+                count, value = int(flags.sum()), cells[place].as_py()
                 parsed.deviations.append(rounded_deviation(leaf.name, count, file.name, part.first + row, value))
             if bad is not None and pc.any(bad).as_py():
                 mask = np.asarray(pc.fill_null(bad, False)) & ~out
