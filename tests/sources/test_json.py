@@ -34,7 +34,11 @@ class Read:
     def __init__(self, directory, files, columns=None, *, batch=131_072, wanted=None, **options):
         self.rejects, self.notes = [], []
         context = Context(
-            directory=directory, reject=self.rejects.append, tell=lambda told: self.notes.append(str(told)), batch=batch, wanted=wanted or {}
+            directory=directory,
+            reject=self.rejects.append,
+            tell=lambda told: self.notes.append(str(told)),
+            batch=batch,
+            wanted=wanted or {},
         )
         self.source = kind.open(kind.Options.model_validate({"files": files, **options}), context)
         self.types = {column.name: str(column.type) for column in self.source.columns()}
@@ -189,9 +193,7 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonrows, "SAMPLE", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
-    assert read.notes == [
-        "late.x: the key was not in the sample, and is not read (first: a.json)"
-    ]
+    assert read.notes == ["late.x: the key was not in the sample, and is not read (first: a.json)"]
     assert Read(tmp_path, name, types={"late.x": "float64"}).rows[-1] == {"a": 1, "late.x": 2.5}
 
 

@@ -122,7 +122,8 @@ def test_columns_of_one_name_are_named_apart(maria, road):
         assert (columns["name"], columns["name_2"]) == ("Who it is", "Something else")
     assert rows(source, ["name_2", "name", "a`b"]) == [{"name_2": "x", "name": "Véga", "a`b": 5}]
     assert [str(one) for one in told] == [
-        f"{name}: several columns have this name: the next one is read as {name}_2 (first: the query)" for name in ("n", "name")
+        f"{name}: several columns have this name: the next one is read as {name}_2 (first: the query)"
+        for name in ("n", "name")
     ]
     assert numbers(source.since("n_2", 1)) == [1]
     assert numbers(source.since("n_2", 2)) == []

@@ -220,7 +220,9 @@ def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
     query = 'SELECT a.n, b.n, a.s AS n_2, b.n AS "N" FROM many a JOIN many b ON a.n = b.n + 1 WHERE a.n < 5 -- a join'
     source = sql.open(sql.Options(url=postgres, query=query), Context(directory=tmp_path, tell=told.append))
     assert [column.name for column in source.columns()] == ["n", "n_3", "n_2", "N"]  # another name there
-    assert [str(one) for one in told] == ["n: several columns have this name: the next one is read as n_3 (first: the query)"]
+    assert [str(one) for one in told] == [
+        "n: several columns have this name: the next one is read as n_3 (first: the query)"
+    ]
     found = table(source.since("n_3", 3)).to_pylist()
     assert found == [{"n": 4, "n_3": 3, "n_2": "row 4", "N": 3}]
     assert sum(source.blocks(["n"], ["n_3"])["rows"].to_pylist()) == 3

@@ -122,6 +122,11 @@ def duplicate_name_deviation(column: str, new_name: str, file: str | None = None
         The name under which it is read.
     file
         Name of the file or service.
+
+    Returns
+    -------
+    deviation
+        Of the kind `DUPLICATE_NAME`.
     """
     message = f"several columns have this name: the next one is read as {new_name}"
     return Deviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)

@@ -297,7 +297,7 @@ def find_faulty_texts(
     texts
         Strings, shape (n,); null is none.
     reasons
-        Says of texts, in their order, why they are no regions (empty: they are), as `fault_of_text` does; a caller may remember what it knows.
+        Says of texts of shape (m,), in their order, why they are no regions (empty: they are), as `fault_of_text` does; a caller may remember what it knows.
 
     Yields
     ------
