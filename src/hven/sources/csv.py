@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv as plain_csv
 import io
@@ -16,19 +17,24 @@ from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources import FileKind
+from hven.sources._reading.catalogue_headers import join_continued
 from hven.sources._reading.cells import guess, plain
+from hven.sources._reading.cutter import cutter
 from hven.sources._reading.delimited import Shape
-from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look, records
+from hven.sources._reading.dialect import WHITESPACE, WORDS, Look, look
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions, check_names
 from hven.sources._reading.rows import Nulls, TextRows, words_of
 from hven.sources._reading.text import TextFile, check_utf8, windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.sources import Context, Source
 
+
+_BARS = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
+_DRAWN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # a frame
 
 FILES = FileKind(endings=("csv", "tsv", "txt", "dat", "tab"), begins=rb"[^\0]*\Z")  # any text that nobody else knows
 
@@ -107,7 +113,7 @@ class DelimitedText(TextRows):
         return list(self._guessed[0].names)
 
     def _declared(self) -> Mapping[str, object]:
-        return self.options.types
+        return self._said(self._guessed[0])
 
     def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
         kinds = self._guessed[1]
@@ -132,11 +138,34 @@ class DelimitedText(TextRows):
             units=options.units,
         )
         text.set(
-            quote=options.quote or None,
+            quote=self._quote(seen),
             comment=seen.comment,
             delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter,
+            continued=seen.continued,
         )
         return text, seen
+
+    def _quote(self, seen: Look) -> str | None:
+        """Choose the quote character: columns at fixed places quote nothing."""
+        return None if seen.ranges else self.options.quote or None
+
+    def _nulls(self, seen: Look) -> Mapping[str, Sequence[str]]:
+        """List the null words that the descriptor or the header gives, by column."""
+        given = self.options.null
+        return {name: [*given.get(name, ()), *seen.nulls.get(name, ())] for name in {**given, **seen.nulls}}
+
+    def _transform(self, seen: Look) -> Callable[[bytes], bytes] | None:
+        """Choose what makes delimited text of a block."""
+        if seen.ranges:
+            single = codecs.lookup(self.options.encoding).name != "utf-8"
+            cut = cutter(seen.ranges, characters=single or not seen.counts_bytes)
+            return (lambda data: cut(join_continued(data))) if seen.continued else cut
+        if seen.barred:
+            return _strip_bars
+        if seen.delimiter != WHITESPACE:
+            return None
+        squeeze = _squeezed(self.options.quote)
+        return (lambda data: squeeze(join_continued(data))) if seen.continued else squeeze
 
     def _same_columns(self, file: DataFile, seen: Look, real: Sequence[str]) -> None:
         for name in real:
@@ -151,17 +180,18 @@ class DelimitedText(TextRows):
     def _shape(self, seen: Look, kinds: dict[str, pa.DataType]) -> Shape:
         options = self.options
         white = seen.delimiter == WHITESPACE
+        nulls = self._nulls(seen)
         return Shape(
             names=seen.names,
             kinds=kinds,
             delimiter=" " if white else seen.delimiter,
-            quote=options.quote or None,
+            quote=self._quote(seen),
             decimal=options.decimal,
             thousands=options.thousands,
             encoded=seen.encoded,
-            nulls=options.null,
-            transform=_squeezed(options.quote) if white else None,
-            as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in options.null},
+            nulls=nulls,
+            transform=self._transform(seen),
+            as_text=set(seen.names) if options.thousands else {name for name in seen.names if name in nulls},
             faults=1 if self.context.reject is None else self.context.faults,
         )
 
@@ -204,12 +234,14 @@ class DelimitedText(TextRows):
         first = looks[0]
         self._units = all(seen.units for seen in looks)
         said = self._said(first)
-        kinds = {name: said.get(name) or self._guess(name, cells.get(name, [])) for name in first.names}
+        kinds = {name: said.get(name) or self._guess(name, cells.get(name, []), first) for name in first.names}
         return first, kinds, cells, places
 
     def _sampled(self, data: bytes, seen: Look) -> Iterator[tuple[bool, list[list[str]]]]:
         """Yield some thousand records: whether they are from the front, whose row numbers are known, or from the middle and the end of a block."""
-        quote = self.options.quote or None
+        quote = self._quote(seen)
+        if seen.barred and quote and quote.encode() in data[:400_000]:
+            data = _strip_bars(data[:400_001])
         if quote and quote.encode() in data[:200_000]:
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
             delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
@@ -231,10 +263,10 @@ class DelimitedText(TextRows):
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
-            yield not at, records([line for line in lines if line.strip()], seen.delimiter, None)
+            yield not at, seen.split([line for line in lines if line.strip()])
 
-    def _words(self, name: str) -> tuple[str, ...]:
-        return words_of(self.options.null, name)
+    def _words(self, name: str, seen: Look) -> tuple[str, ...]:
+        return words_of(self._nulls(seen), name)
 
     def _doubt(self, name: str, cells: list[str], places: list[str], *, pointed: bool) -> tuple[str, str] | None:
         options = self.options
@@ -243,16 +275,16 @@ class DelimitedText(TextRows):
             name,
             cells,
             places,
-            nulls=self._words(name),
+            nulls=self._words(name, self._guessed[0]),
             typed=typed,
             decimal=options.decimal,
             thousands=options.thousands,
             pointed=pointed,
         )
 
-    def _guess(self, name: str, cells: list[str]) -> pa.DataType:
+    def _guess(self, name: str, cells: list[str], seen: Look) -> pa.DataType:
         options = self.options
-        nulls = self._words(name)
+        nulls = self._words(name, seen)
         found = guess(pa.array(cells, pa.string()), nulls=nulls, decimal=options.decimal, thousands=options.thousands)
         wanted = self.context.wanted.get(name)
         return found if wanted is None else _nearest(found, wanted)
@@ -260,8 +292,9 @@ class DelimitedText(TextRows):
     def _said(self, seen: Look) -> dict[str, pa.DataType]:
         """Return the types that somebody said: the options, else the ECSV header."""
         result: dict[str, pa.DataType] = {}
-        for name, column in seen.described.items() if seen.typed else ():
-            result[name] = _nearest(column.type.arrow, self.context.wanted.get(name, column.type.arrow))
+        header = {name: column.type for name, column in seen.described.items()} if seen.typed else seen.types
+        for name, declared in header.items():
+            result[name] = _nearest(declared.arrow, self.context.wanted.get(name, declared.arrow))
         for name, word in self.options.types.items():
             if name not in seen.names:
                 check_names([name], seen.names, self.files[0].name)
@@ -284,7 +317,13 @@ def _nearest(found: pa.DataType, wanted: pa.DataType) -> pa.DataType:
 
 def _type(seen: Look, name: str, kind: pa.DataType) -> Any:
     column = seen.described.get(name)
-    return column.type if column is not None and seen.typed and column.type.arrow == kind else from_arrow(kind)
+    declared = column.type if column is not None and seen.typed else seen.types.get(name)
+    return declared if declared is not None and declared.arrow == kind else from_arrow(kind)
+
+
+def _strip_bars(data: bytes) -> bytes:
+    """Take the bars off both ends of all lines; lines that are drawn are left out."""
+    return b"".join(_DRAWN.sub(b"", _BARS.sub(b"", part)) for part in windows(data))
 
 
 def _squeezed(quote: str) -> Any:

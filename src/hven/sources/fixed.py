@@ -15,20 +15,20 @@ from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import readme
 from hven.sources._reading.cells import guess
+from hven.sources._reading.cutter import UNIT, cutter
 from hven.sources._reading.delimited import Shape
-from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units, units_of
+from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions
 from hven.sources._reading.rows import Nulls, TextRows, words_of
 from hven.sources._reading.text import TextFile
+from hven.sources._reading.unit_words import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hven.sources import Context, Source
-
-UNIT = "\x1f"  # the separator between columns after cutting: never part of a text file that people read
 
 
 def _short(value: object) -> object:
@@ -215,9 +215,7 @@ class FixedText(TextRows):
         return list(self._known)
 
     def _declared(self) -> Mapping[str, object]:
-        return (
-            {} if not self.options.fields else {name: None for name, item in self.options.fields.items() if item.type}
-        )
+        return (self._read_me() if self.options.readme is not None else self._said())[1]
 
     @cached_property
     def _known(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
@@ -310,51 +308,3 @@ class FixedText(TextRows):
             transform=cutter([(item.start, item.end) for item in items], characters=single),
         )
         return text, shape
-
-
-def cutter(ranges: Sequence[tuple[int, int]], *, characters: bool) -> Callable[[bytes], bytes]:
-    """Make a function that cuts lines at fixed places and puts separators between the pieces, vectorised.
-
-    Parameters
-    ----------
-    characters
-        True if the file was recoded, so that one of its bytes is one character now.
-    """
-    reach = max(end for _, end in ranges)
-    width = sum(end - start for start, end in ranges) + len(ranges)
-
-    def cut(data: bytes) -> bytes:
-        data = data.replace(UNIT.encode(), b" ").replace(b"\r\n", b"\n")
-        if not data.endswith(b"\n"):
-            data += b"\n"
-        wide = characters and not data.isascii()
-        signs = (
-            np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
-            if wide
-            else np.frombuffer(data, np.uint8)
-        )
-        ends = np.flatnonzero(signs == 10)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        lengths = ends - starts
-        filled = lengths > 0
-        starts, lengths = starts[filled], lengths[filled]
-        n = len(starts)
-        if n == 0:
-            return b""
-        if n * (lengths[0] + 1) == len(signs) and (lengths == lengths[0]).all():
-            lines = signs.reshape(n, lengths[0] + 1)[:, :-1]
-        else:
-            index = np.minimum(starts[:, None] + np.arange(reach), len(signs) - 1)
-            lines = np.where(np.arange(reach) < lengths[:, None], signs[index], 32)
-        out = np.full((n, width), 32, signs.dtype)
-        at = 0
-        for start, end in ranges:
-            there = lines[:, start:end]
-            out[:, at : at + there.shape[1]] = there
-            at += end - start + 1
-            out[:, at - 1] = ord(UNIT)
-        out[:, -1] = 10
-        whole = np.ascontiguousarray(out).tobytes()
-        return whole.decode("utf-32-le").encode() if wide else whole
-
-    return cut

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,11 +14,12 @@ from hven.model import units as units_
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import Type
-from hven.sources._reading import foreign
+from hven.sources._reading import catalogue_headers, foreign
 from hven.sources._reading.cells import NULL_WORDS
+from hven.sources._reading.unit_words import NO_UNIT, bare_unit, units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import yaml
 
@@ -31,10 +32,10 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 # a number or a time is no column's name
 is_value = re.compile(rf"{_NUMBER.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch
 _RUN = re.compile(r"[ \t]+")
-DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
+DRAWN = re.compile(r"[-=+\s,;|:\"]*(?:-{3}|={3})[-=+\s,;|:\"]*")  # a line below a head
+_FRAME = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
 _HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
 _HEAD = 4  # records at the top among which such lines are looked for
-_NO_UNIT = frozenset((*NULL_WORDS, "1", "#", "unitless", "dimensionless"))
 _NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 _ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
@@ -58,6 +59,12 @@ class Look:
         True if the names were read from the file.
     units
         True if the record below the names holds units.
+    types, nulls
+        What the header of a known format declares for single columns (`catalogue_headers.TextHeader`).
+    ranges, counts_bytes, continued
+        How its records are cut.
+    barred
+        True if each line begins and ends with a bar, which bounds no further column.
     """
 
     names: list[str]
@@ -70,6 +77,32 @@ class Look:
     typed: bool = False
     encoded: frozenset[str] = frozenset()
     units: bool = False
+    types: Mapping[str, Type] = field(default_factory=dict)
+    nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ranges: Sequence[tuple[int, int]] = ()
+    counts_bytes: bool = False
+    continued: bool = False
+    barred: bool = False
+
+    def split(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
+        """Split lines into the values of records."""
+        if self.continued:
+            lines = catalogue_headers.join_continued("\n".join(lines).encode()).decode().split("\n")
+        if self.ranges:
+            return [[line[start:end].strip() for start, end in self.ranges] for line in lines]
+        if self.barred:
+            lines = [strip_bars(line) for line in lines]
+        return records([line for line in lines if line.strip()], self.delimiter, quote)
+
+
+def strip_bars(line: str) -> str:
+    """Strip the bars that stand at both ends of a line."""
+    return line.strip().removeprefix("|").removesuffix("|")
+
+
+def _is_barred(lines: Sequence[str]) -> bool:
+    bare = [line.strip() for line in lines]
+    return bool(bare) and all(len(line) > 2 and line[0] == line[-1] == "|" for line in bare)
 
 
 def records(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
@@ -177,6 +210,10 @@ def look(
         foreign.check_text(*lines.filled(file))
     if lines.peek().startswith("# %ECSV"):
         return _ecsv(lines, file)
+    if delimiter is None and header is None and units is None and comment in {None, "#", "\\"}:
+        known = catalogue_headers.read_text_header(head, lines.at, file)
+        if known is not None:
+            return _known_look(known, names, file)
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
     last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
@@ -190,12 +227,19 @@ def look(
             ruled = ruled or "---" in line
     start = lines.at
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
-    sample = [line for number, line in enumerate(sample) if number > _HEAD or not DRAWN.fullmatch(line)]
+    sample = [
+        line
+        for number, line in enumerate(sample)
+        if not (_FRAME.fullmatch(line) or (number <= _HEAD and DRAWN.fullmatch(line)))
+    ]
     cut = (
         WORDS.get(delimiter, delimiter)
         if delimiter is not None
         else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     )
+    barred = cut == "|" and _is_barred(sample) and (names is None or len(names) < sample[0].count("|") + 1)
+    if barred:
+        sample = [strip_bars(line) for line in sample]
     rows = records(sample, cut, quote)
     if rows and len(rows[0]) > WIDEST:
         raise SourceError(
@@ -271,6 +315,26 @@ def look(
         header=found is not None,
         described=described,
         units=bool(told),
+        barred=barred,
+    )
+
+
+def _known_look(known: catalogue_headers.TextHeader, names: Sequence[str] | None, file: str) -> Look:
+    if names is not None:
+        known = catalogue_headers.rename_columns(known, names, file)
+    return Look(
+        names=known.names,
+        delimiter=known.delimiter,
+        comment=known.comment,
+        offset=known.offset,
+        header=True,
+        described=dict(known.columns),
+        description=known.description,
+        types=known.types,
+        nulls=known.nulls,
+        ranges=known.ranges,
+        counts_bytes=known.counts_bytes,
+        continued=known.continued,
     )
 
 
@@ -283,25 +347,12 @@ def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> boo
         if is_value(cell) or (cell and cell in column):
             return False
         # words, as notes on how a date is written
-        if len(cell) > 20 and _bare(cell) == cell and not units_.written(cell):
+        if len(cell) > 20 and bare_unit(cell) == cell and not units_.written(cell):
             return False
-        if column and numbers >= 0.95 * len(column) and cell and cell not in _NO_UNIT:
-            known = _bare(cell) != cell or units_.written(cell)
+        if column and numbers >= 0.95 * len(column) and cell and cell not in NO_UNIT:
+            known = bare_unit(cell) != cell or units_.written(cell)
             found, strange = found + known, strange + (not known)
     return found > 0 and found >= strange
-
-
-def _bare(cell: str) -> str:
-    """Strip the brackets off a unit."""
-    return cell[1:-1].strip() if re.fullmatch(r"\[.*\]|\([^()]*\)", cell) else cell
-
-
-def units_of(names: Sequence[str], told: Sequence[str]) -> dict[str, str | None]:
-    """Read a record of units; those that are none stay as they stand."""
-    return {
-        name: units_.meant(bare := _bare(cell)) or (bare if bare not in _NO_UNIT else None)
-        for name, cell in zip(names, told, strict=False)
-    }
 
 
 def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[str]) -> dict[str, Column]:

@@ -18,8 +18,20 @@ _DACHS_FILE = (
     "a resource descriptor of DaCHS (q.rd)",
     "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: docs/howto/from-dachs.md",
 )
+_CONVERT = "astropy reads it: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
 _TEXTS = (
     (r"<resource\b[^>]*\sschema\s*=", *_DACHS_FILE),
+    (
+        r"<HEADER>|<DATA>",
+        "HEASARC's TDAT format",
+        _CONVERT.format(format="tdat"),
+    ),
+    (
+        r"\\(?:begin|documentclass|tablehead)\b",
+        "LaTeX",
+        _CONVERT.format(format="latex") + " (AASTeX's deluxetable: `ascii.aastex`)",
+    ),
+    (r"READ [TS]ERR\b", "a QDP file", _CONVERT.format(format="qdp")),
     (_TAG, "XML or HTML", f"a VOTable is of `kind: votable`, other XML of `kind: xml`; {_ANYTHING}"),
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _ANYTHING),

@@ -53,13 +53,22 @@ def read(path: Path) -> ReadMe:
         The file is not there.
     """
     try:
-        lines = path.read_text("latin-1").splitlines()
+        return parse(path.read_text("latin-1").splitlines())
     except OSError as error:
         raise SourceError(
             f"the ReadMe cannot be read: {error.strerror}",
             place=Place(file=path.name),
             remedy="its path starts at the descriptor's directory",
         ) from error
+
+
+def is_description(line: str) -> bool:
+    """Check whether a byte-by-byte description begins with a line."""
+    return _HEAD.match(line) is not None
+
+
+def parse(lines: list[str]) -> ReadMe:
+    """Parse the lines of a ReadMe."""
     tables: dict[str, list[ByteField]] = {}
     at = 0
     while at < len(lines):
@@ -90,6 +99,16 @@ def read(path: Path) -> ReadMe:
         summaries=_summaries(lines),
         tables=tables,
     )
+
+
+def null_words(item: ByteField) -> tuple[str, ...]:
+    """List the words that stand for no value in a column: a null word of one repeated sign (``---``) also means any other run of it that fits."""
+    word = item.null
+    if not word:
+        return ()
+    if word.strip(word[0]) or word[0].isalnum():
+        return (word,)
+    return tuple(word[0] * length for length in range(1, item.end - item.start + 1))
 
 
 def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:

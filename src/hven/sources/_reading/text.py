@@ -50,6 +50,8 @@ class TextFile:
         The quote character within which line ends do not count, or None.
     comment
         Lines that begin with it are left out, or None.
+    continued
+        A backslash at the end of a line continues the record in the next one (`set`).
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class TextFile:
         self.old_mac: bool | None = None
         self.set(quote=quote, comment=comment, delimiter=delimiter)
 
-    def set(self, *, quote: str | None, comment: str | None, delimiter: str) -> None:
+    def set(self, *, quote: str | None, comment: str | None, delimiter: str, continued: bool = False) -> None:
         """Set how records look, once the head told it."""
+        self.continued = continued
         self.quote = quote.encode() if quote else None
         self.comment = (
             re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
@@ -158,6 +161,8 @@ class TextFile:
     def _cut(self) -> int:
         """Find the end of the last whole record."""
         end = self.rest.rfind(b"\n") + 1
+        while self.continued and self.rest[:end].rstrip().endswith(b"\\"):
+            end = self.rest.rfind(b"\n", 0, end - 1) + 1
         if self.quote is None or self.rest.find(self.quote, 0, end) < 0:
             return end
         quick = self._paired(end)
