@@ -203,6 +203,8 @@ class Expressions(Calling, ABC):
         if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):
             self.fail(say("{value} and cannot be cast to {target}", self.said(operand), target), node.at)
         unit = inner.unit if wanted == have else None
+        if wanted == "time" and have == "text" and isinstance(operand, Literal):
+            operand = self.plain_time(operand)
         return Cast(
             operand, target, node.length, at=node.at,
             meta=Meta(type_, unit, inner.ucd, None, inner.description, None, inner.nullable, inner.constant, inner.aggregate, inner.origins),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import kinds
@@ -11,6 +11,7 @@ from hven.adql.kinds import derived, kind, meta
 from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta, OrderItem
 from hven.model.clock import check
 from hven.model.errors import BindError, say
+from hven.model.literal import is_plain_time, to_plain_time
 from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 TRUE = frozenset({"true", "t", "1", "yes", "y"})
 FALSE = frozenset({"false", "f", "0", "no", "n"})
-# DALI 1.1 section 3.3.3, and its liberties
-ISO = re.compile(r"\s*[+-]?\d{4,6}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d*)?)?Z?)?\s*")
 
 
 class Fitting:
@@ -29,6 +28,8 @@ class Fitting:
     ----------
     slots, free, fixed
         Values of the literals met, by slot; slots that may vary; slots that turned out to be part of the shape.
+    times
+        Slots of literals that are times as every engine reads them.
     inline
         More than 0 inside a view or a filter, whose literals are no literals of the query.
     """
@@ -38,6 +39,7 @@ class Fitting:
         self.slots: dict[int, float | str | None] = {}
         self.free: set[int] = set()
         self.fixed: set[int] = set()
+        self.times: list[int] = []
         self.inline = 0
         self.met = self.terms = self.selects = self.building = self.reads = self.filled = 0
 
@@ -142,10 +144,8 @@ class Fitting:
             self.fail(
                 say("{value} and is compared with a timestamp", self.said(node)), node.at, "write CAST(.. AS TIMESTAMP)"
             )
-        if isinstance(node, Literal) and not ISO.fullmatch(str(node.value)):
-            self.fail(
-                say("{value!r} is no timestamp", node.value), node.at, "timestamps look like '2026-11-20T10:15:00'"
-            )
+        if isinstance(node, Literal):
+            node = self.plain_time(node)
         inner = meta(node)
         return Cast(
             node,
@@ -153,6 +153,21 @@ class Fitting:
             at=node.at,
             meta=Meta(TIMESTAMP, None, inner.ucd, constant=True, aggregate=inner.aggregate, origins=inner.origins),
         )
+
+    def plain_time(self, node: Literal) -> Literal:
+        """Read a literal as a time: an offset from UTC, a second 60 and 24:00 are resolved, for engines read them differently or lose them."""
+        text = str(node.value)
+        plain = to_plain_time(text)
+        if plain is None:
+            self.fail(
+                say("{value!r} is no timestamp", node.value), node.at, "timestamps look like '2026-11-20T10:15:00'"
+            )
+        if is_plain_time(text):
+            if node.slot >= 0 and not self.inline:
+                self.times.append(node.slot)
+            return node
+        self.shape(node)
+        return replace(node, value=plain)
 
     def as_boolean(self, node: Expr) -> Expr | None:
         """Read 1, 0, 'true', 'f' .. as a boolean, as services do; None if it is neither."""

@@ -97,6 +97,7 @@ def bind(
         binder.volatile,
         tuple(binder.bounds),
         binder.building,
+        tuple(binder.times),
     )
 
 

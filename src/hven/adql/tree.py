@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from hven.adql._bounds import LONGEST
 from hven.model.clock import check
+from hven.model.literal import is_plain_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -529,6 +530,8 @@ class Bound:
         Free slots whose values the binder has judged: slot, lowest, highest. A plan may not be given others.
     building
         How many of its operations make text of text: together they may make so much for each row.
+    times
+        Slots whose values are times that every engine reads alike: another spelling is for the binder.
     """
 
     query: Query
@@ -539,6 +542,7 @@ class Bound:
     volatile: bool = False
     bounds: tuple[tuple[int, float, float], ...] = ()
     building: int = 0
+    times: tuple[int, ...] = ()
 
     @property
     def longest(self) -> int:
@@ -555,7 +559,7 @@ class Bound:
         """
         return all(
             low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float)
-        )
+        ) and all(is_plain_time(value) for slot in self.times if isinstance(value := values[slot], str))
 
 
 # --- walks ---------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hven.adql.tree import Cast, Expr, Literal
 from hven.descriptor.written import DECIMAL, Written, retyped
+from hven.model.literal import to_plain_time
 
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import Faults
@@ -42,12 +42,11 @@ def constant(value: Written, column: Column, what: str, faults: Faults) -> Expr 
         faults.error(f"{what} must be true or false, not {text!r}", value.place)
         return None
     if kind.is_timestamp:
-        try:
-            datetime.fromisoformat(text.replace("Z", "").strip())
-        except ValueError:
+        time = to_plain_time(text)
+        if time is None:
             faults.error(f"{what} must be an ISO time, not {text!r}", value.place, "write 2026-11-20T09:30:00")
             return None
-        return Cast(Literal(text.replace("Z", "").strip()), "TIMESTAMP")
+        return Cast(Literal(time), "TIMESTAMP")
     faults.error(
         f"{what}: a column of type {kind} cannot be set to a constant",
         value.place,

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast
+from hven.model.literal import cast, find_outside_years, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     values, lost
         `lost` (booleans, or None) marks values that do not fit: 3.7 or 70000 in an int16 column, text that is no number.
     """
-    if values.type.equals(kind):
+    if values.type.equals(kind) and not pa.types.is_timestamp(kind):
         return values, None
     if values.null_count == len(values):  # also NULL as a shape, which is a text where nothing says its type
         return pa.nulls(len(values), kind), None
@@ -47,9 +47,17 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
         return values.cast(kind, safe=False), None  # 2**53 + 1 rounds in a double
     if pa.types.is_floating(values.type) and pa.types.is_integer(kind):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    if pa.types.is_timestamp(values.type) and pa.types.is_timestamp(kind):
+        strange = find_outside_years(values)
+        if strange is not None:
+            kept, lost = _safe(pc.if_else(strange, pa.scalar(None, values.type), values), kind)
+            return kept, strange if lost is None else pc.or_(strange, lost)
     if pa.types.is_string(values.type) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         values = pc.utf8_trim_whitespace(values)
         values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+        if pa.types.is_timestamp(kind):
+            times, lost = read_times(values)
+            return times.cast(kind), lost
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             values = pc.replace_substring_regex(values, r"^\+", "")  # Arrow knows no +7
     return _safe(values, kind)

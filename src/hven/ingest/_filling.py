@@ -26,6 +26,7 @@ from hven.ingest._transform import Transform
 from hven.ingest._validate import Validation
 from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
+from hven.model.literal import find_outside_years
 from hven.model.table import columns_to_json
 from hven.sources import ROW, Catalogue, Context, Counts, Reject, Within
 from hven.sources.enriched import Documents, Enrich
@@ -566,8 +567,8 @@ class Filling:
     ) -> None:
         """Write rejected rows to the rejects file."""
         places = np.flatnonzero(bad)
-        sources = batch.take(pa.array(at[places])).to_pylist()
-        targets = rows.take(pa.array(places)).to_pylist()
+        sources = _to_rows(batch.take(pa.array(at[places])))
+        targets = _to_rows(rows.take(pa.array(places)))
         masks = [np.asarray(item.rows)[places] for item in errors]
         for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
             reasons = [item for item, mask in zip(errors, masks, strict=True) if mask[number]]
@@ -643,6 +644,25 @@ def _places(batch: pa.RecordBatch, at: Any) -> Any:
     return np.asarray(batch.column(PLACE))[at] if PLACE in batch.schema.names else at
 
 
+def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Convert rows for messages; times outside of the years 1 to 9999, which Python does not have, become text."""
+    columns = [_readable(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    if not pa.types.is_timestamp(column.type) or find_outside_years(column) is None:
+        return column
+    if column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(pa.timestamp(column.type.unit))
+    return column.cast(pa.string())
+
+
+def _to_python(column: pa.Array, place: int) -> object:
+    """Convert one value for messages."""
+    return _readable(column[place : place + 1])[0].as_py()
+
+
 def _offender(
     item: Broken, place: int, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any
 ) -> Offender:
@@ -651,11 +671,11 @@ def _offender(
     value = None
     if item.column is not None:
         if item.values is not None:
-            value = item.values[place].as_py()
+            value = _to_python(item.values, place)
         elif item.source and item.column in prepared.schema.names:
-            value = prepared.column(item.column)[position].as_py()
+            value = _to_python(prepared.column(item.column), position)
         elif item.column in rows.schema.names:
-            value = rows.column(item.column)[place].as_py()
+            value = _to_python(rows.column(item.column), place)
     return Offender(
         file=file,
         row=batch.column(ROW)[position].as_py(),

@@ -33,6 +33,11 @@ from hven.model._exact_numbers import find_overflow as find_overflow  # noqa: PL
 from hven.model._exact_numbers import find_rounded as find_rounded  # noqa: PLC0414  (a name of this module, too)
 from hven.model._exact_numbers import may_lose_digits as may_lose_digits  # noqa: PLC0414  (a name of this module, too)
 from hven.model._exact_numbers import refuse_overflow
+from hven.model._time_text import TIME_FORM as TIME_FORM  # noqa: PLC0414
+from hven.model._time_text import find_outside_years as find_outside_years  # noqa: PLC0414
+from hven.model._time_text import is_plain_time as is_plain_time  # noqa: PLC0414
+from hven.model._time_text import read_times as read_times  # noqa: PLC0414
+from hven.model._time_text import to_plain_time as to_plain_time  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -532,19 +537,12 @@ def _truths(texts: pa.Array, kind: Type) -> pa.Array:
 
 
 def _timestamps(texts: pa.Array, kind: Type) -> pa.Array:
-    """Read DALI timestamps; digits beyond microseconds are cut off."""
-    storage = kind.arrow
-    try:
-        return texts.cast(storage)
-    except pa.ArrowInvalid:
-        plain = pc.replace_substring_regex(texts, r"(?:Z|[+-]00:?00)$", "")
-        plain = pc.replace_substring_regex(plain, r"(\.\d{6})\d+$", r"\1")
-        plain = pc.replace_substring_regex(plain, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)\.$", r"\1")
-        try:
-            return plain.cast(storage)
-        except pa.ArrowInvalid:
-            row = _first_bad(plain, storage)
-            raise BadLiteral(row, texts[row].as_py(), kind, "YYYY-MM-DD['T'hh:mm:ss[.sss]] is expected") from None
+    """Read DALI timestamps."""
+    found, bad = read_times(texts)
+    if bad is not None:
+        row = pc.index(bad, True).as_py()
+        raise BadLiteral(row, texts[row].as_py(), kind, f"{TIME_FORM} is expected")
+    return found.cast(kind.arrow)
 
 
 def _arrays(texts: pa.Array, kind: Type, null: str | None) -> pa.Array:

@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from hven.formats import ASKED, Info
 from hven.formats.votable import legal
 from hven.model.errors import ParamError, TooLarge
+from hven.model.literal import to_plain_time
 from hven.model.params import LARGEST, Params, Upload, collect
 from hven.services.bodies import chunks, too_large, whole_body
 from hven.site.auth import signed
@@ -208,11 +209,11 @@ def _read(text: str, param: Param) -> Any:
             f"{param.name}={text!r:.60} is neither true nor false", name=param.name, remedy="write true or false"
         )
     if param.type.is_timestamp:
-        try:
-            return datetime.fromisoformat(text.strip())
-        except ValueError:
+        moment = utc(text)
+        if moment is None:
             remedy = "timestamps look like 2026-11-20T10:15:00"
-            raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy) from None
+            raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy)
+        return datetime.fromisoformat(moment)
     return text
 
 
@@ -229,11 +230,7 @@ def utc(text: str) -> str | None:
     time
         ISO 8601 in UTC without a zone; None: it is no time.
     """
-    try:
-        found = datetime.fromisoformat(_ZONE.sub(r"\1+", text.strip()))
-        return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat()
-    except (ValueError, OverflowError):  # of the first and the last day there is no other zone
-        return None
+    return to_plain_time(_ZONE.sub(r"\1+", text.strip()))
 
 
 def described(param: Param) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hven.adql.kinds import meta
 from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
 from hven.engines._functions import SIGNATURES
-from hven.engines.duckdb import contouring, curating
+from hven.engines.duckdb import contouring, curating, times
 from hven.engines.duckdb.exact import Exact
 from hven.model.types import FLOAT64, POLYGON, Type
 
@@ -61,6 +61,7 @@ MACROS: tuple[str, ...] = (
        THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
     *curating.MACROS,
     *contouring.MACROS,
+    *times.MACROS,
 )
 TOO_LONG = "error('a text of more than {} bytes would be built')"
 MANY = 200  # conditions that DuckDB parts
@@ -68,7 +69,7 @@ FEW = 16  # columns, literals and calls that are written twice; ..
 SHORT = 120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
 
 #: To be registered by the engine: name -> (argument types, result type).
-UDFS: dict[str, tuple[tuple[str, ...], str]] = {**SIGNATURES, **curating.UDFS, **contouring.UDFS}
+UDFS: dict[str, tuple[tuple[str, ...], str]] = {**SIGNATURES, **curating.UDFS, **contouring.UDFS, **times.UDFS}
 
 _JD = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD = "(40587e0 + epoch_us({0}) / 86400000000e0)"
@@ -158,12 +159,27 @@ class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
         """Convert; leniently, what cannot be converted is NULL."""
         return f"{'TRY_CAST' if self.lenient else 'CAST'}({text} AS {type_.duckdb})"
 
+    def converted(self, writer: Writer, node: Cast) -> str:
+        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`Fitting.as_time`)."""
+        if isinstance(node.operand, Literal) and meta(node).type.is_timestamp:
+            return self.cast(writer.expr(node.operand), meta(node).type)
+        return super().converted(writer, node)
+
+    def changed(self, text: str, have: str, type_: Type) -> str:
+        """Convert; text becomes a time with its offset from UTC."""
+        if have == "text" and type_.is_timestamp:
+            return f"hven_time_or_{'null' if self.lenient else 'error'}({text})"
+        return super().changed(text, have, type_)
+
     def output(self, writer: Writer, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
         told = isinstance(node, Cast) and meta(node).type == type_
         if isinstance(node, Cast) and node.length is None and type_.is_string and meta(node.operand).type.is_string:
             told = False  # a cast of text to text is not written
-        text = writer.expr(node) if told else self.cast(writer.expr(node), type_)
+        as_time = type_.is_timestamp and kinds.kind_of(meta(node).type) == "text"
+        text = writer.expr(node)
+        if not told:
+            text = self.changed(text, "text", type_) if as_time else self.cast(text, type_)
         if self.lenient and not isinstance(node, Literal | Cast) and not meta(node).aggregate and not _untriable(node):
             return f"TRY({text})"
         return text
@@ -258,16 +274,17 @@ class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
         if kinds.kind_of(meta(node.args[0]).type) == "time":
             return text
         if len(node.args) > 1:
-            return f"try_strptime({text}, {writer.expr(node.args[1])})"
+            parsed = f"try_strptime({text}, {writer.expr(node.args[1])})"
+            form = node.args[1].value if isinstance(node.args[1], Literal) else ""
+            if "%z" in str(form).lower():  # a time with a zone, which DuckDB would show in that of the machine
+                parsed = f"timezone('UTC', {parsed})"
+            return f"hven_dated({parsed})"
         formats = ", ".join(self.string(item) for item in TIME_FORMATS)
         bare = f"rtrim(trim({text}, {SPACE}), 'Zz')"
-        # :60 is a leap second, or seconds that were rounded up: the minute after
+        # other forms than ISO 8601's: without a zone, which they would lose
         carried = f"regexp_replace({bare}, ':60(\\.\\d*)?$', ':59\\1')"
-        plain, late = (
-            f"coalesce(TRY_CAST({item} AS TIMESTAMP), try_strptime({item}, [{formats}]))" for item in (bare, carried)
-        )
-        # what DuckDB reads as it stands means the same without its spaces and its Z, and has no :60
-        return f"coalesce(TRY_CAST({text} AS TIMESTAMP), CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END)"
+        plain, late = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (bare, carried))
+        return f"coalesce(hven_time_or_null({text}), CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END)"
 
     def histogram(self, writer: Writer, node: Function) -> str:
         """IVO_HISTOGRAM: how often each bin is met."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines import _functions
 from hven.engines._functions import of_whole_rows
-from hven.engines.duckdb import contouring, curating
+from hven.engines.duckdb import contouring, curating, times
 from hven.engines.duckdb.dialect import MACROS, UDFS
 
 if TYPE_CHECKING:
@@ -51,4 +51,5 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     **_functions.FUNCTIONS,
     **curating.FUNCTIONS,
     **contouring.FUNCTIONS,
+    **times.FUNCTIONS,
 }

@@ -214,6 +214,8 @@ class Spark(Spheres):
                 f"CASE WHEN typeof({text}) IN ('double', 'float') THEN CAST({self.even.format(text)} AS BIGINT) ELSE {text} END",
                 type_,
             )
+        if have == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
+            return self.cast(f"CAST({text} AS TIMESTAMP_LTZ)", type_)
         return self.cast(text, type_)
 
     def shape_of(self, numbers: str, type_: Type) -> str:

@@ -217,6 +217,8 @@ class Postgres(Shapes):
             return self.cast(f"CAST({text} AS numeric)", type_)
         if have == "boolean" and wanted == "number":
             return self.cast(f"CAST({text} AS integer)", type_)
+        if have == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
+            return self.cast(f"CAST({text} AS timestamptz)", type_)
         return f"({text} <> 0)" if have == "number" and wanted == "boolean" else self.cast(text, type_)
 
     def shape_of(self, numbers: str, type_: Type) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast, find_overflow, number
+from hven.model.literal import cast, find_overflow, number, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +44,6 @@ _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
 _FINITE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 _INT = r"^[+-]?\d{1,18}$"
-# days that there are, for a cast tells of one wrong cell at a time
-_LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
-_DAY = rf"(?:\d{{4}}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)|{_LEAP})"
-_TIME = rf"^{_DAY}(?:[T ](?:[01]\d|2[0-3])(?::[0-5]\d(?::(?:[0-5]\d|60)(?:\.\d*)?)?)?)?(?:Z|[+-]00(?::?00)?)?$"
-_SIXTY = r":60(\.\d*)?$"  # a leap second, or seconds that were rounded up: the minute after
-_ZONE = r"(?:Z|[+-]00(?::?00)?)$"
 _MAYBE = re.compile(r"[-+.\d]|true|false|inf|nan", re.IGNORECASE)  # how numbers, times, true and false begin
 _WORDS = pa.array(["true", "false"])
 BLANKS = " \t\r\n\v\f"
@@ -252,16 +246,8 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
 
 
 def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    bad = _bad(pc.match_substring_regex(text, _TIME))
-    text = pc.replace_substring_regex(_keep(text, bad), _ZONE, "")
-    text = pc.replace_substring_regex(text, r"(\.\d{6})\d+$", r"\1")  # microseconds are what is stored
-    text = pc.replace_substring_regex(text, r"\.$", "")
-    sixty = pc.fill_null(pc.match_substring_regex(text, _SIXTY), False)
-    carried = pc.any(sixty).as_py()
-    values, more = cast(pc.replace_substring_regex(text, _SIXTY, r":59\1") if carried else text, pa.timestamp("us"))
-    if carried:
-        values = pc.if_else(sixty, pc.add(values, pa.scalar(1_000_000, pa.duration("us"))), values)
-    return pc.cast(values, kind), _or(bad, more)
+    values, bad = read_times(text)
+    return pc.cast(values, kind), bad
 
 
 def guess(

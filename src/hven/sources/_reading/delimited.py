@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
-from hven.model.literal import find_rounded, may_lose_digits
+from hven.model.literal import TIME_FORM, find_rounded, may_lose_digits
 from hven.model.types import from_arrow
 from hven.sources import Reject
 from hven.sources._reading.cells import NULL_WORDS, convert, decoded, is_number, no_nan, nulled, trimmed, without
@@ -227,7 +227,7 @@ def reason_of(kind: pa.DataType) -> str:
     if pa.types.is_boolean(kind):
         return "neither true nor false"
     if pa.types.is_timestamp(kind):
-        return "not a time of the form YYYY-MM-DDThh:mm:ss"
+        return f"not a time of the form {TIME_FORM}"
     return NUL
 
 
