@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.model import Deviation, cached, plugins
-from hven.model.errors import ParamError, SourceError
+from hven.model.errors import ParamError, SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,6 +130,32 @@ class Read:
     head: Head
     batches: Iterator[pa.RecordBatch]
     deviations: list[Deviation] = field(default_factory=list)
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the service says that there are more rows (QUERY_STATUS=OVERFLOW, DALI 1.1 section 4.4.1); known when all rows were read."""
+        return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.head.infos)
+
+    def whole_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, which must be all that there are.
+
+        Raises
+        ------
+        SourceError
+            The service cut them off, before the first row or at the end.
+        """
+        number = 0
+        if not self.is_truncated:
+            for batch in self.batches:
+                number += batch.num_rows
+                yield batch
+        if self.is_truncated:
+            raise SourceError(
+                say("the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows: there are more", number)
+                if number
+                else "the answer was cut off (QUERY_STATUS=OVERFLOW): there are more rows than it holds",
+                remedy="ask for more rows (MAXREC), or for less at once; `kind: tap` asks page by page",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

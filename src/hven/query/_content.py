@@ -108,7 +108,7 @@ def table_in(
                 schema="", name="", columns=tuple(head.columns), description=head.description, groups=tuple(head.groups),
                 frames=tuple(head.frames), enums=head.enums, params=tuple(one for one, _ in head.params if isinstance(one, Constant)),
             )  # fmt: skip
-            yield about, found.batches
+            yield about, found.whole_batches()
             if deviations is not None:
                 deviations += found.deviations
         return

@@ -184,7 +184,7 @@ class Tables(FileRows):
             self._same_units(file, fields, real)
             first = 1
             try:
-                for batch in read.batches:
+                for batch in read.whole_batches():
                     arrays = {name: no_nan(batch.column(places[name])) for name in real}
                     yield assemble(names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows

@@ -45,7 +45,7 @@ def read(file: BinaryIO, table: int | str | None = None, batch: int = BATCH) -> 
         Only read forwards; it must stay open until the batches are exhausted.
     table
         Its number in the document from 0, its name or its ID. None: the first TABLE with rows outside RESOURCEs of
-        type meta; without one, the first TABLE.
+        type meta, or the first one in a RESOURCE of type results, even if it is empty; without one, the first TABLE.
     batch
         Rows per batch at most.
 
@@ -108,6 +108,8 @@ class _Document:
         self._fed = 0
         self._ended = False
         self.deviations: list[Deviation] = []
+        self._chosen = False  # whether the caller said which table
+        self._resource: Any = None  # in which the table that is read stands
         self._errors: list[str] = []  # messages of QUERY_STATUS=ERROR
         self._refusals: list[str] = []  # the same in Simple Cone Search's words
 
@@ -125,6 +127,7 @@ class _Document:
         """Read up to the rows of the wanted table."""
         spare: Head | None = None
         seen: list[str] = []
+        self._chosen = wanted is not None
         while True:
             event = self._advance()
             if event is None:
@@ -134,7 +137,9 @@ class _Document:
             if kind == "rows":
                 if self._is_wanted(wanted):
                     self._check(element)
-                    return self._found(self._describe())
+                    if wanted is not None or self._is_result() or not self._is_empty(element):
+                        self._resource = self._innermost_resource()
+                        return self._found(self._describe())
                 self._skip(element)
             elif name == "TABLE" and kind == "end":
                 seen.append(element.get("name") or element.get("ID") or str(self._number))
@@ -159,7 +164,8 @@ class _Document:
         while (event := self._advance()) is not None:
             kind, element = event
             if kind == "rows":
-                data.add(self._number)
+                if self._is_result() or not self._is_empty(element):
+                    data.add(self._number)
                 self._skip(element)
             elif kind == "end" and describe.tag(element) == "TABLE":
                 rows = element.get("nrows") or ""
@@ -185,6 +191,41 @@ class _Document:
         if isinstance(wanted, int):
             return wanted == self._number
         return wanted in {self._table.get("name"), self._table.get("ID")}
+
+    def _innermost_resource(self) -> Any:
+        return next((place for place in reversed(self._open) if describe.tag(place) == "RESOURCE"), None)
+
+    def _check_other_table(self, element: Any, head: Head) -> None:
+        """Refuse a document whose rows go on in a second TABLE with other FIELDs, where nobody said which of them is meant."""
+        if self._chosen or self._resource is None or self._innermost_resource() is not self._resource:
+            return
+        if self._is_empty(element):
+            return
+        names = {
+            (field.get("name") or field.get("ID") or "").lower() for field in describe.children(self._table, "FIELD")
+        }
+        known = {column.name.lower() for column in head.columns}
+        if 2 * len(names & known) >= len(names | known):
+            message = f"line {self._table.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly those of the first: its rows would be missing"
+            raise SourceError(
+                message,
+                remedy="if the tables are different ones, say which is meant (`table:`, its number from 0, name or ID); else get a document with all rows in one TABLE",
+            )
+
+    def _is_result(self) -> bool:
+        """Check whether the table that is open stands in a RESOURCE of type results: it is the answer, even without rows."""
+        return any(place.get("type") == "results" for place in self._open if describe.tag(place) == "RESOURCE")
+
+    def _is_empty(self, element: Any) -> bool:
+        """Look ahead whether rows follow the opening tag just read."""
+        if element.get("href"):
+            return False
+        while not (rest := self._rest.lstrip()):
+            more = next(self._chunks, b"")
+            if not more:
+                return True
+            self._rest += more
+        return rest.startswith(b"</")
 
     def _describe(self, table: Any = None) -> Head:
         above = [place for place in self._open if describe.tag(place) in {"VOTABLE", "RESOURCE"}]
@@ -367,6 +408,7 @@ class _Document:
         while (event := self._advance()) is not None:
             kind, other = event
             if kind == "rows":
+                self._check_other_table(other, head)
                 self._skip(other)
             elif kind == "end" and describe.tag(other) in {"TABLE", "RESOURCE"}:
                 other.clear()

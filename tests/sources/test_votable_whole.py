@@ -1,0 +1,91 @@
+"""VOTables that do not hold what they seem to: cut off by their service, several tables, an empty first one, widths that are wrong."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pytest
+
+from hven.formats.votable import read, tables
+from hven.model.errors import SourceError
+from hven.sources import Context, votable
+from shared import shared
+
+OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
+
+
+def table(rows, *, fields=("id", "v"), name="t"):
+    head = "".join(f'<FIELD name="{field}" datatype="int"/>' for field in fields)
+    body = "".join("<TR>" + "".join(f"<TD>{value}</TD>" for value in row) + "</TR>" for row in rows)
+    return f'<TABLE name="{name}">{head}<DATA><TABLEDATA>{body}</TABLEDATA></DATA></TABLE>'
+
+
+def document(*parts, kind="results"):
+    return f'<VOTABLE version="1.4"><RESOURCE type="{kind}">{"".join(parts)}</RESOURCE></VOTABLE>'
+
+
+def source_rows(tmp_path, text, **options):
+    (tmp_path / "a.vot").write_text(text)
+    source = votable.open(votable.Options.model_validate({"files": "a.vot", **options}), Context(directory=tmp_path))
+    return pa.Table.from_batches(list(source.batches([column.name for column in source.columns()]))).to_pylist()
+
+
+@pytest.mark.parametrize("parts", [(table([(1, 2)]), OVERFLOW), (OVERFLOW, table([(1, 2)])), (OVERFLOW, table([]))])
+def test_an_answer_that_was_cut_off_is_an_error(tmp_path, parts):
+    with pytest.raises(SourceError, match=r"a.vot: the answer was cut off \(QUERY_STATUS=OVERFLOW\)"):
+        source_rows(tmp_path, document(*parts))
+
+
+def test_a_status_of_ok_is_none(tmp_path):
+    assert source_rows(tmp_path, document('<INFO name="QUERY_STATUS" value="OK"/>', table([(1, 2)]))) == [
+        {"id": 1, "v": 2}
+    ]
+
+
+def test_who_asks_page_by_page_reads_what_there_is():
+    found = read(io.BytesIO(document(table([(1, 2)]), OVERFLOW).encode()))
+    assert sum(batch.num_rows for batch in found.batches) == 1
+    assert found.is_truncated
+
+
+def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
+    both = document(table([(1, 2)]), table([(3, 4, 5)], fields=("id", "v", "w"), name="t2"))
+    with pytest.raises(
+        SourceError, match="a second TABLE with rows begins, whose FIELDs are mostly those of the first"
+    ):
+        source_rows(tmp_path, both)
+    assert source_rows(tmp_path, both, table=0) == [{"id": 1, "v": 2}]
+    assert source_rows(tmp_path, both, table="t2") == [{"id": 3, "v": 4, "w": 5}]
+    other = document(table([(1, 2)]), table([(7,)], fields=("flag",)))
+    assert source_rows(tmp_path, other) == [{"id": 1, "v": 2}]
+    assert source_rows(tmp_path, document(table([(1, 2)]), table([], fields=("id", "v", "w")))) == [{"id": 1, "v": 2}]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        "<DATA><TABLEDATA></TABLEDATA></DATA>",
+        "<DATA><TABLEDATA/></DATA>",
+        "<DATA><TABLEDATA>\n \n</TABLEDATA></DATA>",
+        '<DATA><BINARY2><STREAM encoding="base64"> </STREAM></BINARY2></DATA>',
+        "",
+    ],
+)
+def test_the_first_table_with_rows_is_read(tmp_path, empty):
+    text = f'<VOTABLE version="1.4"><RESOURCE><TABLE name="x"><FIELD name="a" datatype="int"/>{empty}</TABLE></RESOURCE><RESOURCE>{table([(7,)], fields=("b",), name="y")}</RESOURCE></VOTABLE>'
+    assert source_rows(tmp_path, text) == [{"b": 7}]
+    assert [item.data for item in tables(io.BytesIO(text.encode()))] == [False, True]
+    assert [offer.default for offer in votable.tables({"files": "a.vot"}, Context(directory=tmp_path))] == [False, True]
+
+
+def test_an_empty_answer_stays_empty(tmp_path):
+    text = f'<VOTABLE version="1.4"><RESOURCE type="results">{table([])}</RESOURCE><RESOURCE>{table([(7,)], fields=("b",))}</RESOURCE></VOTABLE>'
+    found = read(io.BytesIO(text.encode()))
+    assert [column.name for column in found.head.columns] == ["id", "v"]
+    assert sum(batch.num_rows for batch in found.batches) == 0
+
+
+def test_the_files_of_the_trial(tmp_path):
+    text = shared("trials/cases/B023-first-table-empty.vot").read_text()
+    assert source_rows(tmp_path, text) == [{"b": 7}]
