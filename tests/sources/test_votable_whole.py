@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from hven.formats.votable import read, tables
 from hven.model.errors import SourceError
+from hven.model.types import Type
+from hven.query._content import table_in
 from hven.sources import Context, votable
 from shared import shared
 
@@ -89,3 +93,55 @@ def test_an_empty_answer_stays_empty(tmp_path):
 def test_the_files_of_the_trial(tmp_path):
     text = shared("trials/cases/B023-first-table-empty.vot").read_text()
     assert source_rows(tmp_path, text) == [{"b": 7}]
+
+
+# -- types and widths that are wrong ----------------------------------------------------------------
+
+
+def foreign_table(datatype, packed, values, size=""):
+    field = f'<FIELD name="x" datatype="{datatype}"{size}><VALUES null="{values[-1]}"/></FIELD>'
+    if packed is None:
+        body = "<TABLEDATA>" + "".join(f"<TR><TD>{value}</TD></TR>" for value in values) + "</TABLEDATA>"
+    else:
+        body = f'<BINARY><STREAM encoding="base64">{base64.b64encode(packed).decode()}</STREAM></BINARY>'
+    return f'<VOTABLE version="1.4"><RESOURCE><TABLE>{field}<DATA>{body}</DATA></TABLE></RESOURCE></VOTABLE>'
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    ("datatype", "code", "values", "kind"),
+    [
+        ("unsignedShort", ">u2", [0, 32_768, 65_534, 65_535], "int32"),
+        ("unsignedInt", ">u4", [7, 2**31, 2**32 - 2, 2**32 - 1], "int64"),
+        ("unsignedLong", ">u8", [7, 2**53 + 1, 2**63 - 1, 5], "int64"),
+        ("signedByte", ">i1", [-128, -1, 127, -2], "int16"),
+    ],
+)
+def test_types_that_votable_does_not_have(tmp_path, datatype, code, values, kind, binary):
+    packed = np.array(values, code).tobytes() if binary else None
+    text = foreign_table(datatype, packed, values)
+    assert source_rows(tmp_path, text) == [{"x": value} for value in values[:-1]] + [{"x": None}]
+    (tmp_path / "a.vot").write_text(text)
+    source = votable.open(votable.Options(files=["a.vot"]), Context(directory=tmp_path))
+    assert str(source.columns()[0].type) == kind
+    if binary:
+        pair = foreign_table(datatype, packed, [*values[:-1], -77 if code == ">i1" else 3], ' arraysize="2"')
+        assert source_rows(tmp_path, pair) == [{"x": values[:2]}, {"x": values[2:]}]
+
+
+def test_an_unsigned_number_of_64_bits_that_is_too_large_is_told(tmp_path):
+    packed = np.array([2**63, 1], ">u8").tobytes()
+    with pytest.raises(SourceError, match="field 'x' has a number of 2\\*\\*63 or more"):
+        source_rows(tmp_path, foreign_table("unsignedLong", packed, [2**63, 1]))
+
+
+@pytest.mark.parametrize("size", ["2*", "2", ""])
+def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fits(tmp_path, size):
+    said = f' arraysize="{size}"' if size else ""
+    text = f'<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="s" datatype="char"{said}/><DATA><TABLEDATA><TR><TD>abc</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
+    (tmp_path / "a.vot").write_text(text)
+    source = votable.open(votable.Options(files=["a.vot"]), Context(directory=tmp_path))
+    assert source.columns()[0].type == Type("char", "*")
+    with table_in(tmp_path / "a.vot") as (about, batches):
+        assert about.columns[0].type == Type("char", "*")
+        assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]

@@ -7,7 +7,7 @@ DALI 1.1 section 3.3). Everything else is looked up in `SCALARS` and `XTYPES` be
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -202,6 +202,13 @@ class Type:
     def is_array(self) -> bool:
         """True for arrays of numbers, booleans or strings (geometries and intervals are not meant)."""
         return self.arraysize is not None and not self.is_string and self.special is None
+
+    @property
+    def without_text_bound(self) -> Type:
+        """The same type; text without its bound (``2*``, ``5``), which the values of a foreign table may exceed."""
+        if not self.is_string or self.arraysize == "*" or self.special is not None:
+            return self
+        return replace(self, arraysize="*")
 
     @property
     def shape(self) -> tuple[int | None, ...]:

@@ -105,7 +105,7 @@ def table_in(
             found = reader(file)
             head = found.head
             about = Table(
-                schema="", name="", columns=tuple(head.columns), description=head.description, groups=tuple(head.groups),
+                schema="", name="", columns=tuple([column.having(type=column.type.without_text_bound) for column in head.columns]), description=head.description, groups=tuple(head.groups),
                 frames=tuple(head.frames), enums=head.enums, params=tuple(one for one, _ in head.params if isinstance(one, Constant)),
             )  # fmt: skip
             yield about, found.whole_batches()

@@ -143,7 +143,7 @@ class Tables(FileRows):
             raise SourceError(
                 "the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy
             )
-        return list(self._head.columns)
+        return [column.having(type=column.type.without_text_bound) for column in self._head.columns]
 
     @cached_property
     def _head(self) -> Head:

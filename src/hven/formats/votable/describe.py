@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.formats import Head, Info
+from hven.formats.votable.foreign_types import FOREIGN_INTEGERS
 from hven.formats.votable.head import field_ids
 from hven.model import literal
 from hven.model.errors import SourceError
@@ -68,6 +69,8 @@ def type_of(element: Any) -> Type:
         size = "*"
     by_case = {name.lower(): name for name in BY_VOTABLE}
     datatype = by_case.get("unicodechar" if said.lower() == "unicodestring" else said.lower())
+    if datatype is None and said.lower() in FOREIGN_INTEGERS:
+        datatype = FOREIGN_INTEGERS[said.lower()].datatype
     if datatype is None:
         try:
             plain = parse_type(said.lower())

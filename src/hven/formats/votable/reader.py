@@ -16,6 +16,7 @@ from lxml import etree
 from hven.formats import Head, Read, Refused
 from hven.formats.votable import describe, rows, unpack
 from hven.formats.votable.bytestream import chunks
+from hven.formats.votable.foreign_types import carry_columns, find_foreign_integers, restore_columns
 from hven.model.clock import check
 from hven.model.errors import SourceError
 
@@ -461,7 +462,8 @@ class _Document:
             raise SourceError(message) from error
 
     def _binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
-        unpacker = unpack.Unpacker(columns, self._serialization(element))
+        foreign = find_foreign_integers(describe.children(self._table, "FIELD"))
+        unpacker = unpack.Unpacker(carry_columns(columns, foreign), self._serialization(element))
         bytes_left = b""
         waiting: list[bytes] = []
         size = done = 0
@@ -478,7 +480,7 @@ class _Document:
             done += count
             enough = _PIECE if count else _enough(size, done)
             if count:
-                yield arrays
+                yield restore_columns(arrays, columns, foreign)
         if bytes_left:
             message = f"the rows break off within row {done + 1}"
             raise SourceError(message)

@@ -1,0 +1,115 @@
+"""Types of whole numbers that VOTable does not have and that people write all the same: ``unsignedInt``, ``unsignedLong``, ``signedByte``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.errors import SourceError
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Column
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignInteger:
+    """A type of whole numbers.
+
+    Attributes
+    ----------
+    datatype
+        The type of VOTable that holds all its values (of 64 bits: those below 2**63).
+    carrier
+        The type of VOTable with as many bytes, as which binary rows are unpacked.
+    bits
+        Its size.
+    signed
+        Whether it has negative values; `carrier` has them if it has not.
+    """
+
+    datatype: str
+    carrier: str
+    bits: int
+    signed: bool = False
+
+
+_BYTE = ForeignInteger("short", "unsignedByte", 8, signed=True)
+_SHORT, _INT = ForeignInteger("int", "short", 16), ForeignInteger("long", "int", 32)
+_LONG = ForeignInteger("long", "long", 64)
+FOREIGN_INTEGERS = {
+    "signedbyte": _BYTE, "byte": _BYTE, "unsignedshort": _SHORT, "ushort": _SHORT, "unsignedint": _INT, "uint": _INT, "unsignedlong": _LONG, "ulong": _LONG,
+}  # fmt: skip
+
+
+def find_foreign_integers(fields: Sequence[Any]) -> dict[int, ForeignInteger]:
+    """Find the FIELDs of such a type.
+
+    Parameters
+    ----------
+    fields
+        The elements, in order.
+
+    Returns
+    -------
+    found
+        By number of the field.
+    """
+    said = ((field.get("datatype") or "").strip().lower() for field in fields)
+    return {number: FOREIGN_INTEGERS[name] for number, name in enumerate(said) if name in FOREIGN_INTEGERS}
+
+
+def carry_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger]) -> list[Column]:
+    """Describe the columns as binary rows carry them."""
+    carried = list(columns)
+    for number, kind in foreign.items():
+        column = carried[number]
+        null = column.null
+        if null is not None and null.strip().lstrip("+-").isdecimal():
+            half = 1 << (kind.bits - 1)
+            value = int(null)
+            # the same bits as a number of the carrier
+            wrapped = value % (2 * half) if kind.signed else (value + half) % (2 * half) - half
+            null = str(wrapped)
+        carried[number] = column.having(type=Type(kind.carrier, column.type.arraysize), null=null)
+    return carried
+
+
+def restore_columns(
+    arrays: Sequence[pa.Array], columns: Sequence[Column], foreign: dict[int, ForeignInteger]
+) -> list[pa.Array]:
+    """Convert what was unpacked as the carrier.
+
+    Raises
+    ------
+    SourceError
+        A number of 64 bits is 2**63 or more; an array has several dimensions.
+    """
+    restored = list(arrays)
+    for number, kind in foreign.items():
+        restored[number] = _restore(restored[number], columns[number], kind)
+    return restored
+
+
+def _restore(array: pa.Array, column: Column, kind: ForeignInteger) -> pa.Array:
+    if pa.types.is_list(array.type):
+        values = _restore(array.values, column, kind)
+        return pa.ListArray.from_arrays(array.offsets, values, mask=array.is_null() if array.null_count else None)
+    if pa.types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        values = _restore(array.values.slice(array.offset * size, len(array) * size), column, kind)
+        return pa.FixedSizeListArray.from_arrays(values, size, mask=array.is_null() if array.null_count else None)
+    wide = array.cast(Type(kind.datatype).arrow)
+    half = 1 << (kind.bits - 1)
+    if kind.signed:
+        return pc.if_else(pc.greater_equal(wide, half), pc.subtract(wide, 2 * half), wide).cast(wide.type)
+    negative = pc.less(wide, 0)
+    if kind.bits == 64 and pc.any(negative).as_py():
+        message = f"field {column.name!r} has a number of 2**63 or more, which no column of whole numbers holds"
+        raise SourceError(message, remedy="write the field as text (`char`)")
+    return wide if kind.bits == 64 else pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)
