@@ -274,6 +274,15 @@ class JsonTable(ABC):
             if leaf.mixed is not None and leaf.name not in said:
                 message = f"it holds {leaf.mixed}: it is read as text"
                 self._tell(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
+            elif leaf.quoted and leaf.name not in said and leaf.name not in self.context.wanted:
+                self._tell(
+                    Deviation(
+                        kind=DeviationKind.TYPE,
+                        column=leaf.name,
+                        message="its numbers are written as texts: they are read as numbers",
+                        remedy=f"say types: {{{leaf.name}: string}} if it is text",
+                    )
+                )
         return result
 
     def _said(self, name: str, text: str) -> Type:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+from hven.sources._reading.cells import NULL_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +20,8 @@ FARTHEST = 1e5  # no longitude and no height above ground in kilometres
 GEOMETRIES = frozenset(
     {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
 )
+_WHOLE, _LEADING_ZERO = re.compile(r"[+-]?\d+", re.ASCII), re.compile(r"[+-]?0\d{2,}")
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -39,6 +44,8 @@ class Leaf:
         Values of several kinds were seen: what they are, for people.
     drawn
         It is a GeoJSON geometry, as a region or as text, or its bounding box: what a document says of its frame holds for it.
+    quoted
+        Numbers that are written as texts (``"21"``) were seen.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Leaf:
     bbox: str | None = None
     mixed: str | None = None
     drawn: bool = False
+    quoted: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +67,7 @@ class Node:
     keys: dict[str, Node] = field(default_factory=dict)
     items: Node | None = None
     words: set[str] = field(default_factory=set)  # the first few texts
+    text_kinds: set[str] = field(default_factory=set)  # of all texts: numbers ("int", "float"), or others ("string")
     lengths: set[int] = field(default_factory=set)
     farthest: float = 0.0  # from zero, of all numbers here and in arrays below
 
@@ -85,6 +94,8 @@ class Node:
             self.kinds.add("string")
             if len(self.words) < 8:
                 self.words.add(value)
+            if "string" not in self.text_kinds and value.strip() not in NULL_WORDS:
+                self.text_kinds.add(_kind_of_text(value.strip()))
         else:
             self.kinds.add(_number(value))
             self.farthest = max(self.farthest, abs(value))
@@ -92,6 +103,8 @@ class Node:
     def kind(self) -> pa.DataType:
         """Choose the type that all single values fit."""
         found = self.kinds - {"object", "array"}
+        if self.are_texts_numbers:
+            found = (found - {"string"}) | self.text_kinds
         if found <= {"int"} and found:
             return pa.int64()
         if found <= {"int", "float"} and found:
@@ -99,6 +112,11 @@ class Node:
         if found == {"bool"}:
             return pa.bool_()
         return pa.string()
+
+    @property
+    def are_texts_numbers(self) -> bool:
+        """Whether there are texts, and all of them are numbers by the rule for delimited text."""
+        return bool(self.text_kinds) and "string" not in self.text_kinds and "bool" not in self.kinds
 
     @property
     def geometry(self) -> bool:
@@ -119,6 +137,13 @@ def _number(value: Any) -> str:
     if isinstance(value, int):
         return "int" if value in _INT64 else "big"
     return "float"
+
+
+def _kind_of_text(text: str) -> str:
+    """Tell numbers from other texts; leading zeros, and more digits than 64 bits have, make a name."""
+    if _WHOLE.fullmatch(text):
+        return "string" if _LEADING_ZERO.fullmatch(text) or int(text) not in _INT64 else "int"
+    return "float" if _DECIMAL.fullmatch(text) else "string"
 
 
 def leaves(node: Node, whole: Sequence[str] = (), names: Sequence[str] = ()) -> list[Leaf]:
@@ -174,9 +199,11 @@ def _one(node: Node, name: str, pointer: str, whole: frozenset[str], bbox: str |
     if "array" in node.kinds:
         yield from _array(node, name, pointer, mixed if "object" in node.kinds else None)
     elif single or not node.keys or len(node.keys) > MOST:
+        quoted = node.are_texts_numbers and "object" not in node.kinds
         kind = node.kind() if "object" not in node.kinds else pa.string()
-        odd = mixed if "object" in node.kinds and single else _odd(single)
-        yield Leaf(name=name, pointer=pointer, how=TEXT if "object" in node.kinds else CELL, kind=kind, mixed=odd)
+        odd = mixed if "object" in node.kinds and single else _odd(single - {"string"} if quoted else single)
+        how = TEXT if "object" in node.kinds else CELL
+        yield Leaf(name=name, pointer=pointer, how=how, kind=kind, mixed=odd, quoted=quoted)
     if len(node.keys) <= MOST:
         yield from _of(node, name, pointer, whole)
 
@@ -201,4 +228,10 @@ def _array(node: Node, name: str, pointer: str, mixed: str | None) -> Iterator[L
     if len(items.keys) <= MOST:
         for leaf in _of(items, "", "", frozenset()):
             if leaf.how in {CELL, TEXT}:
-                yield Leaf(name=f"{name}.{leaf.name}", pointer=pointer, how=PART, kind=leaf.kind, inner=leaf.pointer)
+                yield Leaf(
+                    name=f"{name}.{leaf.name}",
+                    pointer=pointer,
+                    how=PART,
+                    kind=pa.string() if leaf.quoted else leaf.kind,
+                    inner=leaf.pointer,
+                )
