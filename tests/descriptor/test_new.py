@@ -69,7 +69,8 @@ def test_any_name_becomes_a_regular_identifier(name):
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
-        ("Diameter (km)", ("Diameter", "km")), ("Period [days]", ("Period", "d")), ("v [km/s]", ("v", "km/s")), ("Alt_km", ("Alt_km", "km")),
+        ("vis2(8mu)", ("vis2(8mu)", None)), ("flux [1.4GHz]", ("flux [1.4GHz]", None)), ("F (2 mass)", ("F (2 mass)", None)),
+        ("flux (10-14erg/s/cm2)", ("flux", "10**-14erg.s**-1.cm**-2")), ("Diameter (km)", ("Diameter", "km")), ("Period [days]", ("Period", "d")), ("v [km/s]", ("v", "km/s")), ("Alt_km", ("Alt_km", "km")),
         ("Speed_km_s", ("Speed_km_s", "km/s")), ("Flag (see note)", ("Flag (see note)", None)), ("Flag (2)", ("Flag (2)", None)), ("format of the data file(s)", ("format of the data file(s)", None)),
         ("Note (a)", ("Note (a)", None)), ('Sep. (")', ("Sep.", "arcsec")), ("share (%)", ("share", "%")), ("n (*)", ("n (*)", None)), ("(km)", ("(km)", None)), ("plain", ("plain", None)),
     ],

@@ -152,7 +152,7 @@ def test_canonical_spelling():
         ("foo", None),
         ("", None),
         ("?", None),
-        ("REFER_CODE", "meta.bib.bibcode"),
+        ("REFER_CODE", "meta.ref"),
     ],
 )
 def test_old_ucds_are_brought_up_to_date(old, new):

@@ -38,6 +38,9 @@ GREEK = {
 }  # fmt: skip
 _BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
 _FOOTNOTE = re.compile(r"(?![°%'\"\u2032\u2033]$)[\d\W]*|[abc]")  # (2), (a): no unit
+_QUANTITY = re.compile(
+    r"(?!10(?:\*\*|\^|[+-]\d))\d+(?:\.\d*)?\s*[^\W\d_]"
+)  # vis2(8mu): at 8 micrometres, which is no unit
 _SUFFIX = re.compile(
     r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE
 )
@@ -93,6 +96,7 @@ def split_unit(name: str) -> tuple[str, str | None]:
         match
         and not plural
         and not _FOOTNOTE.fullmatch(match.group(1))
+        and not _QUANTITY.match(match.group(1))
         and (unit := units.meant(match.group(1)))
         and name[: match.start()].strip()
     ):

@@ -33,7 +33,7 @@ _UCD1 = {
     "id_number": "meta.id",
     "code_quality": "meta.code.qual",
     "code_misc": "meta.code",
-    "refer_code": "meta.bib.bibcode",
+    "refer_code": "meta.ref",  # a reference or origin of any form: a bibcode, the number of a catalogue
     "data_link": "meta.ref.url",
     "note": "meta.note",
     "error": "stat.error",
