@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from hven.adql import kinds
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from hven.adql._fitting import Fitting
 
+LINK_COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # a column within the template of a link (`Column.link`)
+
 
 class Outputs:
     """Select items in order; `called` is what each is called before names are made unique, `told` the literals that names tell of."""
@@ -32,8 +35,43 @@ class Outputs:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The output columns."""
-        return tuple([item.column for item in self.items if item.column is not None])
+        """The output columns; their links name the columns as this output calls them."""
+        return tuple([self._with_link(item, item.column) for item in self.items if item.column is not None])
+
+    @property
+    def renamed(self) -> tuple[tuple[str, str], ...]:
+        """Columns that the output calls otherwise: name in the table, name in the output."""
+        return tuple(
+            [
+                (item.expr.name.name if item.expr.column is None else item.expr.column.name, item.column.name)
+                for item in self.items
+                if isinstance(item.expr, ColumnRef)
+                and item.column is not None
+                and item.expr.column is not None
+                and item.expr.column.name != item.column.name
+            ]
+        )
+
+    def _with_link(self, item: SelectItem, column: Column) -> Column:
+        """Rewrite the template of a link to the names of the output; without one of its columns it cannot be filled in, and is dropped."""
+        if column.link is None:
+            return column
+        if not isinstance(item.expr, ColumnRef):
+            return column.having(link=None)
+        source = item.expr.source
+        names = {
+            other.expr.column.name: other.column.name
+            for other in reversed(self.items)
+            if isinstance(other.expr, ColumnRef)
+            and other.expr.source == source
+            and other.expr.column is not None
+            and other.column is not None
+        }
+        wanted = [found for found in LINK_COLUMN.findall(column.link) if found]
+        if not all(name in names for name in wanted):
+            return column.having(link=None)
+        link = LINK_COLUMN.sub(lambda found: f"{{{names[found[1]]}}}" if found[1] else found[0], column.link)
+        return column if link == column.link else column.having(link=link)
 
     def add(self, expr: Expr, alias: Ident | None, at: int) -> None:
         """Add an expression and describe its column."""
@@ -99,6 +137,7 @@ class Outputs:
             column, known = item.column, meta(item.expr)
             if column is None:
                 continue
+            column = self._with_link(item, column)
             words = own.get(column.name.lower())
             if words is not None:
                 # a view's own words say what type it would have if it is always null, and that a text is a region

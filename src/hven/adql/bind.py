@@ -98,6 +98,7 @@ def bind(
         tuple(binder.bounds),
         binder.building,
         tuple(binder.times),
+        outputs.renamed,
     )
 
 

@@ -532,6 +532,8 @@ class Bound:
         How many of its operations make text of text: together they may make so much for each row.
     times
         Slots whose values are times that every engine reads alike: another spelling is for the binder.
+    renamed
+        Columns that the output calls otherwise: name in the table, name in the output.
     """
 
     query: Query
@@ -543,6 +545,7 @@ class Bound:
     bounds: tuple[tuple[int, float, float], ...] = ()
     building: int = 0
     times: tuple[int, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def longest(self) -> int:

@@ -64,6 +64,8 @@ class Result:
         Of the rows of its table that are read; below 1 if a sample was asked for.
     clock
         What counts it, until its last row is written; None: nothing does.
+    renamed
+        Columns that the answer calls otherwise: name in the table, name in the answer.
     origins, descriptors
         Where the rows come from, and the services that take their values, for the head.
     address
@@ -86,6 +88,7 @@ class Result:
     share: float = 1.0
     clock: Clock | None = None
     origins: tuple[Info, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     descriptors: tuple[str, ...] = ()
     address: str = ""
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)

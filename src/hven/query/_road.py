@@ -165,6 +165,7 @@ def run(
         volatile=prepared.bound.volatile or live,
         guarded=prepared.guarded,
         origins=prepared.origins,
+        renamed=prepared.bound.renamed,
         descriptors=prepared.descriptors,
         address=site.settings.url,
         share=share,

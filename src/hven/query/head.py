@@ -47,7 +47,9 @@ class Around(NamedTuple):
 _known: Cache[Around] = Cache(KEPT, KEPT // 4)
 
 
-def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
+def _around(
+    columns: tuple[Column, ...], tables: tuple[Table, ...], renamed: tuple[tuple[str, str], ...] = ()
+) -> Around:
     """Gather it once for the columns of a plan, which is asked again and again."""
     found = _known.find(id(columns))
     if found is None or found.tables is not tables:
@@ -63,12 +65,22 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
             columns=columns,
             tables=tables,
             frames=_frames(tables, wanted),
-            groups=tuple(group for table in tables for group in table.groups if there.issuperset(group.roles.values())),
+            groups=_groups(tables, there, dict(renamed)),
             enums={name: words for table in tables for name, words in table.enums.items() if name in enums},
             params=tuple((one, one.value) for one in params.values()),
         )
         _known.keep(id(columns), found, COLUMN * len(columns))
     return found
+
+
+def _groups(tables: tuple[Table, ...], there: set[str], renamed: Mapping[str, str]) -> tuple[Group, ...]:
+    """Return the groups whose members are all in the answer, under the names that they have there."""
+    found = []
+    for group in (group for table in tables for group in table.groups):
+        roles = {role: name if name in there else renamed.get(name, name) for role, name in group.roles.items()}
+        if there.issuperset(roles.values()):
+            found.append(group if roles == group.roles else replace(group, roles=roles))
+    return tuple(found)
 
 
 def _frames(tables: tuple[Table, ...], wanted: set[str]) -> tuple[FrameRef, ...]:
@@ -135,7 +147,7 @@ def head(
     head
         Columns, the frames, groups and constants that they refer to, and where the rows come from.
     """
-    around = _around(result.columns, result.tables)
+    around = _around(result.columns, result.tables, result.renamed)
     return Head(
         columns=result.columns,
         name=name,
