@@ -152,3 +152,70 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
     (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
     assert list(fixed.guessed({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
     assert "skip" not in fixed.guessed({"files": "?.txt"}, context), "the first lines of the second file are rows"
+
+
+README = """\
+J/A+A/1/1           Stars (Author, 2020)
+================================================================================
+Stars that are made up
+================================================================================
+File Summary:
+--------------------------------------------------------------------------------
+ FileName  Lrecl  Records  Explanations
+--------------------------------------------------------------------------------
+ReadMe        80        .  This file
+table1.dat    20     {count:>4}  Stars
+--------------------------------------------------------------------------------
+Byte-by-byte Description of file: table1.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label     Explanations
+--------------------------------------------------------------------------------
+   1-  3 I3     ---     n         Number
+   5-  8 F4.1   mag     Vmag      ?=--- Magnitude
+  10- 13 F4.1   mag     Bmag      Magnitude
+  15- 18 A4     ---     SpType    ?=-- Type
+  20     A1     ---     flag      ?=* Flag
+--------------------------------------------------------------------------------
+"""
+ROWS = "  1  9.5  8.5 K0V  *\n  2 ---- ---- ---- a\n  3  ---   --    - b\n  4    -      -     \n"
+
+
+def test_a_run_of_the_null_sign_is_null_whatever_its_length(tmp_path):
+    (tmp_path / "ReadMe").write_text(README.format(count=4))
+    (tmp_path / "table1.dat").write_text(ROWS)
+    told, rejects = [], []
+    context = Context(directory=tmp_path, reject=rejects.append, tell=told.append)
+    source = fixed.open(fixed.Options(files=["table1.dat"], readme="ReadMe"), context)
+    found = pa.Table.from_batches(list(source.batches())).to_pydict()
+    assert rejects == []
+    assert told == []
+    assert found["Vmag"] == [9.5, None, None, None]
+    assert found["Bmag"] == [8.5, None, None, None]
+    assert found["SpType"] == ["K0V", None, None, None]
+    assert found["flag"] == [None, "a", "b", None]
+
+
+@pytest.mark.parametrize(("limit", "reports"), [(None, 1), (2, 0)])
+def test_the_records_that_a_readme_counts_are_compared(tmp_path, limit, reports):
+    (tmp_path / "ReadMe").write_text(README.format(count=5265))
+    (tmp_path / "table1.dat").write_text(ROWS)
+    told = []
+    source = fixed.open(
+        fixed.Options(files=["table1.dat"], readme="ReadMe"), Context(directory=tmp_path, tell=told.append)
+    )
+    assert sum(batch.num_rows for batch in source.batches(limit=limit)) == (limit or 4)
+    assert len(told) == reports
+    if reports:
+        assert "ReadMe says that table1.dat has 5,265 records, but 4 were read" in str(told[0])
+
+
+def test_a_type_that_a_readme_says_is_not_called_guessed(tmp_path):
+    (tmp_path / "ReadMe").write_text(README.format(count=4))
+    (tmp_path / "table1.dat").write_text(ROWS.replace(" 9.5", "****"))
+    rejects = []
+    source = fixed.open(
+        fixed.Options(files=["table1.dat"], readme="ReadMe"), Context(directory=tmp_path, reject=rejects.append)
+    )
+    assert sum(batch.num_rows for batch in source.batches()) == 3
+    assert "guessed" not in rejects[0].reason
+    assert "string" not in rejects[0].reason

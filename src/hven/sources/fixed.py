@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import codecs
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
 from hven.sources._reading import readme
 from hven.sources._reading.cells import guess
 from hven.sources._reading.cutter import UNIT, cutter
-from hven.sources._reading.delimited import Shape
+from hven.sources._reading.delimited import Parsed, Shape
 from hven.sources._reading.dialect import DRAWN, looks_like_header, looks_like_units
 from hven.sources._reading.doubts import doubt
 from hven.sources._reading.files import DataFile, FileOptions
@@ -25,7 +27,7 @@ from hven.sources._reading.text import TextFile
 from hven.sources._reading.unit_words import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.sources import Context, Source
@@ -192,6 +194,7 @@ class FixedText(TextRows):
         super().__init__(options, context)
         self.options = options
         self._doubts: dict[str, tuple[str, str]] = {}
+        self._records = 0
 
     def doubts(self) -> dict[str, tuple[str, str]]:
         """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
@@ -251,7 +254,26 @@ class FixedText(TextRows):
         return known
 
     def _nulls(self, item: readme.ByteField) -> tuple[str, ...]:
-        return (*words_of(self.options.null, item.column.name), *([item.null] if item.null else []))
+        return (*words_of(self.options.null, item.column.name), *readme.null_words(item))
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, and compare their number with what the ReadMe says."""
+        self._records = 0
+        yield from super().batches(columns, limit)
+        if limit is None and self.options.readme is not None:
+            self._compare_count(self.options.readme)
+
+    def _compare_count(self, path: str) -> None:
+        name = self.options.table or self.files[0].path.name
+        said = readme.count_records(readme.read(self.context.directory / path), name)
+        if said is not None and said != self._records:
+            message = f"{PurePath(path).name} says that {name} has {said:,} records, but {self._records:,} were read"
+            remedy = "get the file anew if it is cut off; else read all of its parts (`files:` may be a pattern)"
+            self.context.report(Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy))
+
+    def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
+        self._records += parsed.total
+        super()._report(parsed, first, file)
 
     def _read_me(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
         path = self.context.directory / (self.options.readme or "")

@@ -30,7 +30,7 @@ NULL_WORDS = (
     "none",
     "-",
     "--",
-    "---",
+    *("-" * length for length in range(3, 33)),  # as wide as the column
     "...",
     "?",
     "*",

@@ -34,13 +34,22 @@ class ByteField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMe:
-    """What a ReadMe says."""
+    """What a ReadMe says.
+
+    Attributes
+    ----------
+    summaries, records
+        Of each file: its explanation, and how many records it has.
+    tables
+        Of each file: its columns.
+    """
 
     title: str | None = None
     authors: str | None = None
     bibcode: str | None = None
     abstract: str | None = None
     summaries: dict[str, str] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
     tables: dict[str, list[ByteField]] = field(default_factory=dict)
 
 
@@ -84,6 +93,7 @@ def parse(lines: list[str]) -> ReadMe:
         for name in re.split(r"[\s,]+", named):
             if name:
                 tables[name] = fields
+    summaries, records = _summaries(lines)
     return ReadMe(
         title=_title(lines),
         authors=next((line.strip() for line in lines[3:8] if re.match(r"\s{2,}\S+.*\w\.", line)), None),
@@ -96,9 +106,21 @@ def parse(lines: list[str]) -> ReadMe:
             None,
         ),
         abstract=_section(lines, ("Abstract:", "Description:")),
-        summaries=_summaries(lines),
+        summaries=summaries,
+        records=records,
         tables=tables,
     )
+
+
+def _is_called(name: str, known: str) -> bool:
+    """Check whether a file is the one that a ReadMe names, perhaps with a pattern."""
+    pattern = known.replace("*", "")
+    return known == name or PurePath(name).match(known) or bool(pattern and PurePath(name).name.startswith(pattern))
+
+
+def count_records(readme: ReadMe, name: str) -> int | None:
+    """Return how many records a file has as the ReadMe says; None: it does not say."""
+    return next((count for known, count in readme.records.items() if _is_called(name, known)), None)
 
 
 def null_words(item: ByteField) -> tuple[str, ...]:
@@ -124,8 +146,7 @@ def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
             "no byte-by-byte description is in it", place=Place(file=where), remedy="give the columns with `fields`"
         )
     for known, fields in readme.tables.items():
-        pattern = known.replace("*", "")
-        if known == name or PurePath(name).match(known) or (pattern and PurePath(name).name.startswith(pattern)):
+        if _is_called(name, known):
             return fields
     raise SourceError(
         f"no byte-by-byte description of {name!r}",
@@ -213,9 +234,10 @@ def _section(lines: list[str], heads: tuple[str, ...]) -> str | None:
     return None
 
 
-def _summaries(lines: list[str]) -> dict[str, str]:
-    """Read the file summary: name -> explanation."""
+def _summaries(lines: list[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """Read the file summary: name -> explanation, name -> number of records."""
     found: dict[str, str] = {}
+    records: dict[str, int] = {}
     inside = 0
     for line in lines:
         if line.strip() == "File Summary:":
@@ -224,6 +246,8 @@ def _summaries(lines: list[str]) -> dict[str, str]:
             inside += 1
             if inside > 3:
                 break
-        elif inside == 3 and (match := re.match(r"^(\S+)\s+\d+\s+\S+\s+\*?(.*)$", line)):
-            found[match.group(1)] = match.group(2).strip()
-    return found
+        elif inside == 3 and (match := re.match(r"^(\S+)\s+\d+\s+(\S+)\s+\*?(.*)$", line)):
+            found[match.group(1)] = match.group(3).strip()
+            if match.group(2).isdecimal():
+                records[match.group(1)] = int(match.group(2))
+    return found, records
