@@ -404,6 +404,33 @@ def test_a_collection_of_stac(site):
     assert found == [{"id": f"cube{at}", "gsd": 300.5} for at in range(3)]
 
 
+def stac_catalogue(home):
+    (home / "items").mkdir(parents=True)
+    links = []
+    for at in range(3):
+        (home / f"items/cube{at}.json").write_text(json.dumps(item(at)))
+        links.append({"rel": "item", "href": f"./items/cube{at}.json"})
+    (home / "collection.json").write_text(json.dumps({**COLLECTION, "links": links}, indent=1))
+
+
+@pytest.mark.parametrize("inside", ["collection.json", ""])
+def test_a_collection_of_stac_for_a_standard_has_its_items_as_granules(site, inside):
+    home = site.collections / "x"
+    stac_catalogue(home)
+    path = create(site, "x", str(home / inside), standard="epn-tap")
+    (table,) = yaml.safe_load(path.read_text())["tables"].values()
+    assert table["source"] == {"kind": "json", "files": "items/*.json", "records": "."}
+
+
+def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
+    home = site.collections / "x"
+    stac_catalogue(home)
+    made = drafted(site, home)
+    assert made["title"] == "OMEGA cubes"
+    assert made["tables"]["items"]["source"]["files"] == "items/*.json"
+    assert [row["id"] for row in rows(site, "SELECT id FROM x.items ORDER BY id")] == ["cube0", "cube1", "cube2"]
+
+
 @pytest.mark.parametrize(
     ("links", "message"),
     [

@@ -214,14 +214,13 @@ def _drafted(
             remedy="put it into the environment and write --from '$NAME'",
         )
     else:
+        source = _collection_of_folder(source) if kind is None else source
         found, options = _file(settings, source, directory)
-        if (
-            kind is None
-            and standard is None
-            and (said := _of_description(settings, name, found, table, secret)) is not None
-        ):
-            return _described.written(name, source, said)
-        if kind is None:
+        if kind is None and (said := _of_description(settings, name, found, table, secret)) is not None:
+            if standard is None:
+                return _described.written(name, source, said)
+            kind, options, table = *_described_source(said), None
+        elif kind is None:
             # which says what it is, if it is no text
             packed = "product" if found.name.lower().endswith(stores.ARCHIVES) else "csv"
             kind = filekinds.inside(found) or filekinds.named(found.name) or packed
@@ -294,6 +293,25 @@ def _of_description(
     return _described.of_file(
         _described.Given(name=name, path=path, table=table, shown=partial(_shown, settings, directory), context=context)
     )
+
+
+def _collection_of_folder(source: str) -> str:
+    """Name the STAC collection of a folder, which says where its items are and is none of them; another folder stays as it is."""
+    collection = Path.cwd() / Path(source).expanduser() / "collection.json"
+    if "://" in source or not collection.is_file():
+        return source
+    return str(Path(source) / collection.name) if _described.is_description(collection) else source
+
+
+def _described_source(said: _described.Description) -> tuple[str, dict[str, Any]]:
+    """Return kind and options of the one table that a description has."""
+    sources = [dict(table.source) for table in said.tables if table.source]
+    if len(sources) != 1:
+        raise UsageError(
+            f"the {said.kind} describes {len(sources)} tables with rows, and a standard is mapped from one",
+            remedy="choose it with --table",
+        )
+    return str(sources[0].pop("kind")), sources[0]
 
 
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:

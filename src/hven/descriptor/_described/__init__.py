@@ -157,16 +157,29 @@ def of_file(given: Given) -> Description | None:
     UsageError
         It has no table of the name that was chosen.
     """
+    module = _recognise(given.path)
+    return None if module is None else _chosen(module.read(given), given)
+
+
+def is_description(path: Path) -> bool:
+    """Check whether a file is a description of some kind.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    """
+    return _recognise(path) is not None
+
+
+def _recognise(path: Path) -> Any:
     try:
-        with given.path.open("rb") as file:
+        with path.open("rb") as file:
             head = file.read(HEAD)
     except OSError:
         return None
-    for module in _modules():
-        pattern: bytes = module.DESCRIPTION.begins
-        if pattern and re.search(pattern, head):
-            return _chosen(module.read(given), given)
-    return None
+    patterns = ((module, module.DESCRIPTION.begins) for module in _modules())
+    return next((module for module, pattern in patterns if pattern and re.search(pattern, head)), None)
 
 
 def of_address(given: Given) -> Description | None:
