@@ -203,3 +203,16 @@ def test_quoted_names_of_tap_schema():
         'SELECT "TAP_SCHEMA"."columns"."column_name", columns."size" FROM "TAP_SCHEMA"."columns"',
     ):
         assert answer(query, rows, Tables([schema])) == [("ra", 1)]
+
+
+TEXTS = ["2020-01-01T00:00:00-05:00", "2020-01-01T07:00:00+02:00", "2020-01-01T05:00:00Z", "2020-01-01 10:30:00+05:30"]
+
+
+def test_texts_with_an_offset_become_the_same_instant():
+    # a column, which the engine converts, and literals, which the binder reads
+    table = Table(schema="s", name="t", columns=(Column(name="s", type=STRING),))
+    rows = run("SELECT CAST(s AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": TEXTS}))])
+    assert rows.column("t").to_pylist() == [dt.datetime(2020, 1, 1, 5)] * len(TEXTS)
+    for text in TEXTS:
+        rows = run(f"SELECT CAST('{text}' AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": ["x"]}))])
+        assert rows.column("t").to_pylist() == [dt.datetime(2020, 1, 1, 5)]
