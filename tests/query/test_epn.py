@@ -247,3 +247,17 @@ def test_whole_numbers_keep_their_digits(text, where):
         schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),)
     )
     assert write(epn.condition(one, "source_id", "=", text)) == where
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("2020-01-01T00:00:00-05:00", "2020-01-01T05:00:00"),
+        ("2016-12-31T23:59:60", "2017-01-01T00:00:00"),
+        ("2020-01-01T24:00:00", "2020-01-02T00:00:00"),
+    ],
+)
+@pytest.mark.parametrize("name", ["creation_date", "time"])
+def test_times_with_an_offset_and_at_the_edges_of_a_day(name, text, plain):
+    found, wanted = (write(epn.translate(f"{name}>={value}", [table("omega")]).query) for value in (text, plain))
+    assert found == wanted

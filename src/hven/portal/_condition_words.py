@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hven.model import literal, units
 from hven.model.errors import ParseError, joined, say
+from hven.model.literal import to_plain_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,6 +249,10 @@ def _moment(word: Word, text: str) -> tuple[datetime, datetime]:
         if value is not None and (days := _days(float(value[1]), value[2].lower())) is not None:
             exact = datetime(1970, 1, 1) + timedelta(days=days - 2_440_587.5)  # noqa: DTZ001  (UTC throughout)
             return exact, exact
+    # an offset from UTC, second 60, 24:00: as every reader has them
+    if ":" in given and (plain := to_plain_time(given)) is not None:
+        exact = datetime.fromisoformat(plain)
+        return exact, exact
     remedy = "write 2004, 2004-01, 2004-01-31, 2004-031, 2004-01-31T12:00:00, a Julian date, or 53000mjd"
     raise ParseError(say("{text!r} is no date", word.text), text=text, offset=word.at, remedy=remedy)
 
