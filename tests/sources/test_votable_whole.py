@@ -54,13 +54,19 @@ def test_who_asks_page_by_page_reads_what_there_is():
 
 
 def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
-    both = document(table([(1, 2)]), table([(3, 4, 5)], fields=("id", "v", "w"), name="t2"))
+    second = table([(3, 4, 5)], fields=("id", "v", "w")).replace('<TABLE name="t"', '<TABLE ID="t2"')
+    both = document(table([(1, 2)]).replace(' name="t"', ""), second)
     with pytest.raises(
         SourceError, match="a second TABLE with rows begins, whose FIELDs are mostly those of the first"
     ):
         source_rows(tmp_path, both)
     assert source_rows(tmp_path, both, table=0) == [{"id": 1, "v": 2}]
     assert source_rows(tmp_path, both, table="t2") == [{"id": 3, "v": 4, "w": 5}]
+    named = document(table([(1, 2)]), table([(3, 4)], name="another"))
+    assert source_rows(tmp_path, named) == [{"id": 1, "v": 2}]
+    same = document(table([(1, 2)]), table([(3, 4, 5)], fields=("id", "v", "w")))
+    with pytest.raises(SourceError, match="a second TABLE with rows begins"):
+        source_rows(tmp_path, same)
     other = document(table([(1, 2)]), table([(7,)], fields=("flag",)))
     assert source_rows(tmp_path, other) == [{"id": 1, "v": 2}]
     assert source_rows(tmp_path, document(table([(1, 2)]), table([], fields=("id", "v", "w")))) == [{"id": 1, "v": 2}]

@@ -200,8 +200,9 @@ class _Document:
         """Refuse a document whose rows go on in a second TABLE with other FIELDs, where nobody said which of them is meant."""
         if self._chosen or self._resource is None or self._innermost_resource() is not self._resource:
             return
-        if self._is_empty(element):
-            return
+        name = self._table.get("name") or self._table.get("ID")
+        if self._is_empty(element) or (name is not None and head.name is not None and name != head.name):
+            return  # a table of its own
         names = {
             (field.get("name") or field.get("ID") or "").lower() for field in describe.children(self._table, "FIELD")
         }
