@@ -647,7 +647,8 @@ def _places(batch: pa.RecordBatch, at: Any) -> Any:
 def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Convert rows for messages; times outside of the years 1 to 9999, which Python does not have, become text."""
     columns = [_readable(column) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    return rows
 
 
 def _readable(column: pa.Array) -> pa.Array:
