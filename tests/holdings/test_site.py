@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -150,6 +151,81 @@ def test_a_process_that_starts_with_a_faulty_descriptor_hides_what_may_be_privat
         found = other.current()
         assert [name for name in found.catalogue().names() if not name.startswith("TAP_")] == names
         assert found.problems
+
+
+def test_a_running_process_hides_what_a_faulty_descriptor_may_make_private(site):
+    descriptor(site, DESCRIPTOR + "access: private\nnonsense: 1\n")
+    found = site.refresh()
+    assert "cat.stars" not in found.catalogue().names()
+    assert "is closed to readers" in found.descriptor_faults["cat"]
+    descriptor(site, DESCRIPTOR)
+    assert "cat.stars" in site.refresh().catalogue().names()
+
+
+def test_a_process_that_starts_with_a_faulty_descriptor_has_the_last_good_one(site):
+    home = site.settings.collections / "cat"
+    (home / "part.yaml").write_text("description: Of a part\n")
+    (home / "more.py").write_text("def more(x: float) -> float:\n    return x\n")
+    good = DESCRIPTOR.replace(
+        "description: Stars of the test\n", "include: part.yaml\nfunctions: [{file: more.py, names: {more: float64}}]\n"
+    )
+    descriptor(site, good)
+    assert site.refresh().problems == ()
+    before = site.current()
+    descriptor(site, good.replace("title:", "titel:"))
+    (home / "part.yaml").unlink()  # an include and a function that are gone are faults, too
+    (home / "more.py").unlink()
+    with Site(site.settings) as other:
+        found = other.current()
+        assert found.resources["cat"].title == "A catalogue"
+        assert found.resources["cat"].description == "Of a part"
+        assert found.resources["cat"].hashes == before.resources["cat"].hashes
+        assert found.published["cat.stars"].table == before.published["cat.stars"].table
+        (problem,) = found.problems
+        assert "titel" in problem
+        assert "the last good descriptor of cat of 20" in problem
+        assert found.descriptor_faults == {"cat": problem}
+        descriptor(site, DESCRIPTOR)
+        assert other.refresh().problems == ()
+
+
+def test_defaults_with_faults_leave_the_last_good_descriptors_in_force(site):
+    bad = replace(site.settings, defaults={"titel": "x"})
+    with Site(bad) as other:
+        found = other.current()
+        assert found.resources["cat"].title == "A catalogue"
+        assert "titel" in found.descriptor_faults["cat"]
+
+
+def test_a_standard_of_the_site_with_faults_leaves_the_last_good_descriptor_in_force(site):
+    standards = site.settings.directory / "standards"
+    standards.mkdir()
+    own = "collection: own\ntitle: Own\ntables:\n  any:\n    columns: {extra: {type: int64, required: false}}\n"
+    (standards / "own.yaml").write_text(own)
+    descriptor(site, DESCRIPTOR.replace("    description: Stars\n", "    description: Stars\n    standard: own\n"))
+    assert site.refresh().problems == ()
+    (standards / "own.yaml").write_text("collection: [")
+    with Site(site.settings) as other:
+        assert other.current().resources["cat"].tables[0].table.standard == "own"
+        assert other.current().problems
+
+
+def test_a_descriptor_that_the_store_did_not_take_is_given_again(site, monkeypatch):
+    from hven.site import watch
+    from hven.site.store._descriptors import KeptDescriptors
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptDescriptors, "save", full)
+        descriptor(site, DESCRIPTOR.replace("A catalogue", "Another"))
+        assert site.refresh().resources["cat"].title == "Another"  # it is served all the same
+    monkeypatch.setattr(watch, "SAVE_AGAIN_SECONDS", 0.0)
+    site.refresh()
+    descriptor(site, "titel: x\n")
+    with Site(site.settings) as other:
+        assert other.current().resources["cat"].title == "Another"
 
 
 def test_a_part_that_changes_while_it_is_read_is_seen_at_the_next_look(site, monkeypatch):

@@ -2,6 +2,7 @@
 
 from hven.descriptor._completeness import GROUPS, Lack, Score, Shown, lacks, score
 from hven.descriptor._data_sets import wrong_ids
+from hven.descriptor._file_contents import PARSED_SUFFIXES, FileContents, FileState
 from hven.descriptor._loading import check, checked, load, load_standard
 from hven.descriptor._old_queries import wrong_paths
 from hven.descriptor._registry_keys import claimed
@@ -11,6 +12,9 @@ from hven.descriptor._text_editing import read_texts, with_texts
 
 __all__ = [
     "GROUPS",
+    "PARSED_SUFFIXES",
+    "FileContents",
+    "FileState",
     "Lack",
     "Score",
     "Shown",

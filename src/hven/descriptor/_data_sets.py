@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import math
 from dataclasses import asdict
@@ -260,12 +259,12 @@ def _reader(where: str, said: Written, around: Inherited, faults: Faults) -> Fil
             faults.error(f"{where}.reader: hven.toml has no reader {str(said)!r}", said.place, remedy)
         return FileReader(name=str(said))
     path, function = around.directory / name, function or "read"
-    if not path.is_file():
+    if not around.contents.is_file(path):
         there = [one.name for one in around.directory.glob("*.py")]
         faults.error(f"{where}.reader: there is no file {name} beside the descriptor", said.place, nearest(name, there))
         return FileReader(name=name, function=function, path=path)
-    data = path.read_bytes()
-    around.hashes[name] = hashlib.sha256(data).hexdigest()
+    data = around.contents.read_bytes(path)
+    around.hashes[name] = around.contents.compute_sha256(path)
     try:
         defined = [node.name for node in ast.parse(data).body if isinstance(node, ast.FunctionDef)]
     except (SyntaxError, ValueError) as error:

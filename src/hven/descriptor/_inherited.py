@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hven.descriptor._file_contents import FileContents
     from hven.descriptor.value_schema import Fields
 
 
@@ -32,6 +33,8 @@ class Inherited:
         Whether it publishes files.
     directory
         Where the descriptor stands.
+    contents
+        Reads the files that tables use.
     hashes
         Takes the SHA-256 of files that tables use.
     project
@@ -49,6 +52,7 @@ class Inherited:
     site: Mapping[str, str]
     files: bool
     directory: Path
+    contents: FileContents
     hashes: dict[str, str]
     standard: bool = False
     project: str | None = None

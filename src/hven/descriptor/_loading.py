@@ -13,6 +13,7 @@ from hven.descriptor._citation_keys import cited, person
 from hven.descriptor._columns import check_name
 from hven.descriptor._derived import QUERY, Derived, is_file, opened
 from hven.descriptor._expression_names import written
+from hven.descriptor._file_contents import FileContents
 from hven.descriptor._files import files_table, named_by
 from hven.descriptor._keys import ASSIGNMENTS, Collection
 from hven.descriptor._linked_tables import unlinked
@@ -89,7 +90,7 @@ TEXTS = (
 LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type", "prepare")
 
 
-def load(path: Path, settings: Settings) -> Resource:
+def load(path: Path, settings: Settings, contents: FileContents | None = None) -> Resource:
     """Read a descriptor.
 
     Parameters
@@ -98,6 +99,8 @@ def load(path: Path, settings: Settings) -> Resource:
         The file, ``collections/<name>/<name>.yaml``.
     settings
         The site: defaults, standards of its own, what ``{site.url}`` is.
+    contents
+        Files that are read otherwise than from the disk; None: there are none.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def load(path: Path, settings: Settings) -> Resource:
     DescriptorError
         It has faults: all of them, each with file:line:column, what was expected and the nearest right word.
     """
-    resource, faults = read(path, settings)
+    resource, faults = read(path, settings, contents=contents)
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors or resource is None:
         raise DescriptorError(errors)
@@ -135,7 +138,9 @@ def check(path: Path, settings: Settings, *, sources: bool = True, data: bytes |
     faults
         Errors and warnings, in the order of its lines.
     """
-    return read(path, settings, data=data)[1] if data is not None else checked(path, settings, sources=sources)[1]
+    if data is None:
+        return checked(path, settings, sources=sources)[1]
+    return read(path, settings, contents=FileContents.replacing(path, data))[1]
 
 
 def checked(path: Path, settings: Settings, *, sources: bool = True) -> tuple[Resource | None, list[Fault]]:
@@ -362,11 +367,11 @@ def load_standard(name: str) -> Resource:
 
 
 def read(
-    path: Path, settings: Settings, *, standard: bool = False, data: bytes | None = None
+    path: Path, settings: Settings, *, standard: bool = False, contents: FileContents | None = None
 ) -> tuple[Resource | None, list[Fault]]:
     """Read a descriptor; return what could be made of it, and all faults and warnings."""
-    result = Gathered()
-    root = gather(path, settings, result, data)
+    result = Gathered(contents)
+    root = gather(path, settings, result)
     faults = result.faults
     if root is None:
         return None, faults.sorted()
@@ -413,7 +418,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         return None
     _check_collection(name, path, settings, faults, standard=standard)
     constants = _constants(fields, faults)
-    python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
+    python = functions(fields.get("functions", ()), path.parent, result, faults)
     contact = person(fields["contact"], "contact", faults) if "contact" in fields else _site_contact(settings)
     around = Inherited(
         schema=str(name),
@@ -423,6 +428,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         site=_site_words(settings, str(name)),
         files="files" in fields,
         directory=path.parent,
+        contents=result.contents,
         hashes=result.hashes,
         standard=standard,
         project=_project(fields, settings, faults),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from contextlib import suppress
@@ -10,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hven.descriptor._file_contents import FileContents
 from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor.value_schema import Faults, kind
 from hven.descriptor.written import Entries, Items, Page, Written, page_of, parse, read_page
@@ -26,18 +26,22 @@ STANDARDS = Path(__file__).parent / "standards"
 
 
 class Gathered:
-    """What was read for one descriptor: the merged tree and the SHA-256 of every file."""
+    """What was read for one descriptor: the merged tree and the SHA-256 of every file.
 
-    def __init__(self) -> None:
+    `contents` reads the files.
+    """
+
+    def __init__(self, contents: FileContents | None = None) -> None:
+        self.contents = contents or FileContents()
         self.hashes: dict[str, str] = {}
         self.faults = Faults()
         self.included = 0
 
 
-def gather(path: Path, settings: Settings, result: Gathered, data: bytes | None = None) -> Entries | None:
-    """Read a descriptor with all its includes, and put the site's defaults below; `data`: what its file is to be."""
+def gather(path: Path, settings: Settings, result: Gathered) -> Entries | None:
+    """Read a descriptor with all its includes, and put the site's defaults below."""
     result.faults.language = settings.language
-    root = _read(path, path.parent, settings, result, (), data)
+    root = _read(path, path.parent, settings, result, ())
     if root is None:
         return None
     if settings.defaults:
@@ -60,14 +64,13 @@ def _read(
     settings: Settings,
     result: Gathered,
     chain: tuple[Path, ...],
-    data: bytes | None = None,
 ) -> Entries | None:
     faults, name = result.faults, shown(path, settings)
-    page = read_page(path, name, faults.found) if data is None else page_of(data, name, faults.found)
+    page = _page(path, name, result)
     if page is None:
         return None
     key = Path(re.sub(r"^\./", "", _relative(path, home))).as_posix()
-    result.hashes[key] = hashlib.sha256(path.read_bytes() if data is None else data).hexdigest()
+    result.hashes[key] = result.contents.compute_sha256(path)
     value = parse(page, faults.found)
     if value is None:
         if not faults.found:
@@ -110,7 +113,7 @@ def _read(
                 "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
             )
             continue
-        if not os.path.isfile(other):  # noqa: PTH113  (a part of the name may be too long)
+        if not result.contents.is_file(other):
             hint = nearest(str(item), _neighbours(other, str(item)))
             faults.error(
                 f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/"
@@ -120,6 +123,13 @@ def _read(
         if inner is not None:
             lower = inner if lower is None else merge(lower, inner, "collection")
     return value if lower is None else merge(lower, value, "collection")
+
+
+def _page(path: Path, name: str, result: Gathered) -> Page | None:
+    state = result.contents.find(path)
+    if state is None or state.data is None:
+        return read_page(path, name, result.faults.found)
+    return page_of(state.data, name, result.faults.found)
 
 
 def _relative(path: Path, home: Path) -> str:
@@ -256,6 +266,8 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
                 )
         return Entries({word: value for word, value in table.items() if word not in {"optional", "frame"}}, table.place)
     known = standards(settings)
+    own = settings.directory / "standards"
+    known |= {path.stem: path for path in result.contents.states if path.parent == own}
     if str(name) not in known:
         faults.error(
             f"no standard is called {str(name)!r}",
@@ -266,8 +278,13 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
             followed = {name.replaced("follow"): Written("true", name.page, name.start, name.end)}
             return Entries({**{key: value for key, value in table.items() if key != "follow"}, **followed}, table.place)
         name = name.replaced(like)  # what is written is looked at as if this one were named
-    root, found = _standard(str(name), known[str(name)])
-    faults.found += found
+    path = known[str(name)]
+    if result.contents.find(path) is None:
+        root, found = _standard(str(name), path)
+        faults.found += found
+    else:
+        page = _page(path, f"standard {name}", result)
+        root = None if page is None else parse(page, faults.found)
     tables = root.get("tables") if isinstance(root, Entries) else None  # type: ignore[call-overload]
     if not isinstance(tables, Entries) or not tables:
         faults.error(f"the standard {name} must describe a table", name.place)

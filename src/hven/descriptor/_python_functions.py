@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from hven.descriptor._merging import Gathered
     from hven.descriptor.value_schema import Faults, Fields
 
 PLAIN = {
@@ -33,14 +32,14 @@ _WITH_UNIT = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\})?\s*")
 
 
 def functions(
-    entries: Iterable[Fields], directory: Path, hashes: dict[str, str], faults: Faults
+    entries: Iterable[Fields], directory: Path, result: Gathered, faults: Faults
 ) -> tuple[PythonFunction, ...]:
     """Read the ``functions`` of a collection; the files are parsed, never run here."""
     made: dict[str, PythonFunction] = {}
     for entry in entries:
         if "file" not in entry:
             continue
-        for function in _of_file(entry, directory, hashes, faults):
+        for function in _of_file(entry, directory, result, faults):
             if MAPPING.get(function.name) is not None or function.name.upper() in RESERVED:
                 faults.error(
                     f"functions: {function.name} is a word of ADQL already",
@@ -53,15 +52,15 @@ def functions(
     return tuple(made.values())
 
 
-def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Faults) -> list[PythonFunction]:
+def _of_file(entry: Fields, directory: Path, result: Gathered, faults: Faults) -> list[PythonFunction]:
     file: Written = entry["file"]
     path = directory / str(file)
-    if not os.path.isfile(path):  # noqa: PTH113  (a name too long, or with a NUL, is none)
+    if not result.contents.is_file(path):
         there = [item.name for item in directory.iterdir() if item.suffix == ".py"]
         faults.error(f"functions: there is no file {file} beside the descriptor", file.place, nearest(file, there))
         return []
-    data = path.read_bytes()
-    hashes[str(file)] = hashlib.sha256(data).hexdigest()
+    data = result.contents.read_bytes(path)
+    result.hashes[str(file)] = result.contents.compute_sha256(path)
     page = page_of(data, str(file), faults.found)
     if page is None:
         return []

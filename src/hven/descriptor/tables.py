@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import replace
@@ -407,8 +406,8 @@ def _check_lookup(value: Fields, where: str, around: Inherited, faults: Faults) 
     table = value.get("table")
     if isinstance(table, Written):
         path = around.directory / str(table)
-        if os.path.isfile(path):  # noqa: PTH113  (a name too long, or with a NUL, is none)
-            around.hashes[str(table)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if around.contents.is_file(path):
+            around.hashes[str(table)] = around.contents.compute_sha256(path)
         else:
             there = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112
             faults.error(

@@ -59,6 +59,8 @@ FIXED = "the disk can only be read: what is published is served, no job begins a
 OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
 AHEAD = "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
 BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
+BAD_DESCRIPTORS = "a descriptor has faults: the last good one is in force"
+NO_DESCRIPTOR = "a descriptor has faults and no good one is known: a collection has no page"
 TOLD = (
     NO_HOLDINGS,
     NO_ROWS,
@@ -73,6 +75,8 @@ TOLD = (
     FIXED,
     OLD_SETTINGS,
     BAD_SETTINGS,
+    BAD_DESCRIPTORS,
+    NO_DESCRIPTOR,
     AHEAD,
 )
 
@@ -171,6 +175,7 @@ class Followed:
     behind: tuple[str, ...] = ()  # of its tables: those whose inputs are newer
     verified: str | None = None  # when its files were last what was published; of the table where that is longest ago
     damaged: tuple[str, ...] = ()  # of its tables: those whose published rows are damaged
+    descriptor: str | None = None  # what is wrong with its descriptor, and what is in force instead
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON, without what is not there."""
@@ -321,6 +326,7 @@ class Health:
                     missed=site.settings.schedule.stale, running=None if lease is None else lease.since, behind=behind, read=read,
                     held=held.get(name), verified=verified,
                     damaged=tuple(one.table for one in holdings.damages if one.collection == name),
+                    fault=holdings.descriptor_faults.get(name),
                 )
             )  # fmt: skip
         scheduler = leases.get("scheduler")
@@ -381,7 +387,15 @@ class Health:
             _check("clock", None if picture.ahead is None else "warning", picture.ahead, AHEAD),
             _room(site),
             _settings(site, self.hiding()),
+            self._descriptors(holdings),
         ]
+
+    def _descriptors(self, holdings: Holdings) -> Check:
+        """Report the descriptors with faults, by name."""
+        faults = holdings.descriptor_faults
+        lacking = faults.keys() - holdings.resources.keys()
+        text = "; ".join(self.hiding().text(f"{name}: {fault}") for name, fault in sorted(faults.items()))
+        return _check("descriptors", "warning" if faults else None, text, NO_DESCRIPTOR if lacking else BAD_DESCRIPTORS)
 
 
 def _check(name: str, state: str | None, message: str | None, reason: str) -> Check:
@@ -427,6 +441,7 @@ def _followed(
     held: str | None,
     verified: Mapping[str, str],
     damaged: tuple[str, ...],
+    fault: str | None,
 ) -> Followed:
     last, good = runs
     timing = None
@@ -489,6 +504,7 @@ def _followed(
         if all(ident in verified for ident in stored)
         else None,
         damaged=damaged,
+        descriptor=None if fault is None else hiding.text(fault),
     )
 
 

@@ -68,11 +68,12 @@ def build(
     holdings
         The picture.
     """
-    problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
+    faults = {name: _fault_of(item) for name, item in seen.items() if item.problem is not None}
+    problems = [*faults.values()]
     problems += [*trouble, *(one.told for one in damages)]
     instead = {one.table: one.snapshot for one in damages if one.served is not None}
     published = {name: _described(record, seen, instead.get(name)) for name, record in records.items()}
-    published.update(live or {})
+    published.update({name: _hide_if_unclear(item, seen) for name, item in live.items()} if live is not None else {})
     problems += _release(published, seen, releases)
     free = frozenset(project.name for project in projects if project.open)
     published = {name: replace(item, table=_closed(item.table, free)) for name, item in published.items()}
@@ -109,8 +110,25 @@ def build(
         resources=resources,
         version=version,
         problems=tuple(problems),
+        descriptor_faults=faults,
         damages=tuple(damages),
     )
+
+
+def _fault_of(item: Seen) -> str:
+    """Say what is wrong with a descriptor, and what is in force instead."""
+    if item.resource is None:
+        return f"{item.problem}; no good descriptor of {item.name} is known: it has no page, and its tables are served as they were published"
+    closed = f"; until it is mended {item.name} is closed to readers, for it may restrict access" if item.closed else ""
+    since = "" if item.since is None else f" of {item.since[:16].replace('T', ' ')} UTC"
+    return f"{item.problem}; the last good descriptor of {item.name}{since} is in force{closed}"
+
+
+def _hide_if_unclear(item: Published, seen: Mapping[str, Seen]) -> Published:
+    """Close a table that is read in place while its descriptor cannot be read and may restrict it."""
+    found = seen.get(item.table.schema)
+    closed = found is not None and found.closed
+    return replace(item, table=item.table.having(access=PRIVATE)) if closed else item
 
 
 def _described(record: Record, seen: Mapping[str, Seen], instead: str | None = None) -> Published:

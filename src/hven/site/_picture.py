@@ -117,6 +117,8 @@ class Holdings:
         Changes whenever anything here does: part of plan keys and ETags.
     problems
         What is wrong with descriptors and views; the last good state is in force.
+    descriptor_faults
+        Collection -> what is wrong with its descriptor, and what is in force instead.
     damages
         Published snapshots that are damaged, and what is served instead.
     own
@@ -129,6 +131,7 @@ class Holdings:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     version: str = "0"
     problems: tuple[str, ...] = ()
+    descriptor_faults: Mapping[str, str] = field(default_factory=dict)
     damages: tuple[Damage, ...] = ()
     own: Callable[[str], tuple[Published, ...]] = nothing
     _owners: dict[str, tuple[Catalogue, Mapping[str, Relation]]] = field(default_factory=dict, repr=False)

@@ -85,7 +85,7 @@ class Site(Keeping):
             raise
         self.counters = Counters.here()
         self.tally = Tally(self.store.uses, self.current)
-        self._descriptors = Descriptors(settings)
+        self._descriptors = Descriptors(settings, self.store.descriptors)
         self._lives = Lives(settings, self.engines)
         self.policies = Policies(self.engines.of)
         self._live = 0

@@ -19,8 +19,11 @@ from hven.app._server import evenly
 from hven.app._server.alias import Named
 from hven.app._server.edge import Edge
 from hven.app._server.identity import READER
+from hven.app._server.problem_log import ProblemLog
 from hven.app._server.routes import Routes
+from hven.app._server.workers import is_first_worker
 from hven.jobs import forks
+from hven.jobs.health import Health
 from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
 from hven.services.address import PORTAL
@@ -79,9 +82,12 @@ class Application:
         self._site, self._policies, self._reader = site, policies, reader
         self._started = datetime.now(UTC)
         self._settings = site.settings
+        self._problems = ProblemLog(lambda text: Health(site).hiding().text(text))
         self._made = self._make()
 
     def _make(self) -> ASGIApp:
+        if is_first_worker():
+            self._site.after_changes(self._problems.write)
         return _made(self._site, self._policies, self._reader, self._started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -102,14 +102,17 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         The system state cannot be opened.
     """
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
-    Store(settings.var, settings.store).stand().close()
+    store = Store(settings.var, settings.store).stand()
     logging.config.dictConfig(LOGGING)
     for one in serving(settings)[:1]:
         log.info("%s serves this site, too: they share its data, jobs and schedule", one.shown)
     os.environ[SITE] = str(settings.directory.resolve())
     counters.prepare()
     Tally.prepare()
-    _preload(settings)
+    try:
+        _preload(settings, store)
+    finally:
+        store.close()  # no fork may have its connections
     others = beside(settings)
 
     def leaving() -> None:  # all at once, for each may take a while
@@ -225,12 +228,12 @@ def _thrifty() -> None:
         mallopt(M_MMAP_THRESHOLD, BIG)
 
 
-def _preload(settings: Settings) -> None:
+def _preload(settings: Settings, store: Store | None = None) -> None:
     """Import here what every worker needs: where workers are forks, that is done once, and its memory is shared."""
     engine = plugins.load("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    read_ahead(settings)  # the workers tell what is wrong with them
+    read_ahead(settings, None if store is None else store.descriptors)  # the workers tell what is wrong with them
     for group in ("engines", "jobs"):
         for name in plugins.names(group):
             plugins.load(group, name)

@@ -106,7 +106,9 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         pulse = self._pulses[idx] = forks.Pulse(STARTING)
         self._born[idx] = time.monotonic()
         return super()._spawn_worker(
-            idx, target, partial(_loaded, pulse, self._shares.of(idx), callback_loader, crashed=idx in self._crashed)
+            idx,
+            target,
+            partial(_loaded, idx, pulse, self._shares.of(idx), callback_loader, crashed=idx in self._crashed),
         )
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
@@ -198,15 +200,25 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         super().shutdown(exit_code)
 
 
-def _loaded(pulse: forks.Pulse, share: Share, load: Callable[[], Any], *, crashed: bool) -> Any:
+_number = 0  # of this worker
+
+
+def is_first_worker() -> bool:
+    """Return whether this process says for all workers what one of them should say; a process without workers does."""
+    return _number == 0
+
+
+def _loaded(idx: int, pulse: forks.Pulse, share: Share, load: Callable[[], Any], *, crashed: bool) -> Any:
     """Make the application in a worker, whose heart beats from then on as soon as its event loop turns.
 
     If its forerunner died of what it read, it says so: what is published is verified then.
     """
     pulse.own()
     share.own()
+    global _number  # noqa: PLW0603  (a process is one worker)
+    _number = idx
     os.environ[AFTER_CRASH] = "yes" if crashed else ""
     return load()
 
 
-__all__ = ["Workers", "connections"]
+__all__ = ["Workers", "connections", "is_first_worker"]

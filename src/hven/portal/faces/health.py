@@ -238,6 +238,7 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
                 modified=item.modified if whole and not narrowed & tables.keys() else None,
                 message=None,
                 behind=(),
+                descriptor=None,
             )
         )
     return found

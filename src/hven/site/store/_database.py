@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 13
+FORMAT = 14
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -414,6 +414,27 @@ uses = _table(  # what was used how often: see `_uses`
 )
 
 
+descriptors = _table(  # as each collection's was read last without faults: see `_descriptors`
+    "descriptors",
+    """
+    collection text key
+    read_at    text
+    digest     text
+    body       text  -- JSON: files, standards, defaults
+    """,
+)
+
+
+def _create(*tables: sa.Table) -> Callable[[sa.Connection], None]:
+    """Return the step of an upgrade that adds tables."""
+
+    def step(connection: sa.Connection) -> None:
+        for table in tables:
+            table.create(connection, checkfirst=True)
+
+    return step
+
+
 def _add_jobs(connection: sa.Connection) -> None:
     """Upgrade to format 2: jobs."""
     jobs.create(connection)
@@ -426,12 +447,6 @@ def _add_users(connection: sa.Connection) -> None:
     user_tables.create(connection)
 
 
-def _add_sessions(connection: sa.Connection) -> None:
-    """Upgrade to format 4: sessions of browsers, and what was replaced a moment ago."""
-    retired.create(connection, checkfirst=True)
-    sessions.create(connection, checkfirst=True)
-
-
 def _add_sync(connection: sa.Connection) -> None:
     """Upgrade to format 5: what syncs have seen, when they are due, and what was told of them."""
     sync_state.create(connection, checkfirst=True)
@@ -441,51 +456,12 @@ def _add_sync(connection: sa.Connection) -> None:
     visits.create(connection, checkfirst=True)
 
 
-def _add_verifications(connection: sa.Connection) -> None:
-    """Upgrade to format 6: which snapshots were verified, and which are damaged."""
-    verifications.create(connection, checkfirst=True)
-
-
 def _add_numbers(connection: sa.Connection) -> None:
     """Upgrade to format 7: the order of snapshots and runs by numbers, not by times."""
     for table in (snapshots, runs):
         if "number" not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
             connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN number BIGINT NOT NULL DEFAULT 0"))
     renumber(connection)
-
-
-def _add_grants(connection: sa.Connection) -> None:
-    """Upgrade to format 8: rights that somebody was given, and the log of their changes."""
-    grants.create(connection, checkfirst=True)
-    audit.create(connection, checkfirst=True)
-
-
-def _add_pushes(connection: sa.Connection) -> None:
-    """Upgrade to format 9: what clients pushed into tables."""
-    pushes.create(connection, checkfirst=True)
-    pushed.create(connection, checkfirst=True)
-
-
-def _add_drafts(connection: sa.Connection) -> None:
-    """Upgrade to format 10: drafts of texts."""
-    drafts.create(connection, checkfirst=True)
-
-
-def _add_registered(connection: sa.Connection) -> None:
-    """Upgrade to format 11: the publishing registry."""
-    registered.create(connection, checkfirst=True)
-    parts.create(connection, checkfirst=True)
-
-
-def _add_uses(connection: sa.Connection) -> None:
-    """Upgrade to format 12: what was used how often."""
-    uses.create(connection, checkfirst=True)
-
-
-def _add_citations(connection: sa.Connection) -> None:
-    """Upgrade to format 13: DOIs, and persistent addresses of results."""
-    citations.create(connection, checkfirst=True)
-    results.create(connection, checkfirst=True)
 
 
 def renumber(connection: sa.Connection) -> None:
@@ -512,16 +488,17 @@ def following(connection: sa.Connection, table: sa.Table) -> int:
 UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     1: _add_jobs,
     2: _add_users,
-    3: _add_sessions,
+    3: _create(retired, sessions),
     4: _add_sync,
-    5: _add_verifications,
+    5: _create(verifications),
     6: _add_numbers,
-    7: _add_grants,
-    8: _add_pushes,
-    9: _add_drafts,
-    10: _add_registered,
-    11: _add_uses,
-    12: _add_citations,
+    7: _create(grants, audit),
+    8: _create(pushes, pushed),
+    9: _create(drafts),
+    10: _create(registered, parts),
+    11: _create(uses),
+    12: _create(citations, results),
+    13: _create(descriptors),
 }  # format n -> the step that makes it n + 1
 
 

@@ -32,6 +32,7 @@ from hven.site.store._database import (
     verifications,
 )
 from hven.site.store._deletion_clock import Times
+from hven.site.store._descriptors import KeptDescriptors
 from hven.site.store._drafts import Drafts
 from hven.site.store._grants import Grants
 from hven.site.store._job_records import Jobs
@@ -102,6 +103,7 @@ class Store:
         self.schedules = Schedules(self._database)
         self.releases = Releases(self._database)
         self.verifications = Verifications(self._database)
+        self.descriptors = KeptDescriptors(self._database)
         self.drafts = Drafts(self._database)
         self.pushes = pushing.Pushes(self._database)
         self.registry = Registry(self._database)

@@ -1,0 +1,122 @@
+"""The bytes of the files that make up a descriptor: as they are on the disk, or as they were at an earlier reading."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PARSED_SUFFIXES = (".yaml", ".yml", ".py")  # files whose text is parsed; of other files only the checksum matters
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file at one time.
+
+    Attributes
+    ----------
+    sha256
+        Of its bytes.
+    data
+        Its bytes; None for a file that a descriptor names and does not parse.
+    """
+
+    sha256: str
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileContents:
+    """Reads files for a descriptor. A file in `states` is taken from there, any other from the disk.
+
+    Attributes
+    ----------
+    states
+        By path.
+    """
+
+    states: Mapping[Path, FileState] = field(default_factory=dict)
+
+    @classmethod
+    def replacing(cls, path: Path, data: bytes) -> FileContents:
+        """Return the files of the disk with other bytes in the place of one of them.
+
+        Parameters
+        ----------
+        path
+            Of that file.
+        data
+            What it is to hold.
+        """
+        return cls({_normalize(path): FileState(hashlib.sha256(data).hexdigest(), data)})
+
+    def find(self, path: Path) -> FileState | None:
+        """Return the state that replaces a file; None: the disk has it.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        """
+        return self.states.get(_normalize(path)) if self.states else None
+
+    def is_file(self, path: Path) -> bool:
+        """Return whether there is such a file; a name that no file can have is none.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        """
+        return self.find(path) is not None or os.path.isfile(path)  # noqa: PTH113  (a name too long, or with a NUL, is none)
+
+    def read_bytes(self, path: Path) -> bytes:
+        """Read a file.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        data
+            Its bytes.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        state = self.find(path)
+        return path.read_bytes() if state is None or state.data is None else state.data
+
+    def compute_sha256(self, path: Path) -> str:
+        """Compute the checksum of a file.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        sha256
+            In hexadecimal digits.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        state = self.find(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if state is None else state.sha256
+
+
+def _normalize(path: Path) -> Path:
+    return Path(os.path.normpath(path))

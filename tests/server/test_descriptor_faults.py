@@ -1,0 +1,54 @@
+"""A server that starts with a faulty descriptor: the collection keeps its page, and the fault is said wherever the operator looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from serving import DESCRIPTOR, Serving, hven, serving, star_site
+
+from running import until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    site = star_site(tmp_path_factory.mktemp("faulty") / "site", 50)
+    (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR.replace("title:", "titel:"))
+    with serving(site, workers=2) as server:
+        yield server
+
+
+def test_the_collection_keeps_its_page(restarted: Serving) -> None:
+    assert restarted.get("/collections/stars")[0] == 200
+    assert b"Made-up stars" in restarted.get("/")[2]
+    assert restarted.ask("SELECT COUNT(*) FROM stars.main") == [[50]]
+
+
+def test_the_log_says_the_fault_once(restarted: Serving) -> None:
+    until(lambda: "titel" in restarted.log.read_text())
+    lines = [line for line in restarted.log.read_text().splitlines() if "stars.yaml:2:1" in line]
+    assert len(lines) == 1
+    assert "the last good descriptor of stars" in lines[0]
+    assert "WARNING" in lines[0]
+
+
+def test_health_says_it(restarted: Serving) -> None:
+    status, _, body = restarted.get("/health?format=json")
+    (check,) = (one for one in json.loads(body)["checks"] if one["name"] == "descriptors")
+    assert status == 200
+    assert check == {
+        "name": "descriptors",
+        "state": "warning",
+        "reason": "a descriptor has faults: the last good one is in force",
+    }
+
+
+def test_the_operator_reads_which_one(restarted: Serving) -> None:
+    site = restarted.log.parent
+    said = json.loads(hven("status", "--site", site, "--json").stdout)
+    (check,) = (one for one in said["checks"] if one["name"] == "descriptors")
+    assert "stars: collections/stars/stars.yaml:2:1" in check["message"]
+    assert "titel" in said["collections"][0]["descriptor"]
