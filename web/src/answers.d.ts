@@ -137,7 +137,7 @@ export type Easier = { left: (Chip & { range: string })[]; rows: number; observa
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */
-/** `field`: these are all choices, and stand in the column's field of the form. */
+/** `field`: these are all choices, and stand in the column's field of the form. `counted`: false where they could not be counted in time. */
 export type Facet = {
   column: string;
   label: string;
@@ -145,6 +145,7 @@ export type Facet = {
   field: boolean;
   more: boolean;
   exact: boolean;
+  counted: boolean;
 };
 /** `rows`: null where nobody has counted them. */
 export type Choice = { value: string | null; label: string; rows: number | null; chosen: boolean };

@@ -4,6 +4,8 @@ import { all, button, find, make, maybe, table } from "./dom.js";
 /** @import {Workspace} from "./workspace.js" */
 
 const WAIT = 250; // milliseconds after a key
+const FIRST_PAUSE_MS = 2000; // before choices that could not be counted are asked for again; each further pause is twice as long
+const MAX_PAUSE_MS = 60_000;
 const ALONE = { _row: null, _sort: null, _cols: null };
 
 /**
@@ -62,21 +64,37 @@ class Facets {
     workspace.state.on("change", () => this.draw());
   }
 
-  async draw() {
+  /** @param {number} pause before the next attempt, if this one brings not all choices */
+  async draw(pause = FIRST_PAUSE_MS) {
     const { box, workspace } = this;
     const now = String(workspace.state.with({ ...ALONE, _view: null, _map: null, _plot: null }));
     if (now === this.drawn) return;
     this.drawn = now;
+    let missing;
     box.setAttribute("aria-busy", "true");
     try {
       /** @type {{facets: Facet[]}} */
       const { facets } = await workspace.ask(this.path, { pane: "facets" });
+      missing = facets.some((one) => !one.counted);
       this.renew(facets);
     } catch (/** @type {any} */ error) {
+      missing = error.status === 503;
       box.replaceChildren(make("p", { className: "fault", textContent: error.message }));
     } finally {
       box.removeAttribute("aria-busy");
     }
+    if (missing) setTimeout(() => this.retry(now, pause), pause);
+  }
+
+  /**
+   * Ask again for what could not be counted, unless something else is asked by now.
+   * @param {string} asked
+   * @param {number} pause
+   */
+  retry(asked, pause) {
+    if (this.drawn !== asked || !this.box.isConnected) return;
+    this.drawn = null;
+    this.draw(Math.min(2 * pause, MAX_PAUSE_MS));
   }
 
   /**

@@ -17,6 +17,7 @@ from hven.ingest import stale
 from hven.ingest.watermarks import unpacked
 from hven.jobs._redaction import Hiding
 from hven.jobs.planning import iso, stale_at, timing_of
+from hven.model import Failures
 from hven.model.errors import HvenError
 from hven.site import HINDERED
 from hven.site.store.runs import ABORTED, ERROR, RUNNING
@@ -36,6 +37,7 @@ HIDES = 30.0  # seconds after which the secrets are read again
 LEAPS = 10.0  # seconds between two looks for a clock that has leapt: the keeper notices one within twenty
 LITTLE, NONE = 0.05, 64 * 1024**2  # share of the disk, and bytes, below which there is little room, or none
 log = logging.getLogger("hven.health")
+MAX_FAILURES_SHOWN = 5
 ALERTS = 10  # alerts that are shown
 
 # why, for everybody: nothing private is named
@@ -60,6 +62,7 @@ OLD_SETTINGS = "hven.toml changed since the server began: restart needed"
 AHEAD = "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
 BAD_SETTINGS = "hven.toml has faults: the settings of before are in force"
 BAD_DESCRIPTORS = "a descriptor has faults: the last good one is in force"
+NOT_COUNTED = "some counts of the pages failed and are tried again"
 NO_DESCRIPTOR = "a descriptor has faults and no good one is known: a collection has no page"
 TOLD = (
     NO_HOLDINGS,
@@ -77,6 +80,7 @@ TOLD = (
     BAD_SETTINGS,
     BAD_DESCRIPTORS,
     NO_DESCRIPTOR,
+    NOT_COUNTED,
     AHEAD,
 )
 
@@ -388,7 +392,16 @@ class Health:
             _room(site),
             _settings(site, self.hiding()),
             self._descriptors(holdings),
+            self._counts(),
         ]
+
+    def _counts(self) -> Check:
+        """Report what this process could not count for its pages. A worker knows its own failures alone."""
+        failures = self._site.kept(Failures).list()
+        text = "; ".join(
+            f"{one.subject}: failed {one.attempts} times: {one.reason}" for one in failures[:MAX_FAILURES_SHOWN]
+        )
+        return _check("counts", "warning" if failures else None, self.hiding().text(text), NOT_COUNTED)
 
     def _descriptors(self, holdings: Holdings) -> Check:
         """Report the descriptors with faults, by name."""

@@ -2,5 +2,16 @@
 
 from hven.model._cache import Cache, Keeping, cached
 from hven.model._deviations import Deviation, DeviationKind, add_deviation, duplicate_name_deviation
+from hven.model._failures import Failure, Failures
 
-__all__ = ["Cache", "Deviation", "DeviationKind", "Keeping", "add_deviation", "cached", "duplicate_name_deviation"]
+__all__ = [
+    "Cache",
+    "Deviation",
+    "DeviationKind",
+    "Failure",
+    "Failures",
+    "Keeping",
+    "add_deviation",
+    "cached",
+    "duplicate_name_deviation",
+]

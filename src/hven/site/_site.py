@@ -411,6 +411,21 @@ class Site(Keeping):
         if last is not None and problem not in last.problems:
             self._holdings = replace(last, problems=(*last.problems, problem))
 
+    def wait(self, seconds: float) -> bool:
+        """Wait, for threads that work ahead.
+
+        Parameters
+        ----------
+        seconds
+            At most.
+
+        Returns
+        -------
+        closing
+            Whether the site is being closed.
+        """
+        return self._over.wait(seconds)
+
     def close(self) -> None:
         """Stop watching and free everything."""
         self._over.set()

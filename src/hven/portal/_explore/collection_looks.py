@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from hven.adql import tree
 from hven.engines import Live
-from hven.model import Cache
+from hven.model import Cache, Failures
 from hven.model.errors import HvenError
 from hven.portal._explore.cell_text import ADDRESS, kind_of
 from hven.portal._explore.rows import keys_of
@@ -59,11 +59,14 @@ class Looks:
 
     def __init__(self) -> None:
         self._kept: Cache[Look] = Cache(KEPT)
+        self._partial: Cache[Look] = Cache(KEPT)  # where some tables could not be asked, until the next attempt
         self._lock = threading.Lock()
 
     def ready(self, of: Sequence[Sequence[Table]], asking: Asking, reach: str) -> bool:
-        """Return whether nobody has to be asked any more."""
-        return all(self._kept.find(_key(tables, asking, reach)) is not None for tables in of)
+        """Return whether nobody has to be asked now: all is known, or it is too soon to try again what failed."""
+        failures = asking.site.kept(Failures)
+        keys = [("look", *_key(tables, asking, reach)) for tables in of]
+        return all(self._kept.find(key) is not None or failures.is_paused(key) for key in keys)
 
     def of(
         self,
@@ -86,10 +89,18 @@ class Looks:
         """
 
         def one(tables: Sequence[Table]) -> Look:
-            key = _key(tables, asking, reach)
+            failures, key = asking.site.kept(Failures), ("look", *_key(tables, asking, reach))
             found = self._kept.find(key)
-            if found is None:
-                found = _look(tables, asking, shown, telling)
+            if found is not None:
+                return found
+            if failures.is_paused(key):
+                return self._partial.find(key) or Look()
+            found, fault = _look(tables, asking, shown, telling)
+            if fault:
+                failures.note(key, f"the card of {tables[0].schema}", fault)
+                self._partial.keep(key, found)
+            else:
+                failures.forget(key)
                 self._kept.keep(key, found)
             return found
 
@@ -121,7 +132,9 @@ def _key(tables: Sequence[Table], asking: Asking, reach: str) -> tuple[object, .
 
 def _look(
     tables: Sequence[Table], asking: Asking, shown: Callable[[str], bool], telling: Callable[[str], bool]
-) -> Look:
+) -> tuple[Look, str]:
+    """Look at the tables of a collection; return also why some could not be asked, or nothing."""
+    fault = ""
     pictures: list[Picture] = []
     times: list[tuple[str, str]] = []
     targets: dict[str, None] = {}
@@ -134,12 +147,13 @@ def _look(
             times += [found] if (found := bounds(table, asking)) is not None else []
         except HvenError as error:  # a card without them is better than no card
             log.info("the card of %s goes without a look at its rows: %s", table.qualified, error)
+            fault = f"{table.qualified}: {error}"
         for column in table.columns:
             known = item.statistics.get(column.name, {})
             if column.name.lower() in TARGETS and known.get("distinct") == FEW and known.get("minimum"):
                 targets[str(known["minimum"])] = None
     years = (min(one[0] for one in times)[:4], max(one[1] for one in times)[:4]) if times else None
-    return Look(pictures=tuple(pictures[:MOST]), years=years, targets=tuple(targets))
+    return Look(pictures=tuple(pictures[:MOST]), years=years, targets=tuple(targets)), fault
 
 
 def _pictures(

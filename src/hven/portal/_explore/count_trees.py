@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from hven.adql import tree
 from hven.engines import Live
-from hven.model import Cache
+from hven.model import Cache, Failures
 from hven.model.errors import HvenError
 from hven.portal._explore import observation_lines
 from hven.portal._explore.facets import written
 from hven.portal._explore.search import COUNTED, Search, ref
+from hven.portal._explore.value_files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Column, Table
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 GROUPS = 3_000  # of one table at most: with more it gets fewer levels
 KEPT = 2_000  # tables in different states that are remembered
 PATIENCE = 20.0  # seconds for one table: nobody waits for it
+DIRECTORY = "trees"  # in var/: counts that all processes of a site share
 SAID = {"@facility": "facility", "@instrument": "instrument", "@subject": "subjects"}
 log = logging.getLogger("hven.portal")
 
@@ -69,8 +75,16 @@ class Trees:
         self._lock = threading.Lock()
 
     def ready(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> bool:
-        """Return whether nothing has to be counted any more."""
-        return all(self._kept.find(_key(table, asking, levels, branches, reach)) is not None for table in tables)
+        """Return whether nothing has to be counted now: all is known, or it is too soon to try again what failed."""
+        failures = asking.site.kept(Failures)
+        keys = [_key(table, asking, levels, branches, reach) for table in tables]
+        return all(self._kept.find(key) is not None or failures.is_paused(key) for key in keys)
+
+    def count_missing(
+        self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str
+    ) -> int:
+        """Count the tables whose rows nobody has counted yet, or could not."""
+        return sum(self._kept.find(_key(table, asking, levels, branches, reach)) is None for table in tables)
 
     def of(self, asking: Asking, tables: Sequence[Table], levels: Sequence[str], branches: int, reach: str) -> Node:
         """Return the tree of some tables, as one reader sees them.
@@ -88,15 +102,69 @@ class Trees:
         for table in tables:
             key = _key(table, asking, levels, branches, reach)
             with self._lock:  # one at a time: they are the biggest queries that pages ask
-                found = self._kept.find(key)
-                if found is None:
-                    found = _counted(table, asking, levels, branches)
-                    self._kept.keep(key, found)
+                found = self._kept.find(key) or self._count(key, table, asking, levels, branches)
             said = _levels(table, asking.holdings.resources.get(table.schema), levels)
             for leaf in found:
                 _hang(root, leaf, said)
         _total(root)
         return root
+
+    def _count(
+        self, key: tuple[object, ...], table: Table, asking: Asking, levels: Sequence[str], branches: int
+    ) -> tuple[Leaf, ...]:
+        """Count a table, or take what another process has counted. What fails is not kept: it is tried again, after a pause that grows."""
+        failures = asking.site.kept(Failures)
+        if failures.is_paused(key):
+            return _uncounted(table, asking)
+        files = Files(asking.site.settings.var / DIRECTORY)
+        owner = (key[0], *key[3:])  # all but the state of the rows
+        found = _read(files, owner, key, table)
+        if found is None:
+            with files.turn(-1):
+                found = _read(files, owner, key, table)
+                try:
+                    if found is None:
+                        found = _counted(table, asking, levels, branches)
+                        _write(files, owner, key, found)
+                except HvenError as error:
+                    failure = failures.note(key, f"the tree's counts of {table.qualified}", str(error))
+                    log.warning(
+                        "the tree has no counts of %s after %d attempts: %s", table.qualified, failure.attempts, error
+                    )
+                    return _uncounted(table, asking)
+        failures.forget(key)
+        self._kept.keep(key, found)
+        return found
+
+
+def _uncounted(table: Table, asking: Asking) -> tuple[Leaf, ...]:
+    """Return the one leaf of a table whose rows could not be counted: its number only where the counts would add up to it."""
+    lined = table.view is None and observation_lines.observed(table, asking) is not None
+    rows = None if lined or hides(table, asking) else asking.published(table).rows
+    return (Leaf(table=table, rows=rows),)
+
+
+def _read(files: Files, owner: Hashable, key: Hashable, table: Table) -> tuple[Leaf, ...] | None:
+    """Read the counts that another process has written."""
+    found = files.get(owner, key)
+    if found is None:
+        return None
+    arrays = found[1]
+    return tuple(
+        Leaf(
+            table=table,
+            rows=None if rows < 0 else int(rows),
+            conditions=tuple((str(name), str(value)) for name, value in json.loads(text)),
+        )
+        for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True)
+    )
+
+
+def _write(files: Files, owner: Hashable, key: Hashable, leaves: Sequence[Leaf]) -> None:
+    """Write counts for the other processes."""
+    rows = np.array([-1 if leaf.rows is None else leaf.rows for leaf in leaves], np.int64)
+    conditions = pa.array([json.dumps(leaf.conditions) for leaf in leaves], pa.string())
+    files.put(owner, key, (), {"rows": rows, "conditions": conditions})
 
 
 def _key(table: Table, asking: Asking, levels: Sequence[str], branches: int, reach: str) -> tuple[object, ...]:
@@ -145,7 +213,13 @@ def _word(word: str, table: Table, resource: Resource | None) -> str | None:
 
 
 def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int) -> tuple[Leaf, ...]:
-    """Count the rows of a table by its columns; by fewer of them where the values would be too many."""
+    """Count the rows of a table by its columns; by fewer of them where the values would be too many.
+
+    Raises
+    ------
+    HvenError
+        They could not be counted now.
+    """
     item = asking.published(table)
     hidden = hides(table, asking)
     observed = None if table.view is not None else observation_lines.observed(table, asking)
@@ -164,19 +238,15 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
         return (Leaf(table=table, rows=None),)
     if not columns and known is not None and observed is None:
         return whole
-    try:
-        while True:
-            groups = _groups(table, columns, asking, observed)
-            if len(groups) <= GROUPS:
-                crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > branches}
-                if not crowded:
-                    break
-                columns = [one for place, one in enumerate(columns) if place not in crowded]
-            else:
-                columns = columns[:-1]
-    except HvenError as error:
-        log.info("the tree has no counts of %s: %s", table.qualified, error)
-        return whole
+    while True:
+        groups = _groups(table, columns, asking, observed)
+        if len(groups) <= GROUPS:
+            crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > branches}
+            if not crowded:
+                break
+            columns = [one for place, one in enumerate(columns) if place not in crowded]
+        else:
+            columns = columns[:-1]
     return tuple(
         Leaf(
             table=table,

@@ -52,12 +52,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facet:
-    """The choices of one column, the most frequent first; `more`: there are others; `exact` is False for estimates."""
+    """The choices of one column, the most frequent first; `more`: there are others; `exact` is False for estimates.
+
+    `counted` is False where nobody could count them in time: they are worth asking for again.
+    """
 
     column: Column
     choices: tuple[Choice, ...]
     more: bool = False
     exact: bool = True
+    counted: bool = True
 
 
 def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
@@ -101,7 +105,7 @@ def _names(distinct: float, filled: int) -> bool:
 
 
 def facets(search: Search, columns: Sequence[Column], asking: Asking, *, shown: int = SHOWN) -> list[Facet]:
-    """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time are left out."""
+    """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time say so."""
     own = {name for name, _ in search.conditions}
     alike = [column for column in columns if column.name not in own]  # all of these are counted over the same rows
     until = time.monotonic() + (WHOLE if search.where() is None else PATIENCE)
@@ -111,12 +115,12 @@ def facets(search: Search, columns: Sequence[Column], asking: Asking, *, shown: 
         counted = together.get(column.name)
         if counted is None and time.monotonic() < until:
             counted = _counted(search, column, asking, shown, "", until)
-        found.append(None if counted is None else _facet(search, column, shown, counted))
+        found.append(_facet(search, column, shown, counted))
     return [one for one in found if one is not None]
 
 
 def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN, like: str = "") -> Facet | None:
-    """Count the choices of a column; None: nobody could count them in time.
+    """Count the choices of a column; None: its values are too long to choose from.
 
     Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `like` leaves the values that contain it, in any case.
 
@@ -124,7 +128,7 @@ def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN,
     of a table they are counted by a sample, but for values that it has few rows of, or missed: those are counted by themselves.
     """
     counted = _counted(search, column, asking, shown, like, time.monotonic() + PATIENCE)
-    return None if counted is None else _facet(search, column, shown, counted)
+    return _facet(search, column, shown, counted)
 
 
 def known_facet(search: Search, column: Column, asking: Asking) -> Facet | None:
@@ -153,7 +157,9 @@ def _known_values(column: Column, facts: Mapping[str, object]) -> list[object]:
     return [value for value, _ in frequent] if isinstance(frequent, list) else []
 
 
-def _facet(search: Search, column: Column, shown: int, counted: _Counted) -> Facet | None:
+def _facet(search: Search, column: Column, shown: int, counted: _Counted | None) -> Facet | None:
+    if counted is None:
+        return Facet(column=column, choices=(), counted=False)
     chosen = {
         one for name, values in search.conditions if name == column.name for value in values for one in _parted(value)
     }

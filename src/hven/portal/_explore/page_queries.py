@@ -14,7 +14,7 @@ from hven import query
 from hven.adql import tree
 from hven.adql.text import write
 from hven.engines import Live
-from hven.model import Cache
+from hven.model import Cache, Failures
 from hven.model.errors import HvenError, Timeout
 from hven.site.auth import row_filters
 
@@ -108,7 +108,7 @@ class Asking:
     def settled(self, asked: tree.Query, table: Table, *, seconds: float) -> pa.Table | None:
         """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
 
-        What was too late once is not asked again in this state of the table.
+        What was too late is asked again after a pause that grows (`hven.model.Failures`).
         """
         item = self.holdings.published[table.qualified]
         if item.relation is None or isinstance(item.relation, Live):
@@ -116,7 +116,8 @@ class Asking:
         known = self.site.kept(Answers)
         own = self.holdings.reach(self.who, self.policies) if self.hides(table) else ""
         key = (table.qualified, item.run, item.updated, own, write(asked))
-        if known.find((*key, "late")) is not None:
+        failures = self.site.kept(Failures)
+        if failures.is_paused(key):
             return None
 
         def compute() -> Answer:
@@ -124,10 +125,12 @@ class Asking:
                 return result.table(), 1.0
 
         try:
-            return known.get(key, compute)[0]
-        except Timeout:
-            known.get((*key, "late"), lambda: (pa.table({}), 0.0))
+            found = known.get(key, compute)[0]
+        except Timeout as error:
+            failures.note(key, f"counts of {table.qualified}", str(error))
             return None
+        failures.forget(key)
+        return found
 
     def folded(
         self,

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hven.adql import tree
 from hven.engines import Live
-from hven.model import Cache
+from hven.model import Cache, Failures
 from hven.model.errors import Timeout, TooLarge
 from hven.model.table import begins_and_ends
 from hven.portal._explore.map_frames import frame
@@ -164,10 +164,16 @@ def layout(table: Table, asking: Asking) -> Layout:
     key = (table.qualified, item.run, item.updated, reach)
     known = asking.site.kept(Layouts)
     found = known.find(key)
-    if found is None:
-        found = _layout(table, asking)
-        known.keep(key, found, 40_000)
-    return found
+    failures = asking.site.kept(Failures)
+    if found is None and not failures.is_paused(key):
+        try:
+            found = _layout(table, asking)
+        except (Timeout, TooLarge) as error:  # it is tried again: a failure is no layout
+            failures.note(key, f"the strip of {table.qualified}", str(error))
+        else:
+            failures.forget(key)
+            known.keep(key, found, 40_000)
+    return found or Layout()
 
 
 class Layouts(Cache[Layout]):
@@ -190,12 +196,9 @@ def _layout(table: Table, asking: Asking) -> Layout:
     items = tuple(tree.SelectItem(ref(one.name)) for one in columns)
     search = Search(table=table)
     query = tree.Query(tree.Select(items, search.source()))
-    try:
-        with asking.run(query, most=READ, seconds=PATIENCE, sample=LOOKED) as result:
-            batches = list(result.batches())
-            whole = result.share == 1.0 and not result.overflow
-    except (Timeout, TooLarge):
-        return Layout()
+    with asking.run(query, most=READ, seconds=PATIENCE, sample=LOOKED) as result:
+        batches = list(result.batches())
+        whole = result.share == 1.0 and not result.overflow
     if not batches:
         return Layout()
     rows = pa.Table.from_batches(batches)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from hven.adql import tree
 from hven.engines import Live
-from hven.model import Cache
+from hven.model import Cache, Failures
 from hven.model.errors import HvenError
 from hven.portal._explore.column_labels import phrases
 from hven.portal._explore.count_trees import hides
@@ -131,7 +131,7 @@ class Index:
         self._kept: Cache[Values] = Cache(BYTES)
         self._lists: Cache[tuple[float, list[Values]]] = Cache(8)  # of all tables that readers see, and until when
         self._making, self._listing = threading.Lock(), threading.Condition()
-        self._tried: set[Hashable] = set()  # what failed, or does not fit, is not counted again and again
+        self._tried: set[Hashable] = set()  # what was counted: where it does not fit, it is not counted again
         self._waiting: dict[tuple[Hashable, ...], tuple[Table, Asking]] = {}
         self._busy: tuple[Hashable, ...] | None = None  # what the thread counts at this moment
 
@@ -158,12 +158,12 @@ class Index:
         for table in tables:
             own = _key(table, asking)
             values = self._kept.find(own)
-            if values is None and own not in self._tried:
+            if values is None and not self._is_tried(own, asking):
                 left = until - time.monotonic()
                 # what may take longer a thread counts, and goes on with
                 quick = left > 0 and not _unknown(table, asking)
                 values = self._made(own, table, asking, left) if quick else None
-                if values is None and own not in self._tried:
+                if values is None and not self._is_tried(own, asking):
                     late[own] = (table, asking)
             if values is not None:
                 found.append(values)
@@ -193,9 +193,13 @@ class Index:
                     break
             made = {key: values for key in mine if (values := self._kept.find(key)) is not None}
         for key in mine:
-            if key in made or key in self._tried:
+            if key in made or self._is_tried(key, late[key][1]):
                 del late[key]
         return list(made.values())
+
+    def _is_tried(self, key: tuple[Hashable, ...], asking: Asking) -> bool:
+        """Return whether a table need not be counted now: its values do not fit, or it is too soon to try again what failed."""
+        return key in self._tried or asking.site.kept(Failures).is_paused(("words", *key))
 
     def _work(self) -> None:
         while True:
@@ -214,7 +218,7 @@ class Index:
             return None
         try:
             values = self._kept.find(key)
-            if (values is None and key not in self._tried) or (values and values.until < time.monotonic()):
+            if (values is None and not self._is_tried(key, asking)) or (values and values.until < time.monotonic()):
                 if len(self._tried) > FORGOTTEN:
                     self._tried.clear()
                 if (values := self._shared(key, table, asking, seconds)) is None:
@@ -225,9 +229,10 @@ class Index:
                 self._tried.add(key)
         except Exception:  # the site may just be closing, or the table is gone: it is not searched
             log.info("the values of %s could not be counted", table.qualified, exc_info=True)
-            self._tried.add(key)
+            asking.site.kept(Failures).note(("words", *key), f"the values of {table.qualified}", "see the log")
             return None
         else:
+            asking.site.kept(Failures).forget(("words", *key))
             return values
         finally:
             self._making.release()

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.model.errors import ParamError, say
+from hven.model.errors import Overloaded, ParamError, say
 from hven.model.sky import bodies
 from hven.portal._explore import facets, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
@@ -278,6 +278,8 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
             raise ParamError(say("{name} is no text", column.name), name="_like", remedy="leave _like out")
         one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
         found = [] if one is None else [one]
+    if found and not any(one.counted for one in found):
+        raise Overloaded("the choices could not be counted in time", remedy="try again in a few seconds")
     return {"facets": [_facet(one, seen, column is None) for one in found]}
 
 
@@ -313,6 +315,7 @@ def _facet(one: facets.Facet, seen: View, of_many: bool) -> dict[str, Any]:
             for each in shown
         ],
         "field": field,
+        "counted": one.counted,
         "more": one.more or len(shown) < len(one.choices),
         "exact": one.exact,
     }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\nSitemap: {site}/sitemap.xml\n"
 LISTED = 20  # values of a column that an address of the tree names
 PATIENCE = 1.0  # seconds that a page waits for the tree; then it goes without, and the tree is there the next time
+AGAIN = 1.0  # seconds between two looks whether counts that failed may be tried again
 LATEST = 5  # news, and updates
 log = logging.getLogger("hven.portal")
 
@@ -55,8 +56,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def stamp(state: Asked) -> object:
         texts = [SHELF.state(directory / state.brand.news), SHELF.state((directory / state.brand.text).parent)]
         texts += [SHELF.state(one.path.parent / settings.help) for one in seen(state)]
-        whole = ready(state) or await tree_of(state) is not None
-        return (*texts, whole, bool(await looks_of(state)), await lines_of(state) is not None)
+        whole = (ready(state) or await tree_of(state) is not None), missing(state)
+        lined = await lines_of(state)
+        counted = None if lined is None else sum(lines is not None for lines in lined.values())
+        return (*texts, whole, bool(await looks_of(state)), counted)
 
     async def looks_of(state: Asked) -> dict[str, Look]:
         """Return what is seen of each collection at first sight, if it is there in time."""
@@ -72,6 +75,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     def ready(state: Asked) -> bool:
         return trees.ready(
+            asking(state), _counted(_tables(state)), state.brand.levels, settings.tree.branches, state.reach
+        )
+
+    def missing(state: Asked) -> int:
+        return trees.count_missing(
             asking(state), _counted(_tables(state)), state.brand.levels, settings.tree.branches, state.reach
         )
 
@@ -155,11 +163,20 @@ def routes(around: Surroundings) -> Sequence[Route]:
         known = [table for table in holdings.catalogue(ANONYMOUS, around.policies).tables() if _counts(table, holdings)]
         levels = {settings.tree.levels, *(portal.levels for portal in settings.portals if portal.levels)}
         reach = holdings.reach(ANONYMOUS, around.policies)
-        for one in levels:
-            try:
-                trees.of(road, _counted(known), one, settings.tree.branches, reach)
-            except Exception:  # the site may just be closing; whoever asks for the page counts again
-                log.info("the tree of counts could not be made ahead", exc_info=True)
+        failed = bool(levels)
+        while (
+            failed and around.site.current() is holdings
+        ):  # what fails is tried again until it is there, or out of date
+            failed = False
+            for one in levels:
+                try:
+                    trees.of(road, _counted(known), one, settings.tree.branches, reach)
+                    failed |= trees.count_missing(road, _counted(known), one, settings.tree.branches, reach) > 0
+                except Exception:  # the site may just be closing; whoever asks for the page counts again
+                    log.info("the tree of counts could not be made ahead", exc_info=True)
+                    return
+            if failed and around.site.wait(AGAIN):
+                return
         lines(known, road)
 
     around.site.after_changes(

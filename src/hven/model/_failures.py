@@ -1,0 +1,122 @@
+"""Failures of what is computed ahead or kept: each is tried again after pauses that grow, and is no result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+FIRST_PAUSE_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 300.0
+MAX_FAILURES = 10_000
+STALE_SECONDS = 3 * MAX_PAUSE_SECONDS  # after which nobody asks any more for what failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One thing that could not be computed.
+
+    Attributes
+    ----------
+    subject
+        What it is, in words.
+    reason
+        Why the last attempt failed.
+    attempts
+        How many failed in a row.
+    failed_at, due_at
+        When the last one failed, and when the next one may begin; by the clock of `Failures`.
+    """
+
+    subject: str
+    reason: str
+    attempts: int
+    failed_at: float
+    due_at: float
+
+
+class Failures:
+    """What failed in one process, and when it may be tried again. Thread-safe.
+
+    Parameters
+    ----------
+    clock
+        Seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, Failure] = OrderedDict()
+
+    def note(self, key: Hashable, subject: str, reason: str) -> Failure:
+        """Note that an attempt failed; the pause before the next one doubles.
+
+        Parameters
+        ----------
+        key
+            What was tried.
+        subject, reason
+            As `Failure` has them.
+
+        Returns
+        -------
+        failure
+            With the number of attempts.
+        """
+        now = self._clock()
+        with self._lock:
+            before = self._known.pop(key, None)
+            attempts = 1 if before is None else before.attempts + 1
+            pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 30), MAX_PAUSE_SECONDS)
+            found = Failure(subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause)
+            self._known[key] = found
+            while len(self._known) > MAX_FAILURES:
+                self._known.popitem(last=False)
+        return found
+
+    def forget(self, key: Hashable) -> None:
+        """Note that an attempt succeeded.
+
+        Parameters
+        ----------
+        key
+            What was tried.
+        """
+        if self._known:
+            with self._lock:
+                self._known.pop(key, None)
+
+    def find(self, key: Hashable) -> Failure | None:
+        """Return the last failure of something, or None.
+
+        Parameters
+        ----------
+        key
+            What was tried.
+        """
+        return self._known.get(key)
+
+    def is_paused(self, key: Hashable) -> bool:
+        """Return whether it is too soon to try something again.
+
+        Parameters
+        ----------
+        key
+            What was tried.
+        """
+        found = self._known.get(key)
+        return found is not None and self._clock() < found.due_at
+
+    def list(self) -> list[Failure]:
+        """List what still fails, the oldest first; what nobody has tried for long is left out."""
+        now = self._clock()
+        with self._lock:
+            for key in [key for key, one in self._known.items() if now - one.failed_at > STALE_SECONDS]:
+                del self._known[key]
+            return [*self._known.values()]
