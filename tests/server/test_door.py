@@ -98,3 +98,33 @@ def test_who_asks_most_is_refused_before_others() -> None:
     assert told["192.0.2.2", 503] == 0
     assert told["192.0.2.2", 200] == 50
     assert told["192.0.2.1", 503] > 300
+
+
+def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
+    """Other programs have the processor between two rounds: to the loop that looks like a pause."""
+    crowd = ("192.0.2.1", "192.0.2.2") * 6
+
+    def count_refused(probe_seconds: float) -> int:
+        loop = Loop()
+        told = []
+        for _ in range(20):
+            loop.now += 0.2  # more than any pause
+            if loop.door._due is not None:
+                loop.door._due = loop.now - probe_seconds
+            loop.door.note_look()
+            told += loop.rounds(1, crowd)
+        return sum(status == 503 for _, status, _ in told)
+
+    assert count_refused(0.0) == 0
+    assert count_refused(0.2) > 50
+
+
+def test_a_look_that_is_in_time_says_nothing() -> None:
+    loop = Loop()
+    loop.door.note_look()
+    loop.now += door.PROBE_SECONDS
+    loop.door.note_look()
+    assert not loop.door.late
+    loop.now += door.PROBE_SECONDS + 2 * door.LATE_SECONDS
+    loop.door.note_look()
+    assert loop.door.late

@@ -33,8 +33,9 @@ class Pulse:
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        self._memory = mmap.mmap(-1, 8)
+        self._memory = mmap.mmap(-1, 16)
         self._at = ctypes.c_double.from_buffer(self._memory)
+        self._thread = ctypes.c_longlong.from_buffer(self._memory, 8)
         self._at.value = time.monotonic() + start
 
     def own(self) -> None:
@@ -42,9 +43,30 @@ class Pulse:
         global _own  # noqa: PLW0603  (a process has one heart)
         _own = self
 
+    def expect(self, seconds: float) -> None:
+        """Give the fork time until its next sign.
+
+        Parameters
+        ----------
+        seconds
+            Until when it counts as one that begins.
+        """
+        self._at.value = time.monotonic() + seconds
+
     def beat(self) -> None:
         """Send a sign of life."""
+        self._thread.value = threading.get_native_id()
         self._at.value = time.monotonic()
+
+    @property
+    def beat_at(self) -> float:
+        """When the last sign was sent; monotonic seconds."""
+        return self._at.value
+
+    @property
+    def thread(self) -> int:
+        """Id by which the system knows the thread that sent the last sign; 0: none has."""
+        return self._thread.value
 
     def silent(self) -> float:
         """Return for how many seconds there has been no sign; less than 0 while the fork is still expected to begin."""

@@ -18,6 +18,7 @@ from hven.jobs import forks
 from hven.jobs._alone import Alone
 from hven.jobs._worker import ATTEMPTS, SILENT, Stop, work_on
 from hven.jobs.desk import KEPT, directory, stamp
+from hven.jobs.hang_detector import HangDetector
 from hven.model.errors import HvenError
 from hven.query import user_tables
 from hven.site import Site
@@ -68,6 +69,7 @@ class Keeper(Alone):
         self._workers = workers
         self._idle = idle
         self._children: dict[int, forks.Pulse] = {}
+        self._detectors: dict[int, HangDetector] = {}
         self._silent: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
         self._warned = False  # of a clock that has leapt
         self._tidied = 0.0
@@ -104,7 +106,7 @@ class Keeper(Alone):
         """Reap the workers that have ended; return whether one did so badly."""
         bad = False
         for pid, pulse in list(self._children.items()):
-            if pulse.silent() > forks.SILENT:
+            if self._detectors.setdefault(pid, HangDetector(pulse, pid)).is_hung():
                 log.error(
                     "a worker for jobs (process %d) has given no sign of life for %.0f s and is killed",
                     pid,
@@ -113,7 +115,7 @@ class Keeper(Alone):
                 forks.tell(pid, signal.SIGKILL)
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
-                del self._children[pid]
+                del self._children[pid], self._detectors[pid]
                 if status:
                     bad = True
                     log.warning("a worker for jobs died: %s", forks.how(status))

@@ -52,6 +52,7 @@ BESIDE = {  # group -> what else is public where its plugins stand
         "declared",
         "desk",
         "forks",
+        "hang_detector",
         "health",
         "keeper",
         "metrics",

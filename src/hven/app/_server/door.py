@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 STANDING = 1.0  # seconds without a pause ..
 MANY = 32  # .. and requests meanwhile, after which the queue stands
 PAUSE = 0.002  # seconds; a loop tells its time in milliseconds
+PROBE_SECONDS = 0.1  # between two looks whether the loop is late
+LATE_SECONDS = (
+    0.1  # that a look may be late: with more, other programs have the processor, or the loop has too much to do
+)
 LONGEST = 0.025  # seconds that a request may have waited in its round while the queue stands ..
 GREEDY = 0.005  # .. and one of an address that has sent more than half of all since
 AFTER = b"2"  # seconds
@@ -51,6 +55,35 @@ class Door:
         self._paused = 0.0  # when it last was not, before that
         self._since = 0  # requests since then
         self._asked: Counter[str] = Counter()  # by address, while the queue stands
+        self._due: float | None = None  # when the next look at the loop should be
+        self._late = 0.0  # seconds by which the last one was late
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look from now on, several times a second, whether the loop is late.
+
+        Parameters
+        ----------
+        loop
+            That of this worker.
+        """
+        if self._due is None:
+            self.note_look()
+            loop.call_later(PROBE_SECONDS, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.note_look()
+        loop.call_later(PROBE_SECONDS, self._look, loop)
+
+    def note_look(self) -> None:
+        """Note that the loop has come to a look, late or in time."""
+        now = self._clock()
+        self._late = 0.0 if self._due is None else now - self._due
+        self._due = now + PROBE_SECONDS
+
+    @property
+    def late(self) -> bool:
+        """Whether the loop is behind: what looks like a pause is none then, for the loop was kept from running."""
+        return self._late > LATE_SECONDS
 
     def busy(self) -> None:
         """Note that the loop has just done something."""
@@ -69,7 +102,7 @@ class Door:
     def full(self, scope: Scope) -> bool:
         """Return whether the loop is too far behind for this request."""
         begun = self._begun()
-        if begun - self._busy > PAUSE:
+        if begun - self._busy > PAUSE and not self.late:
             self._paused, self._since = begun, 0
             self._asked.clear()
         self._since += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -71,6 +72,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
+        self._door.watch(asyncio.get_running_loop())
         self._counters.began()
         named = dict(scope["headers"])
         given, origin = named.get(b"x-request-id"), named.get(b"origin")

@@ -25,6 +25,7 @@ from hven.app._server.app import create
 from hven.app._server.log import LOGGING, lean
 from hven.app._server.workers import Workers, connections
 from hven.jobs import forks, keeper, scheduler
+from hven.jobs.hang_detector import compute_load_factor
 from hven.model import clock, plugins
 from hven.model import settings as settings_room
 from hven.model.errors import HvenError
@@ -46,7 +47,7 @@ log = logging.getLogger("hven")
 
 RESPAWN = 0.5  # seconds between two looks whether the keeper of the jobs lives
 GRACE = 8  # seconds that running answers, jobs and runs get to end
-STUCK = 60.0  # seconds without a sign of life of a process beside the servers, which may wait for a database
+STUCK = 60.0  # seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
 SITE = "HVEN_SITE_DIRECTORY"
 M_ARENA_MAX, ARENAS = -8, 4  # <malloc.h>; pools that threads share
 M_MMAP_THRESHOLD, BIG = -3, 1024**2  # what is bigger goes back to the machine at once
@@ -183,7 +184,7 @@ class Beside:
                 gone = os.waitpid(self._pid, os.WNOHANG)[0]
             except ChildProcessError:  # `stop` has seen it end
                 return
-            if not gone and self._pulse.silent() > STUCK:
+            if not gone and self._pulse.silent() > STUCK * compute_load_factor():
                 log.error("%s has given no sign of life for %.0f s and is killed", self._name, self._pulse.silent())
                 forks.tell(self._pid, signal.SIGKILL)
             if gone and not self._over.wait(RESPAWN):

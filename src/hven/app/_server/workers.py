@@ -18,6 +18,7 @@ from granian.server.mp import MPServer
 
 from hven.app._server.evenly import Share, Shares
 from hven.jobs import forks
+from hven.jobs.hang_detector import HangDetector
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven")
 
 LOOK = 0.25  # seconds between two looks at the workers
+KILLING = 5.0  # seconds in which a worker that is killed should be gone
 STARTING = 60.0  # seconds that a worker gets to open the site
 AWAY = 2.5  # seconds without a worker that takes connections, after which readers are told
 # seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
@@ -83,6 +85,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         super().__init__(*arguments, **options)
         self._leaving, self._listening = leaving, listening
         self._pulses: dict[int, forks.Pulse] = {}
+        self._detectors: dict[int, tuple[int, HangDetector]] = {}  # with the process that each watches
         self._shares = Shares(self.workers)
         self._born: dict[int, float] = {}
         self._deaths: dict[int, int] = {}  # one after the other, of those that lived briefly
@@ -122,7 +125,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
             moment = time.monotonic()
             # else we were stopped, or the machine was, and cannot tell who else was
             if moment - looked < forks.SILENT / 2:
-                self._kill_silent()
+                self._kill_hung()
             looked = moment
             self._note_deaths(moment)
             if not self._up and max(self._deaths.values(), default=0) >= ATTEMPTS:
@@ -136,18 +139,27 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
                 self._reload(spawn_target, target_loader)
             self._tell_readers(moment)
 
-    def _kill_silent(self) -> None:
-        """Kill the workers that give no sign of life: their end is then noticed as any other's."""
-        for worker in self.wrks:
-            silent = self._pulses[worker.idx].silent()
-            if silent > forks.SILENT and worker.is_alive():
-                log.error(
-                    "worker %d (process %d) has given no sign of life for %.0f s and is killed",
-                    worker.idx + 1,
-                    worker.inner.pid,
-                    silent,
-                )
-                forks.tell(worker.inner.pid, signal.SIGKILL)
+    def _kill_hung(self) -> None:
+        """Kill a worker that hangs: its end is then noticed as any other's. The next one waits until this one is replaced."""
+        hung = [worker for worker in self.wrks if self._detector(worker).is_hung() and worker.is_alive()]
+        starting = self._due or any(pulse.silent() < 0 for pulse in self._pulses.values())
+        if not hung or starting:
+            return
+        worker = max(hung, key=lambda one: self._pulses[one.idx].silent())
+        log.error(
+            "worker %d (process %d) has given no sign of life for %.0f s and is killed",
+            worker.idx + 1,
+            worker.inner.pid,
+            self._pulses[worker.idx].silent(),
+        )
+        forks.tell(worker.inner.pid, signal.SIGKILL)
+        self._pulses[worker.idx].expect(KILLING)  # no other worker is killed meanwhile, nor this one twice
+
+    def _detector(self, worker: Any) -> HangDetector:
+        pid = worker.inner.pid
+        if (found := self._detectors.get(worker.idx)) is None or found[0] != pid:
+            found = self._detectors[worker.idx] = pid, HangDetector(self._pulses[worker.idx], pid)
+        return found[1]
 
     def _note_deaths(self, moment: float) -> None:
         """Replace those who died: at once, unless they die young again and again."""

@@ -1,0 +1,123 @@
+"""Which silent process hangs, and which is only slow: by the processor time of the thread that beats."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hven.app._server import workers
+from hven.app._server.workers import Workers
+from hven.jobs import forks
+from hven.jobs.hang_detector import (
+    MAX_LOAD_FACTOR,
+    HangDetector,
+    ThreadUsage,
+    compute_load_factor,
+    read_thread_usage,
+)
+
+LOOK_SECONDS = 0.25
+
+
+class Process:
+    """A process whose thread uses as much processor time as the test says, and its watcher."""
+
+    def __init__(self, load: float = 1.0) -> None:
+        self.now, self.usage = 1000.0, ThreadUsage("S", 0.0)
+        self.pulse = SimpleNamespace(beat_at=1000.0, thread=7, silent=lambda: 1.0)
+        self.detector = HangDetector(
+            self.pulse,  # type: ignore[arg-type]
+            5,
+            clock=lambda: self.now,
+            usage=lambda pid, thread: self.usage,
+            load=lambda: load,
+        )
+        assert not self.detector.is_hung()
+
+    def run(self, seconds: float, *, state: str, share: float = 0.0) -> float | None:
+        """Let time pass without a beat; give the seconds after which it counts as hung."""
+        for step in range(1, int(seconds / LOOK_SECONDS) + 1):
+            self.now += LOOK_SECONDS
+            self.usage = ThreadUsage(state, self.usage.seconds + share * LOOK_SECONDS)
+            if self.detector.is_hung():
+                return step * LOOK_SECONDS
+        return None
+
+
+def test_a_thread_that_gets_no_processor_is_slow() -> None:
+    assert Process().run(600, state="R") is None
+    assert Process().run(100, state="R", share=0.05) is None  # five seconds of its own in a hundred
+
+
+def test_a_thread_that_computes_without_a_beat_hangs() -> None:
+    assert Process().run(600, state="R", share=1.0) == pytest.approx(forks.SILENT, abs=1.0)
+    assert Process().run(600, state="R", share=0.1) == pytest.approx(10 * forks.SILENT, abs=5.0)
+
+
+def test_a_thread_that_waits_hangs_later_on_a_loaded_machine() -> None:
+    assert Process().run(600, state="S") == pytest.approx(forks.SILENT, abs=1.0)
+    assert Process(load=6.0).run(600, state="S") == pytest.approx(6 * forks.SILENT, abs=1.0)
+
+
+def test_a_stopped_process_hangs_on_any_machine() -> None:
+    assert Process(load=6.0).run(600, state="T") == pytest.approx(forks.SILENT, abs=1.0)
+
+
+def test_a_beat_begins_anew() -> None:
+    process = Process()
+    assert process.run(forks.SILENT - 1, state="S") is None
+    process.pulse.beat_at += 1
+    assert process.run(forks.SILENT - 1, state="S") is None
+
+
+def test_a_watcher_that_was_stopped_itself_cannot_tell() -> None:
+    process = Process()
+    process.now += 3600
+    assert not process.detector.is_hung()
+
+
+def test_the_system_tells_what_a_thread_uses() -> None:
+    mine = read_thread_usage(os.getpid(), os.getpid())
+    assert mine is not None
+    assert mine.seconds > 0
+    assert read_thread_usage(os.getpid(), 0) is None
+    code = "import time\nwhile time.process_time() < 0.2: pass\nprint('x', flush=True)\ntime.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        other = read_thread_usage(child.pid, child.pid)
+        child.kill()
+    assert other is not None
+    assert other.seconds >= 0.15
+
+
+def test_the_load_of_the_machine_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, factor in ((0.1, 1.0), (6.0, 3.0), (1000.0, MAX_LOAD_FACTOR)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert compute_load_factor() == factor
+
+
+def test_workers_are_killed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(forks, "tell", lambda pid, number: killed.append(pid))
+    monkeypatch.setattr(workers, "HangDetector", lambda pulse, pid: SimpleNamespace(is_hung=lambda: True))
+    server: Any = Workers.__new__(Workers)
+    server.wrks = [
+        SimpleNamespace(idx=idx, inner=SimpleNamespace(pid=100 + idx), is_alive=lambda: True) for idx in range(3)
+    ]
+    server._pulses = {idx: forks.Pulse() for idx in range(3)}
+    server._pulses[1].expect(-30.0)  # the longest silent
+    server._detectors, server._due = {}, {}
+    for _ in range(5):
+        server._kill_hung()
+    assert killed == [101]
+    server._pulses[1] = forks.Pulse()  # it is replaced
+    server._pulses[2].expect(-20.0)
+    server._kill_hung()
+    assert killed == [101, 102]
