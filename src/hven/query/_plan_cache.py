@@ -6,13 +6,15 @@ literals decide what a query means (a unit in IN_UNIT, a coordinate system): the
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.model import Cache
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from hven.adql.tree import Bound
     from hven.engines import Plan, Relation
@@ -60,6 +62,34 @@ class PlanCache:
     def __init__(self, budget: int = BUDGET) -> None:
         self._fixed: Cache[tuple[int, ...]] = Cache(budget // PLAN)  # key -> which literals are fixed
         self._kept: Cache[Prepared] = Cache(budget, LARGEST)  # by key and the values of these
+        self._making: dict[Hashable, tuple[threading.Lock, int]] = {}  # with the number of threads that plan or wait
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def making(self, key: Hashable) -> Iterator[None]:
+        """Let one thread plan a shape at a time: after a change of rights many readers ask the same at once.
+
+        Parameters
+        ----------
+        key
+            Of the shape; None: nobody waits.
+        """
+        if (
+            key is None or self._fixed.find(key) is not None
+        ):  # it is known, or planned for other literals: that takes no herd
+            yield
+            return
+        with self._lock:
+            lock, number = self._making.get(key, (threading.Lock(), 0))
+            self._making[key] = lock, number + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, number = self._making.pop(key)
+                if number > 1:
+                    self._making[key] = lock, number - 1
 
     def find(self, key: Hashable, values: Sequence[Any]) -> Prepared | None:
         """Find a plan for this shape whose fixed literals have the values given."""

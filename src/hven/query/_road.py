@@ -145,11 +145,17 @@ def run(
             with clock.counting():
                 return plan.execute(literals, relations, Limits(rows=limit, clock=clock))
 
+        def prerequisite() -> Hashable:
+            found: Hashable = plan.find_prerequisite(relations)
+            return found
+
         def start() -> Execution:
             if not plan.small:
-                return InTurn(turns, plan.schema, execute)
+                return InTurn(turns, plan.schema, execute, prerequisite=prerequisite)
             execution = execute()
-            return execution if execution.small else InTurn(turns, execution.schema, lambda: execution, execution)
+            if execution.small:
+                return execution
+            return InTurn(turns, execution.schema, lambda: execution, execution, prerequisite=prerequisite)
 
         def rows() -> int | None:
             return total(prepared.bound.query, literals, relations, limit)
@@ -288,9 +294,48 @@ def _prepare(
             literals = values or ()
             shape = (holdings.version, reach, key)
         if shape is not None:
-            known = shapes.find(shape, literals)
-            if known is not None and known.bound.takes(literals):
-                return known, literals
+            with shapes.making(shape if locate is None else None):  # one plans, and the others take its plan
+                known = shapes.find(shape, literals)
+                if known is not None and known.bound.takes(literals):
+                    return known, literals
+                return _plan(
+                    query,
+                    who,
+                    site,
+                    holdings,
+                    reach,
+                    uploads,
+                    policies,
+                    values,
+                    shape,
+                    literals,
+                    words,
+                    locate,
+                    steady=steady,
+                )
+    return _plan(
+        query, who, site, holdings, reach, uploads, policies, values, shape, literals, words, locate, steady=steady
+    )
+
+
+def _plan(
+    query: str | tree.Query,
+    who: Reader,
+    site: Site,
+    holdings: Holdings,
+    reach: str,
+    uploads: Mapping[str, tuple[Table, pa.Table]] | None,
+    policies: Sequence[Policy],
+    values: Sequence[Any] | None,
+    shape: Hashable,
+    literals: Sequence[Any],
+    words: int,
+    locate: Callable[[str], tuple[float, float]] | None,
+    *,
+    steady: bool,
+) -> tuple[Prepared, Sequence[Any]]:
+    """Parse, bind, permit and plan a query anew; a plan with a `shape` is kept."""
+    shapes = site.kept(PlanCache)
     parsed = adql.parse(query) if isinstance(query, str) else query
     catalogue = holdings.catalogue(who, policies)
     if uploads:

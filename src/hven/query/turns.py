@@ -14,7 +14,7 @@ from hven.model.errors import Cancelled, Overloaded, TooLarge
 from hven.query.memory import Ceiling, tidy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     import pyarrow as pa
 
@@ -29,18 +29,32 @@ USUAL = 0.1  # seconds that a turn is taken to be held before anything is known
 SHARE = 0.75  # of the turns, that one asker may hold when there are others
 ALONE = 60.0  # seconds after which somebody who asks no more is nobody else
 ASKERS = 4096  # that are remembered
+FOLLOW_SECONDS = 20.0  # that a query waits for what another one computes for both
+MAX_FOLLOWERS = 4096  # of one process
+MAX_FUTILE = 256  # prerequisites that cannot be kept, which are remembered
 REMEDY = "try again in a few seconds"
 #: Gives for whom a query runs: an account, else an address. What nobody asked for over HTTP is one asker.
 asker: ContextVar[Callable[[], str]] = ContextVar("asker", default=str)
 
 
 class Turn:
-    """The turn of one query: held or not; idle since its reader has rows to take away."""
+    """The turn of one query: held or not; idle since its reader has rows to take away.
 
-    __slots__ = ("aside", "begun", "came", "held", "since", "until", "who")
+    Parameters
+    ----------
+    who
+        For whom the query runs.
+    prerequisite
+        Gives what must be computed before the query, once for all that need the same; None: nothing, or no more.
+    """
 
-    def __init__(self, who: str = "") -> None:
+    __slots__ = ("aside", "begun", "came", "held", "leads", "prerequisite", "promised", "since", "until", "who")
+
+    def __init__(self, who: str = "", prerequisite: Callable[[], Hashable] = lambda: None) -> None:
         self.who = who
+        self.prerequisite = prerequisite
+        self.leads: Hashable = None  # the prerequisite that this query computes for others
+        self.promised = False  # it waited for another query's computing, and is not refused afterwards
         self.held = False
         self.aside = False  # it was held, and another query has it now
         self.begun = 0.0
@@ -92,6 +106,9 @@ class Turns:
         self._aside = 0
         self._returning = 0
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
+        self._leaders: dict[Hashable, Turn] = {}  # prerequisite -> the query that computes it
+        self._followers: dict[Turn, Hashable] = {}  # queries that wait for that, without a place in the queue
+        self._futile: OrderedDict[Hashable, None] = OrderedDict()  # prerequisites that were tried and cannot be kept
 
     def enter(self, turn: Turn, came: Callable[[], object]) -> None:
         """Queue for a turn; costs no time.
@@ -108,13 +125,67 @@ class Turns:
         Overloaded
             Too many wait already, or it would take too long.
         """
+        prerequisite = turn.prerequisite()
         with self._free:
             self._note(turn.who)
+            if prerequisite is not None and prerequisite not in self._futile:
+                if prerequisite in self._leaders and len(self._followers) < MAX_FOLLOWERS:
+                    self._followers[turn] = prerequisite
+                    turn.until = self._clock() + FOLLOW_SECONDS
+                    turn.came = came
+                    return
+                self._leaders[prerequisite] = turn
+                turn.leads = prerequisite
             self._queue.append(turn)
             if not self._is_next(turn) and not self._will_come(turn, WAIT):
                 self._refuse(turn)
             turn.until = self._clock() + 2 * WAIT
             turn.came = came
+
+    def land(self, turn: Turn) -> None:
+        """Let those go on who wait for what this query has computed, or could not; costs nothing if there are none.
+
+        Parameters
+        ----------
+        turn
+            Of that query.
+        """
+        if turn.leads is None:
+            return
+        lacking = turn.prerequisite() == turn.leads
+        with self._free:
+            led, turn.leads = turn.leads, None
+            if self._leaders.get(led) is not turn:
+                return
+            del self._leaders[led]
+            if lacking and turn.begun:  # it ran, and nothing was kept: the next ones need not wait for another attempt
+                self._futile[led] = None
+                while len(self._futile) > MAX_FUTILE:
+                    self._futile.popitem(last=False)
+            followers = [each for each, awaited in self._followers.items() if awaited == led]
+            if not turn.begun and followers:  # it never ran: the next one computes
+                followers = followers[:1]
+                self._leaders[led], followers[0].leads = followers[0], led
+            for follower in followers:
+                self._promote(follower)
+                if follower.came is not None:
+                    follower.came()
+
+    def _promote(self, turn: Turn) -> None:
+        """Give a query that waited for another one its place in the queue."""
+        del self._followers[turn]
+        turn.promised = True
+        turn.until = self._clock() + 2 * WAIT
+        self._queue.append(turn)
+
+    def _has_followed(self, turn: Turn) -> bool:
+        """Look whether a query that waits for another one may go on; it is refused when that takes too long."""
+        if self._clock() >= (turn.until or 0.0):
+            self._refuse(turn)
+        if turn.prerequisite() is not None:
+            return False
+        self._promote(turn)
+        return True
 
     def ready(self, turn: Turn) -> bool:
         """Hold the turn if it has come; it is returned by `give_back`.
@@ -137,6 +208,8 @@ class Turns:
         with self._free:
             if turn.held:
                 return True
+            if turn in self._followers and not self._has_followed(turn):
+                return False
             if not self._is_next(turn):
                 if turn not in self._queue or self._clock() >= (turn.until or 0.0):
                     self._refuse(turn)
@@ -179,6 +252,7 @@ class Turns:
         raise Overloaded("too many queries run and wait at the moment", remedy=REMEDY, seconds=after)
 
     def _leave(self, turn: Turn) -> None:
+        self._followers.pop(turn, None)
         if turn in self._queue:
             self._queue.remove(turn)
             self._call()
@@ -213,12 +287,13 @@ class Turns:
 
     def _will_come(self, turn: Turn, left: float) -> bool:
         """Return whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
-        if len(self._queue) > self._places:
-            places = Counter(each.who for each in self._queue)
+        unpromised = [each for each in self._queue if not each.promised]
+        if len(unpromised) > self._places:
+            places = Counter(each.who for each in unpromised)
             greedy = max(places, key=places.__getitem__)
             last = next(
                 each
-                for each in reversed(self._queue)
+                for each in reversed(unpromised)
                 if each.who == (greedy if places[greedy] > places[turn.who] else turn.who)
             )
             self._leave(last)
@@ -261,7 +336,8 @@ class Turns:
     def _let_go(self, turn: Turn) -> None:
         turn.held = False
         del self._held[turn]
-        self._usual += (self._clock() - turn.begun - self._usual) / self._number
+        if turn.leads is None:  # what is computed once for many tells nothing of the next one
+            self._usual += (self._clock() - turn.begun - self._usual) / self._number
 
     def rest(self, turn: Turn) -> None:
         """Lend the turn while rows are handed to the reader: as long as they take, another query may have it.
@@ -329,6 +405,7 @@ class Turns:
                 self._let_go(turn)
                 self._call()
             quiet = began and not self._held
+        self.land(turn)
         if quiet:
             tidy()
 
@@ -347,15 +424,23 @@ class InTurn(Relay):
         Starts the engine; called in the thread that iterates, when the turn has come.
     begun
         What the engine has begun already, and `begin` gives: it is closed even if the turn never comes.
+    prerequisite
+        As `Turn` has it.
     """
 
     def __init__(
-        self, turns: Turns, schema: pa.Schema, begin: Callable[[], Execution], begun: Execution | None = None
+        self,
+        turns: Turns,
+        schema: pa.Schema,
+        begin: Callable[[], Execution],
+        begun: Execution | None = None,
+        *,
+        prerequisite: Callable[[], Hashable] = lambda: None,
     ) -> None:
         super().__init__(schema, begun)
         self._turns = turns
         self._start = begin
-        self._turn = Turn(asker.get()())
+        self._turn = Turn(asker.get()(), prerequisite)
         self._excess = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -367,6 +452,7 @@ class InTurn(Relay):
             self._turns.ceiling.enter(self, self._exceed)
             execution = self._begin(self._start())
             for batch in execution:
+                self._turns.land(self._turn)
                 self._turns.rest(self._turn)
                 yield batch
                 self._turns.resume(self._turn, self._stopped)

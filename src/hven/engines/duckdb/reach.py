@@ -25,7 +25,7 @@ from hven.engines.duckdb.regions import RegionIndex
 from hven.model.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from typing import Any
 
     import numpy.typing as npt
@@ -207,16 +207,28 @@ class ReachPlan(DuckPlan):
     def _guarded(self) -> DuckPlan:
         return self._guard()
 
-    def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
-        """Run; see `hven.engines.Plan.execute`."""
+    def _parts(self, relations: Mapping[str, Relation]) -> dict[str, Part] | None:
+        """Return the part of each table that the reader reaches; None: it is not kept."""
         parts = {}
         for name, (condition, tested) in self._where.items():
             one = relations.get(name)
             if not isinstance(one, Snapshot) or one.rows * EACH > self._engine.room or not self._engine.indexes:
-                return self._guarded.execute(values, relations, limits)
+                return None
             parts[name] = Part(
                 id=one.id, table=one.table, path=one.path, rows=one.rows, condition=condition, tested=tested
             )
+        return parts
+
+    def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
+        """Name the reaches that are not known yet; see `hven.engines.Plan.find_prerequisite`."""
+        parts = self._parts(relations) or {}
+        return tuple(sorted(part.key for part in parts.values() if self._engine.reaches.find(part.key) is None)) or None
+
+    def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+        """Run; see `hven.engines.Plan.execute`."""
+        parts = self._parts(relations)
+        if parts is None:
+            return self._guarded.execute(values, relations, limits)
         known = {self._engine.reaches.find(part.key) for part in parts.values()}
         if self.small and known <= {*self._ran}:
             execution = super().execute(values, {**relations, **parts}, limits)
