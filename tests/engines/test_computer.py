@@ -27,7 +27,7 @@ from hven.engines import Snapshot
 from hven.engines.duckdb import computer, computing
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
-from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, Timeout
+from hven.model.errors import Cancelled, EvaluationError, HvenError, Overloaded, Timeout
 from hven.site import Site
 from hven.testing.site import table_of, tiny_site
 from made_tables import PUBLISHED, TABLES
@@ -191,7 +191,7 @@ def ticks(pid: int) -> int:
 def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckEngine) -> None:
     (pid,) = engine.processes()
     threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(ServiceError, match=r"computed the query ended \(SIGKILL\).*ask again"):
+    with pytest.raises(Overloaded, match=r"computed the query ended \(SIGKILL\).*ask again"):
         rows_of(site, NEVER)
     assert len(rows_of(site)) == 97, "computed here, while another one begins"
     eventually(engine.processes)

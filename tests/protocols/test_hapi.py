@@ -316,8 +316,8 @@ def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, 
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
-        (Overloaded("wait"), 500, 1500),
-        (Unavailable("away"), 500, 1500),
+        (Overloaded("wait"), 503, 1500),
+        (Unavailable("away"), 503, 1500),
         (ValueError("ours"), 500, 1500),
         (FarSilence("elsewhere"), 500, 1501),
         (Timeout("long"), 400, 1408),

@@ -453,6 +453,85 @@ def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "https://[",
+        "http://[::1",
+        "http://[v1.x]/",
+        "http://a]b/",
+        "https://host:port/",
+        "http://host:99999/",
+        "http://\x00/",
+        "http:///x",
+        "http://",
+        "http://..",
+        "http://xn--/",
+        "http://%zz/",
+        f"https://{'a' * 300}/",
+        "http://\uff41\uff0e\uff42/",
+        "http://user:word@[::]/",
+    ],
+)
+def test_what_is_no_address_is_told(client: Client, address: str) -> None:
+    answer = fetch(client, address)
+    assert answer.status == 400
+    assert "QUERY_STATUS" in answer.text
+
+
+def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
+    class Leading(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("location", "https://[")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, allow_private=True) as site:
+            answer = fetch(Client(create(site)), f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert answer.status == 400
+    assert "no" in told(answer)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"# %ECSV 1.0\n",
+        b"# %ECSV 1.0\n# ---\n",
+        b"# %ECSV 1.0\na b\n1 2\n",
+        b"# %ECSV 1.0\n# ---\na b\n1 2\n",
+        b"# %ECSV 1.0\n# ---\n# datatype: 5\na\n1\n",
+        b"# %ECSV 1.0\n# ---\n# datatype: [{name: a, datatype: nothing}]\n",
+        b"# %ECSV 1.0\n# ---\n# - x\na\n1\n",
+        b"# %ECSV 1.0\n# ---\n# {delimiter: [1], datatype: [{name: a, datatype: int64}]}\na\n1\n",
+    ],
+)
+def test_an_ecsv_file_with_a_broken_header_is_told(client: Client, content: bytes) -> None:
+    answer = send(client, ALL, {"t": content})
+    assert answer.status == 400
+    assert "upload &#x27;t&#x27;" in answer.text or "upload 't'" in told(answer)
+
+
+def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a plug-in's may: whatever it raises, the answer names the upload, and the log has the rest."""
+    from hven.query import uploads
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(uploads, "table_in", broken)
+    answer = send(client, ALL, {"t": b"a\n1\n"})
+    assert answer.status == 400
+    assert "its reader failed (RuntimeError)" in told(answer)
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254", "10.1.2.3", "[::ffff:127.0.0.1]", "2130706433"],
 )

@@ -11,9 +11,10 @@ import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
 
+from hven.model import split_address
 from hven.model.errors import (
     Cancelled,
     Forbidden,
@@ -116,7 +117,7 @@ class Remote:
 
     @property
     def _host(self) -> str:
-        return urlsplit(self.url).hostname or self.url
+        return split_address(self.url).hostname or self.url
 
     def _made(self, work: Work, there: _There) -> str:
         """Create the job there, PENDING."""
@@ -131,9 +132,9 @@ class Remote:
         answer = there.said("POST", self.url, form=given, files=work.files, total=600.0)
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
             raise UserError(f"{self._host} did not make a job: it answers {answer.status}{_words(answer)}")
-        if urlsplit(answer.location).hostname != urlsplit(self.url).hostname:
+        if split_address(answer.location).hostname != split_address(self.url).hostname:
             raise UserError(
-                f"{self._host} made a job, and says that it is at another host, {urlsplit(answer.location).hostname}"
+                f"{self._host} made a job, and says that it is at another host, {split_address(answer.location).hostname}"
             )
         return answer.location
 
@@ -273,7 +274,7 @@ class _There:
         except UserError as error:
             raise Overloaded(error.message, remedy=error.remedy) from error
         if answer.status >= 500 or answer.status == 429:
-            raise Overloaded(f"{urlsplit(url).hostname} answers {answer.status}{_words(answer)}")
+            raise Overloaded(f"{split_address(url).hostname} answers {answer.status}{_words(answer)}")
         return answer
 
     def quietly(self, method: str, url: str, **form: str) -> None:

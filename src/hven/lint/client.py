@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from hven.model import split_address
 from hven.model.errors import UserError
 from hven.sources import remote
 
@@ -51,7 +52,7 @@ class Client:
     """Sends the requests; counts them."""
 
     def __init__(self, url: str, limits: Limits) -> None:
-        self.host = urlsplit(url).hostname or ""
+        self.host = split_address(url).hostname or ""
         self.limits = limits
         self.sent = 0
         self._last = 0.0
@@ -72,7 +73,7 @@ class Client:
         for _ in range(REDIRECTS):
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 return answer
-            if urlsplit(answer.url).scheme == "https" and urlsplit(answer.location).scheme != "https":
+            if split_address(answer.url).scheme == "https" and split_address(answer.location).scheme != "https":
                 raise UserError(
                     f"{answer.url} leads from https to {answer.location}", remedy="let it redirect to https"
                 )
@@ -100,7 +101,7 @@ class Client:
         try:
             return remote.exchange(
                 method, url, form=form, headers={**AGENT, **(headers or {})}, seconds=self.limits.seconds, total=self.limits.total,
-                limit=self.limits.size, allow_private=urlsplit(url).hostname == self.host,
+                limit=self.limits.size, allow_private=split_address(url).hostname == self.host,
             )  # fmt: skip
         finally:
             self._last = time.monotonic()

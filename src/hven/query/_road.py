@@ -146,7 +146,8 @@ def run(
                 return plan.execute(literals, relations, Limits(rows=limit, clock=clock))
 
         def prerequisite() -> Hashable:
-            found: Hashable = plan.find_prerequisite(relations)
+            find = getattr(plan, "find_prerequisite", None)  # plug-ins from before it have none
+            found: Hashable = None if find is None else find(relations)
             return found
 
         def start() -> Execution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import logging
 import lzma
 import re
 import tempfile
@@ -19,9 +20,9 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.formats import Info
-from hven.model import Deviation, DeviationKind, add_deviation, shape_columns
+from hven.model import Deviation, DeviationKind, add_deviation, plugins, shape_columns
 from hven.model.clock import check, counted
-from hven.model.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError, say
+from hven.model.errors import Forbidden, HvenError, ParamError, SourceError, StorageError, TooLarge, UserError, say
 from hven.model.table import Table, distinct
 from hven.query._content import table_in
 from hven.sources import remote
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Column
 
+log = logging.getLogger("hven")
 SCHEMA = "TAP_UPLOAD"
 MOST = 32  # tables with one query
 MOST_COLUMNS, LONGEST_NAME = 4_000, 256
@@ -223,6 +225,19 @@ def read(
                 )
                 raise SourceError(
                     say("the upload {name!r} cannot be read: {message}", pair.name, message), remedy=error.remedy
+                ) from error
+            except HvenError:
+                raise
+            except Exception as error:  # a reader's fault, or a plug-in's, over a file that nobody foresaw
+                where = plugins.blamed(error)
+                log.exception("the upload %s broke its reader, in %s", pair.name, where)
+                raise SourceError(
+                    say(
+                        "the upload {name!r} cannot be read: its reader failed ({reason})",
+                        pair.name,
+                        type(error).__name__,
+                    ),
+                    remedy="check the file with the program that wrote it, or send it in another format",
                 ) from error
             left -= used
             table = table.having(schema=SCHEMA, name=pair.name)

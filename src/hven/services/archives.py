@@ -11,13 +11,14 @@ from array import array
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
 from hven.formats import End, Head
+from hven.model import split_address
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
 from hven.services import datalinks, elsewhere, filed, scripts
@@ -457,7 +458,7 @@ def followed(
     for address in addresses:
         found = match(address)
         if found is not None:
-            given = [value for name, value in parse_qsl(urlsplit(address).query) if name.upper() == "ID"]
+            given = [value for name, value in parse_qsl(split_address(address).query) if name.upper() == "ID"]
             ids.setdefault(unquote(found[1]), []).extend((one, address) for one in given)
     led: dict[str, list[str]] = {}
     lost: list[Entry] = []

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hven.model import Cache
+from hven.model import Cache, split_address
 from hven.model.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
 from hven.sources._turns import MENDED, Busy, Turns, after, again
 from hven.sources._turns import Unreachable as Unreachable  # noqa: PLC0414  (whoever asks knows it by this module)
@@ -376,13 +376,13 @@ def stream(
         The address, or one that it leads to, is private (`Private`); it leads from https to http.
     """
     body: dict[str, Any] = {"data": _gathered(form)} if content is None else {"content": content}
-    first, start = urlsplit(url), url
+    first, start = split_address(url), url
     trace = None if sent is None else partial(_sent, sent)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Connections(seconds)) if through is None else through
         for _ in range(REDIRECTS + 1):
             asked = {**({"Accept-Encoding": "identity"} if raw else {}), **(headers or {})}
-            parts = urlsplit(url)
+            parts = split_address(url)
             if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 asked["Authorization"] = secret
             response = client.send(method, url, allow_private=allow_private, headers=asked, trace=trace, **body)
@@ -395,7 +395,7 @@ def stream(
                     response.close()
                 return
             response.close()
-            if parts.scheme == "https" and urlsplit(found.location).scheme != "https":
+            if parts.scheme == "https" and split_address(found.location).scheme != "https":
                 raise Forbidden(
                     f"{_shown(url)} leads from https to {_shown(found.location)}",
                     remedy="use that address if you trust it",
@@ -455,7 +455,7 @@ class _answer:  # noqa: N801  (reads as what it gives)
             if response.is_redirect:
                 response.close()
                 target = _leads(url, response.headers.get("location", ""))
-                if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+                if split_address(url).scheme == "https" and split_address(target).scheme != "https":
                     raise Forbidden(
                         f"{_shown(url)} leads from https to {_shown(target)}", remedy="use that address if you trust it"
                     )
@@ -521,7 +521,7 @@ class Connections:
 
     def _resolved(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
         """Find the number of a host, and its proxy: who asks for page after page need not look up each time."""
-        asked = (*urlsplit(url)[:2], allow_private)  # scheme and host
+        asked = (*split_address(url)[:2], allow_private)  # scheme and host
         known = self._found.find(asked)
         if known is None or time.monotonic() - known[0] > FRESH:
             host, address = resolve(url, allow_private=allow_private)
@@ -647,7 +647,7 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
         Any of its numbers is not on the public internet.
     """
     _address(url)
-    parts, port = urlsplit(url), urlsplit(url).port
+    parts, port = split_address(url), split_address(url).port
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"{_shown(url)} is no http or https address", remedy="https://host/path")
     if parts.username or parts.password:
@@ -742,7 +742,7 @@ def _literal(host: str) -> bool:
 
 def _proxy(url: str) -> str | None:
     """Look up the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, not for hosts of `NO_PROXY`)."""
-    parts, known = urlsplit(url), getproxies()
+    parts, known = split_address(url), getproxies()
     proxy = known.get(parts.scheme) or known.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
@@ -770,7 +770,7 @@ def _name_of(response: httpx.Response, url: str) -> str:
     match = re.search(
         r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE
     )
-    raw = unquote(match.group(1)) if match else unquote(urlsplit(url).path)
+    raw = unquote(match.group(1)) if match else unquote(split_address(url).path)
     name = _NAME.sub("_", raw.replace("\\", "/").rsplit("/", 1)[-1]).strip("._")[:120] or "data"
     ending = _ENDINGS.get(response.headers.get("content-type", "").partition(";")[0].strip().lower(), "")
     return name if "." in name or not ending else name + ending

@@ -23,7 +23,7 @@ import pyarrow as pa
 from hven.engines._clock import Timed, weakly
 from hven.model import clock, errors
 from hven.model.clock import late
-from hven.model.errors import Cancelled, HvenError, ServiceError, Unavailable
+from hven.model.errors import Cancelled, HvenError, Overloaded, ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -341,7 +341,8 @@ class ComputerExecution(Timed):
         code = ending(self._process)
         if code is None:  # it ended because nobody wanted it, a moment ago
             return Unavailable("the process that computes queries ended")
-        return ServiceError(
+        log.error("the process that computed a query ended (%s)", code)
+        return Overloaded(
             f"the process that computed the query ended ({code}), perhaps for want of memory", remedy=REMEDY
         )
 

@@ -8,11 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from hven.adql import tree
 from hven.engines import Live
-from hven.model import Cache, Failures
+from hven.model import Cache, Failures, split_address_or_none
 from hven.model.errors import HvenError
 from hven.portal._explore.cell_text import ADDRESS, kind_of
 from hven.portal._explore.rows import keys_of
@@ -116,7 +115,7 @@ def origin_shown(origins: Sequence[str], own: str) -> Callable[[str], bool]:
     def shown(address: str) -> bool:
         if address.startswith("/"):
             return True
-        parts = urlsplit(address)
+        parts = split_address_or_none(address)
         here = f"{parts.scheme}://{parts.netloc}"
         wild = [one.split("*", 1) for one in origins if "://*." in one]
         return here in {own, *origins} or any(here.startswith(begin) and here.endswith(end) for begin, end in wild)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from hven.adql import tree
-from hven.model import units
+from hven.model import split_address_or_none, units
 from hven.model.errors import HvenError
 from hven.model.table import begins_and_ends
 from hven.portal._explore import cart
@@ -188,7 +187,9 @@ def file_of(row: Mapping[str, object], table: Table) -> File | None:
 def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed, names: Sequence[str]) -> list[File]:
     """Tell the files of one observation apart by the first word that does so: of a column, else the ends of their names."""
     links = ["" if found.link is None else str(row[found.link.name] or "") for _, row in group]
-    endings = [ending[1].lower() if (ending := ENDING.search(urlsplit(link).path)) else "" for link in links]
+    endings = [
+        ending[1].lower() if (ending := ENDING.search(split_address_or_none(link).path)) else "" for link in links
+    ]
     choices = [[str(row[name] or "") for _, row in group] for name in found.words]
     choices.insert(1, endings)
     words = next(

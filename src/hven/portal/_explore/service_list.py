@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from hven.adql import tree
+from hven.model import split_address_or_none
 from hven.model.errors import HvenError, say
 from hven.model.settings import RemoteService
 from hven.model.sky import Moc
@@ -189,7 +189,7 @@ def _listed(said: Mapping[str, Any], kind: Any) -> tuple[Listed, ...]:
     for one in said["tables"]:
         url = one["access_url"]
         mark = hashlib.sha256(url.encode()).hexdigest()[:6]
-        host = re.sub(r"[^a-z0-9]+", "-", (urlsplit(url).hostname or "").lower()).strip("-")[:30]
+        host = re.sub(r"[^a-z0-9]+", "-", (split_address_or_none(url).hostname or "").lower()).strip("-")[:30]
         service = RemoteService(
             name=f"r-{host}-{mark}", url=url, kind=kind, tables=(one["table_name"],), title=one["res_title"] or None
         )

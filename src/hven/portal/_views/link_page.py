@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from lxml import etree
 
 from hven import services as dali
+from hven.model import split_address_or_none
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import asked, sent
 
@@ -46,7 +47,7 @@ def link_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
         Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.rows`, and how many there are in ``all``.
     """
     state, table = asked(request, around), told["table"]
-    host = urlsplit(dali.base(request, around.site.settings))
+    host = split_address_or_none(dali.base(request, around.site.settings))
     origins = (f"{host.scheme}://{host.netloc}", *around.site.settings.origins)
     every = told["links"].to_pylist()
     rows = [_row(ident, [_link(one, origins) for one in some]) for ident, some in groupby(every, lambda one: one["ID"])]
@@ -74,7 +75,7 @@ def _row(ident: str, links: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _link(one: Mapping[str, Any], origins: Sequence[str]) -> dict[str, Any]:
     """Say of a link what people want to know; a picture from elsewhere stands there as a link, unless the site file names its origin."""
     url, kind, semantics = one["access_url"] or "", one["content_type"] or "", one["semantics"]
-    own = url.startswith("/") or "{0.scheme}://{0.netloc}".format(urlsplit(url)) in origins
+    own = url.startswith("/") or "{0.scheme}://{0.netloc}".format(split_address_or_none(url)) in origins
     pictured = semantics in PICTURES and own and (kind.partition(";")[0] in SHOWN or not kind)
     number, unit = _size(one["content_length"])
     return {
@@ -95,7 +96,7 @@ def _service(described: str, here: str) -> dict[str, Any]:
     """Read a service descriptor of ours for a form: a page sends none to another site."""
     root = etree.fromstring(described)
     said = {param.get("name"): param.get("value") for param in root.iterfind("PARAM")}
-    tried = dict(parse_qsl(urlsplit(said.get("exampleURL") or "").query))
+    tried = dict(parse_qsl(split_address_or_none(said.get("exampleURL") or "").query))
     inputs = [
         {
             "name": param.get("name"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 import anyio.to_thread
 import orjson
 from starlette.routing import Route
 
 from hven import services as dali
+from hven.model import join_address
 from hven.model.errors import Forbidden, ParamError, Unauthenticated
 from hven.services.address import bases, from_elsewhere
 from hven.services.errors import Faults
@@ -40,7 +40,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if who.anonymous:
             raise Unauthenticated("an address is signed for somebody", remedy="log in, or send a token")
         base = dali.base(request, site.settings)
-        url = urljoin(f"{base}/", params.one("URL") or "")
+        url = join_address(f"{base}/", params.one("URL") or "")
         known, minutes = bases(request, site.settings), site.settings.limits.signed_minutes
         made = await anyio.to_thread.run_sync(signed.signer, site.store, who, known, minutes)
         if made is None:

@@ -77,6 +77,7 @@ SYSTEMS = frozenset((
 SAMPLES = 50  # that are told as a sample, about
 TRIED = 1000  # samples of an example, about
 TOO_MUCH = (408, 413)  # of HTTP
+BUSY = 503  # of HTTP
 SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
 
 
@@ -99,8 +100,9 @@ def _faults(request: Request, error: Exception) -> Response:
     status = dali.status_of(error)
     code = 1501 if isinstance(error, FarFault) else 1500 if status >= 500 else 1408 if status in TOO_MUCH else 1400
     message = f"HAPI error {code}: {CODES[code][1]}; {dali.message_of(error, dali.request_id(request))}"
-    # who must log in, or ask less often, is told so by HTTP; all else by the status that HAPI's code goes with
-    return _sent(request, _status(code, message), status if code == 1400 else CODES[code][0], dali.headers_of(error))
+    # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes with
+    own = code == 1400 or (code == 1500 and status == BUSY)
+    return _sent(request, _status(code, message), status if own else CODES[code][0], dali.headers_of(error))
 
 
 def _modified(moment: str) -> dict[str, str]:

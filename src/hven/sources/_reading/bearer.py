@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from hven.model import split_address
 from hven.model.errors import SourceError
 from hven.sources import remote
 
@@ -49,8 +49,8 @@ def token(text: str, login: str, *, seconds: float, allow_private: bool) -> str 
     for standard, url in challenges(text):
         if standard not in {PASSWORD, BASIC}:
             continue
-        host = urlsplit(url).hostname or url[:80]
-        if urlsplit(url).scheme != "https" and not allow_private:
+        host = split_address(url).hostname or url[:80]
+        if split_address(url).scheme != "https" and not allow_private:
             raise SourceError(
                 f"the service sends us to {host} for a token, over http, where all can read the password",
                 remedy="ask its owner for an https address, or for a token of your own: `token: $NAME`",

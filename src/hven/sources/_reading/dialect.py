@@ -512,7 +512,7 @@ def _ecsv(lines: _Lines, file: str) -> Look:
 def _nested(text: str) -> int:
     """Estimate how deep YAML can be nested at most: by brackets, and by lists and keys that stand further to the right."""
     brackets = sum(text.count(sign) for sign in "[{")
-    return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text))) + max(
+    return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)) + max(
         (len(line) - len(line.lstrip(" -?")) for line in text.split("\n")), default=0
     )
 

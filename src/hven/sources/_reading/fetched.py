@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from hven.model import split_address
 from hven.model.errors import SourceError, StorageError
 from hven.sources import Pin
 from hven.sources._reading.files import CHUNK, DataFile, Stream
@@ -33,7 +34,7 @@ class FetchedFile(DataFile):
     def __init__(self, service: Service, budget: Budget) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="hven-far-", ignore_cleanup_errors=True)
         weakref.finalize(self, self._home.cleanup)
-        last = PurePosixPath(unquote(urlsplit(service.url).path)).name
+        last = PurePosixPath(unquote(split_address(service.url).path)).name
         super().__init__(path=Path(self._home.name, last.replace("\0", "")[:200] or "data"), name=service.url)
         self._service, self._budget = service, budget
         self._said: Mapping[str, str] | None = None

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlunsplit
 
 import orjson
 from pydantic import Field
 
+from hven.model import split_address
 from hven.model.errors import SourceError
 from hven.sources import Context, Pin
 from hven.sources._reading.files import check_names
@@ -274,9 +275,9 @@ class PagedRecords(JsonTable):
     def _near(self, url: str, link: str) -> str:
         """Resolve the address of a next page; it stays on the server that was named."""
         found = urljoin(url, link)
-        if urlsplit(found).hostname != urlsplit(self.options.url).hostname:
+        if split_address(found).hostname != split_address(self.options.url).hostname:
             raise SourceError(
-                f"{self.what} leads to another server for its next page: {urlsplit(found).hostname}",
+                f"{self.what} leads to another server for its next page: {split_address(found).hostname}",
                 remedy="if that is meant, name that server as `url`",
             )
         return found
@@ -352,7 +353,7 @@ def _running(pages: Generator[Page, None, None], service: Service) -> Generator[
 
 def addressed(url: str, params: Mapping[str, Any]) -> str:
     """Add parameters to an address; those that it has by the same names go. Lists are parted by commas (OGC API Features)."""
-    parts = urlsplit(url)
+    parts = split_address(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params]
     said = [
         (name, ",".join(map(str, one)) if isinstance(one, list) else json.dumps(one) if isinstance(one, dict) else one)

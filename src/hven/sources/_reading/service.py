@@ -9,10 +9,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from hven.model import split_address
 from hven.model.errors import SourceError, TooLarge, UserError
 from hven.sources import remote
 from hven.sources._reading.bearer import token
@@ -139,7 +139,7 @@ class Service:
         self, url: str, context: Context, *, seconds: float, tries: int, rate: float | None, secret: str | None = None
     ) -> None:
         self.url = url.rstrip("/")
-        self.host = urlsplit(url).hostname or url
+        self.host = split_address(url).hostname or url
         self.seconds = seconds
         self.tries = tries
         self.secret = secret
@@ -154,7 +154,7 @@ class Service:
         self._answers = context.answers
         self._through: remote.Connections | None = None
         self.meanwhile: Callable[[], object] | None = None
-        if secret is not None and urlsplit(url).scheme != "https" and not self._private:
+        if secret is not None and split_address(url).scheme != "https" and not self._private:
             raise SourceError(
                 "a token would go over http, where all can read it", remedy="give the https address of the service"
             )
@@ -249,7 +249,7 @@ class Service:
             begin, self._next = max(self._next, now), max(self._next, now) + self._pause
         if begin > now:
             self._rest(begin - now)
-        ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
+        ours = split_address(url)[:2] == split_address(self.url)[:2]
         for first in (True, False):
             with remote.stream(
                 method,

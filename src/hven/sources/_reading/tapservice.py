@@ -8,12 +8,12 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import pyarrow as pa
 
 from hven.formats import Refused
-from hven.model import plugins
+from hven.model import plugins, split_address
 from hven.model.errors import Forbidden, HvenError, SourceError, StorageError
 from hven.sources import Offer
 from hven.sources._reading.service import Broken, words
@@ -248,7 +248,7 @@ class TapService:
         Forbidden
             The job would be at another host, without https.
         """
-        there, here = urlsplit(place), urlsplit(self.service.url)
+        there, here = split_address(place), split_address(self.service.url)
         if here.scheme != "https" or there.scheme == "https":
             return place
         if there.hostname != here.hostname:

@@ -8,8 +8,9 @@ import ftplib
 import threading
 import weakref
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from hven.model import split_address
 from hven.model.errors import FarFault, UserError
 from hven.sources import remote
 from hven.sources._stores._facts import OWNER, REFUSED, Fact, away, changed, fixed, missing, slow, wanted
@@ -32,7 +33,7 @@ class Ftp:
     """
 
     def __init__(self, address: str, options: Mapping[str, str], *, allow_private: bool, seconds: float) -> None:
-        parts = urlsplit(address)
+        parts = split_address(address)
         self._host, self._port = parts.hostname or "", parts.port or 21
         self._root = unquote(parts.path).rstrip("/")
         self._account = (options.get("user", "anonymous"), options.get("password", "anonymous@"))

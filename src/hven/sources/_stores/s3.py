@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus
 
+from hven.model import split_address
 from hven.model.errors import FarFault, UserError
 from hven.sources._stores._facts import LEADS, OWNER, Fact, fixed, wanted
 from hven.sources._stores.web import Web, refusal
@@ -37,7 +38,7 @@ class S3(Web):
         strange = next((name for name in options if name not in OPTIONS), None)
         if strange is not None:
             raise UserError(f"there is no option {strange!r} of S3", remedy=f"there are {', '.join(OPTIONS)}")
-        parts = urlsplit(address)
+        parts = split_address(address)
         if not _BUCKET.fullmatch(parts.netloc):
             raise UserError("that is no name of a bucket", remedy="write s3://bucket or s3://bucket/path")
         self._region = options.get("region") or "us-east-1"
@@ -56,7 +57,7 @@ class S3(Web):
         if self._keys is None:
             return headers
         key, secret, token = self._keys
-        parts, now = urlsplit(url), dt.datetime.now(dt.UTC)
+        parts, now = split_address(url), dt.datetime.now(dt.UTC)
         moment, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
         host = parts.netloc.removesuffix({"https": ":443", "http": ":80"}[parts.scheme])
         signed = {"host": host, "x-amz-content-sha256": EMPTY, "x-amz-date": moment}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from hven.model import split_address
 from hven.model.errors import FarFault, SourceError, UserError
 from hven.sources import remote
 from hven.sources._stores._facts import MIB, OWNER, REFUSED, Fact, away, changed, fixed, missing, slow, wanted
@@ -35,10 +35,10 @@ class Spec:
             ) from error
         if "endpoint_url" in options:
             remote.resolve(options["endpoint_url"], allow_private=allow_private)
-        scheme = urlsplit(address).scheme
-        host = urlsplit(address).hostname
+        scheme = split_address(address).scheme
+        host = split_address(address).hostname
         if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and host is not None:
-            remote.locate(host, urlsplit(address).port or 22, allow_private=allow_private)
+            remote.locate(host, split_address(address).port or 22, allow_private=allow_private)
         try:
             words: dict[str, Any] = {
                 key: {"true": True, "false": False}.get(value, value) for key, value in options.items()

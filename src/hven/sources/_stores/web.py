@@ -9,8 +9,9 @@ import weakref
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from hven.model import split_address
 from hven.model.errors import FarFault, UserError
 from hven.sources import remote
 from hven.sources._stores._facts import LATER, LEADS, OWNER, REFUSED, Fact, Whole, away, changed, missing, slow
@@ -166,7 +167,7 @@ class Web:
 
     def _below(self, url: str) -> bool:
         inside = url.startswith(f"{self._address}/")
-        return inside and ".." not in unquote(urlsplit(url).path).split("/")
+        return inside and ".." not in unquote(split_address(url).path).split("/")
 
 
 def _fact(headers: Mapping[str, str], length: str) -> Fact:
