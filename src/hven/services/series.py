@@ -40,6 +40,7 @@ from hven.model.types import Type, parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
 from hven.services._referenced import referenced
+from hven.services._sample_streams import sample_streams
 from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, nanos, stamps
 from hven.services.address import base
 
@@ -514,6 +515,21 @@ def samples(
     HvenError
         As of any query, before the first batch or later.
     """
+    with sample_streams(around.site).stream():
+        yield from _samples(around, who, one, names, start, stop, holdings, width)
+
+
+def _samples(
+    around: Surroundings,
+    who: Reader,
+    one: DataSet,
+    names: Sequence[str],
+    start: int,
+    stop: int,
+    holdings: Holdings,
+    width: int,
+) -> Iterator[pa.RecordBatch]:
+    """Read samples window by window; all streams together hold no more than their budget."""
     whole = span(around, who, one, holdings)
     if whole.start is None or whole.stop is None:
         return
@@ -529,10 +545,14 @@ def samples(
         yield from files.batches(one.told, [parameter.name for parameter in chosen], start, stop)
         return
     width = 1 + sum(int(np.prod(parameter.size or (1,))) for parameter in chosen)
-    step = max(int((whole.stop - whole.start) / max(whole.rows, 1) * max(CELLS // width, 1)), 1)
+    streams = sample_streams(around.site)
+    room = min(streams.window_cells, CELLS)
+    step = max(int((whole.stop - whole.start) / max(whole.rows, 1) * max(room // width, 1)), 1)
     columns = ", ".join(quote(name) for name in (one.time.name, *(parameter.name for parameter in chosen)))
     fields = ["hven_time", *(parameter.name for parameter in chosen)]
     while start < stop:
+        before, room = room, min(streams.window_cells, CELLS)
+        step = max(step * room // before, 1)
         end = min(start + step, stop)
         bounds = [
             f"{quote(one.time.name)} {sign} {_bound(one, moment)}" for sign, moment in ((">=", start), ("<", end))
@@ -548,14 +568,14 @@ def samples(
                     for cell, of in zip(batch.columns[1:], chosen, strict=True)
                 ]
                 waiting.append(pa.record_batch([_times(batch.column(0), one.time.column), *cells], names=fields))
-                if read * width > CELLS * 4 and end - start > 1:
+                if read * width > room * 4 and end - start > 1:
                     break
-        if read * width > CELLS * 4 and end - start > 1:  # a burst: shorter windows, for what is sorted is in memory
+        if read * width > room * 4 and end - start > 1:  # a burst: shorter windows, for what is sorted is in memory
             step = max((end - start) // 8, 1)
             continue
         yield from _in_order(waiting)
         start = end
-        if read * width < CELLS // 4:  # nights, gaps: the next window is wider
+        if read * width < room // 4:  # nights, gaps: the next window is wider
             step *= 2
 
 
@@ -581,6 +601,13 @@ def fine_samples(
     HvenError
         As of `samples`.
     """
+    with sample_streams(around.site).stream():
+        yield from _fine_samples(around, who, one, names, start, stop, holdings)
+
+
+def _fine_samples(
+    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+) -> Iterator[pa.RecordBatch]:
     whole = span(around, who, one, holdings)
     if whole.start is None or whole.stop is None or one.told is None:
         return

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql import sql as writer
-from hven.adql.tree import TableRef, walk
+from hven.adql.tree import Select, TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.empty import without
 from hven.engines._bound.flatten import flattened
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 QUICK = 20_000  # candidate rows that may be looked at on the event loop
 MANY = 500_000  # candidate rows that Arrow alone looks at; above, DuckDB's threads are faster
 # SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
+# that are written into texts: few, for each text is planned anew; DuckDB takes less than 8,192 below computed columns
+ROW_LIMITS = (16, 128, 1024, 8000)
 SHAPES = 200
 PROBED = 100_000  # rows that are tried in index order before ORDER BY .. TOP goes the long way
 
@@ -202,7 +204,17 @@ class DuckPlan(Plan):
             }
         )
         rows.update({item.table.qualified: Rows(item.rows(values), keep=False) for item in self._lists})
-        return self._engine.run(text.sql, [values[slot] for slot in text.slots], rows, self.schema, limits)
+        return self._engine.run(
+            self._limited(text.sql, limits), [values[slot] for slot in text.slots], rows, self.schema, limits
+        )
+
+    def _limited(self, sql: str, limits: Limits) -> str:
+        """Write MAXREC into the text of a query without TOP: DuckDB then computes columns for those rows alone, not for each that it scans."""
+        query = self._bound.query
+        most = next((one for one in ROW_LIMITS if limits.rows is not None and limits.rows < one), None)
+        if most is None or query.offset is not None or not isinstance(query.body, Select) or query.body.top is not None:
+            return sql
+        return f"{sql} LIMIT {most}"
 
     def _columns_of(self, table: Table) -> tuple[str, ...] | None:
         """List the columns of a table that are read: a scan with a condition copies passing rows of every column that it is given."""

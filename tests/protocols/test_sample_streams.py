@@ -1,0 +1,114 @@
+"""Many slow readers of samples hold no more memory than one budget, and those beyond it are told to come again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from asking import Client
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model.errors import Overloaded
+from hven.model.settings import QueryLimits
+from hven.services import _sample_streams, series
+from hven.services._sample_streams import MIN_CELLS, SampleStreams, sample_streams
+from hven.site import Site
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.testing.site import site_with
+
+ROWS, READERS, MEBIBYTE = 400_000, 26, 1024**2
+DESCRIPTOR = """\
+collection: goes
+title: X rays
+tables:
+  xrs:
+    source: {kind: parquet, files: goes.parquet}
+    columns:
+      at: {type: timestamp, ucd: time.epoch}
+      short: {type: float64, unit: W/m**2}
+      long: {type: float64, unit: W/m**2}
+    series: [{cadence: 1 s}]
+"""
+DATA = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:00Z", "stop": "2003-10-31T00:00:00Z"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("streams")
+    moments = np.datetime64("2003-10-28", "us").astype(int) + np.arange(ROWS) * 1_000_000
+    values = np.arange(ROWS, dtype=np.float64)
+    rows = pa.table({"at": pa.array(moments).cast(pa.timestamp("us")), "short": values, "long": -values})
+    with site_with(directory, DESCRIPTOR, limits=QueryLimits(memory=64 * MEBIBYTE)) as made:
+        pq.write_table(rows, made.settings.collections / "goes" / "goes.parquet")
+        ingest(made, "goes")
+        made.refresh()
+        yield made
+
+
+def opened(site: Site) -> Iterator[pa.RecordBatch]:
+    around: Any = SimpleNamespace(site=site, policies=DEFAULT, faces={}, collections=frozenset())
+    holdings = site.current()
+    one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["goes_xrs"]
+    low, high = (int(np.datetime64(text, "us").astype(int)) for text in ("2003-10-28", "2003-11-02"))
+    return series.samples(around, ANONYMOUS, one, ["short", "long"], low, high, holdings)
+
+
+def test_slow_readers_hold_one_budget(site: Site) -> None:
+    budget = site.settings.limits.memory // _sample_streams.BUDGET_SHARE
+    readers = [opened(site) for _ in range(min(READERS, sample_streams(site)._most))]
+    held = 0
+    for reader in readers:
+        held += next(reader).nbytes
+    assert sample_streams(site).active == len(readers)
+    assert held < 2 * budget  # those that came first took more
+    assert sum(next(reader).nbytes for reader in readers) < budget
+    for reader in readers:
+        reader.close()  # type: ignore[attr-defined]
+    assert sample_streams(site).active == 0
+
+
+def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
+    first = opened(site)
+    next(first)
+    crowd = [opened(site) for _ in range(5)]
+    for reader in crowd:
+        next(reader)
+    for reader in (first, *crowd):
+        reader.close()  # type: ignore[attr-defined]
+    whole = pa.Table.from_batches(list(opened(site)))
+    assert whole.column("short").to_pylist() == list(range(ROWS))
+
+
+def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
+    client = Client(create(site))
+    streams = sample_streams(site)
+    crowd = [opened(site) for _ in range(streams._most)]
+    for reader in crowd:
+        next(reader)
+    answer = client.get("/hapi/data", **DATA)
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert json.loads(answer.body)["status"]["code"] == 1500
+    for reader in crowd:
+        reader.close()  # type: ignore[attr-defined]
+    assert client.get("/hapi/data", **DATA).status == 200
+    assert streams.active == 0
+
+
+def test_shares_of_the_budget() -> None:
+    streams = SampleStreams(2 * 1024**3)
+    whole = streams.window_cells
+    with streams.stream(), streams.stream(), streams.stream():
+        assert streams.window_cells == whole // 3
+    assert streams.window_cells == whole
+    small = SampleStreams(1)
+    with small.stream(), pytest.raises(Overloaded), small.stream():
+        pass
+    assert small.window_cells == MIN_CELLS
