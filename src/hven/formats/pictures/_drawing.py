@@ -14,7 +14,7 @@ from hven.formats.pictures import _interferometry as interferometry
 from hven.formats.pictures import _stills as stills
 from hven.formats.pictures._appearance import SIZES
 from hven.formats.pictures._sheet import Picture, Sheet, packed
-from hven.model.errors import SourceError, say
+from hven.model.errors import SourceError, Timeout, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,8 +131,17 @@ def draw(product: Product, look: Look, name: str) -> Picture:
     Raises
     ------
     SourceError
-        It has nothing that can be drawn.
+        It has nothing that can be drawn, or reading it takes too long.
     """
+    try:
+        return _drawn(product, look, name)
+    except Timeout as error:
+        raise SourceError(
+            say("{name} takes too long to be read for a picture", name), remedy="cut out a part of it"
+        ) from error
+
+
+def _drawn(product: Product, look: Look, name: str) -> Picture:
     if look.part is None and interferometry.is_oifits(product):
         facts = _facts((*_targets(product), *product.cards))
         return _page(*interferometry.drawn(product, look, title_of(facts, name)), look, title_of(facts, name))

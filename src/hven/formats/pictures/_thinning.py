@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hven.model.clock import check, late
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +21,7 @@ STRIP = 4 << 20  # values at once
 NEAR = 1 << 17  # of a file of this machine: they stay in the processor's own cache
 WIDE = 1 << 18  # of a row that is not read whole
 READS = 2000
+READ_SECONDS = 20.0  # that the values of one picture may take
 
 
 def thinned(
@@ -60,9 +64,14 @@ def thinned(
     of_each = leap if wide * high <= most else max(1, min(leap, most // max(1, wide * -(-high // leap))))
     whole = len(pieces) == 1 and of_each == leap
 
+    until = time.monotonic() + READ_SECONDS
+
     def read(first: int, last: int) -> npt.NDArray[np.float64]:
         found = []
         for start, stop in pieces:
+            check()
+            if time.monotonic() > until:  # a file of a few bytes may have any number of packed blocks
+                raise late(READ_SECONDS)
             window = [slice(fixed.get(at, 0), fixed.get(at, 0) + 1) for at in range(len(shape))]
             window[slow], window[fast] = slice(first, last), slice(int(start), int(stop))
             values = array.read(window)
