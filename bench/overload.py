@@ -12,6 +12,8 @@ import os
 import random
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -40,7 +42,16 @@ IDLE = 10_000  # connections
 PARTS = {
     "beside": ("overload.cones", "overload.cheap", "overload.told", "overload.broken", "overload.fair"),
     "among": ("overload.idle",),
+    "quiet": ("overload.quiet.accepted", "overload.quiet.refused", "overload.quiet.closed"),
+    "foreign": (
+        "overload.foreign.accepted",
+        "overload.foreign.refused",
+        "overload.foreign.closed",
+        "overload.foreign.killed",
+    ),
 }
+FOREIGN = 16  # busy processes of somebody else
+KILLED = "no sign of life"  # words of the log
 
 
 @dataclass
@@ -313,6 +324,76 @@ async def among(port: int) -> AsyncIterator[Journey]:
     )
 
 
+@contextlib.contextmanager
+def foreign_load(number: int, seconds: float) -> Iterator[None]:
+    """Keep so many processes busy; each ends by itself after so many seconds, and at the end of the block."""
+    code = f"import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
+    running = [subprocess.Popen([sys.executable, "-c", code], start_new_session=True) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+async def _under_crowd(
+    port: int, cones_of: Callable[[int, float], Awaitable[Heard]], capacity: float
+) -> tuple[Heard, Heard]:
+    """Send six times the dear queries that were answered, and cones beside them."""
+    cones, dears = await asyncio.gather(
+        cones_of(port, SECONDS), crowd(port, dear, rate=max(capacity, 1.0) * TIMES, seconds=SECONDS)
+    )
+    told("cones beside", cones)
+    told("dear", dears)
+    return cones, dears
+
+
+def _closed_without_answer(*every: Heard) -> int:
+    return sum(each.count(RESET) + each.count(LATE) + each.untold for each in every)
+
+
+async def quiet(port: int) -> AsyncIterator[Journey]:
+    """Measure what is accepted and what is refused with nothing else on the machine."""
+    with reader() as cones_of:
+        await cones_of(port, 2)
+        capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
+        idle_cones = await cones_of(port, SECONDS)
+        cones, dears = await _under_crowd(port, cones_of, capacity)
+    yield against(
+        "overload.quiet.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 3.0, unit="ms",
+        note="p95 of cones beside 6 times the dear queries, against those without",
+    )  # fmt: skip
+    yield against("overload.quiet.refused", dears.at(0.95, REFUSED) * 1e3, 100.0, 1.0, unit="ms", note="p95 of the 503")
+    yield against(
+        "overload.quiet.closed", _closed_without_answer(cones, dears), 1.0, 0.0, unit="", note="without an answer"
+    )
+
+
+async def foreign(port: int) -> AsyncIterator[Journey]:
+    """Measure the same beside 16 busy processes of somebody else. The idle figure is taken before they begin."""
+    log = CACHE / "server.log"
+    before = log.read_text(errors="replace").count(KILLED)
+    with reader() as cones_of:
+        await cones_of(port, 2)
+        capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
+        idle_cones = await cones_of(port, SECONDS)
+        with foreign_load(FOREIGN, LONGEST):
+            cones, dears = await _under_crowd(port, cones_of, capacity)
+    yield against(
+        "overload.foreign.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 5.0, unit="ms",
+        note=f"p95 of cones beside 6 times the dear queries and {FOREIGN} busy processes, against those without",
+    )  # fmt: skip
+    yield against(
+        "overload.foreign.refused", dears.at(0.95, REFUSED) * 1e3, 1000.0, 1.0, unit="ms", note="p95 of the 503"
+    )
+    yield against(
+        "overload.foreign.closed", _closed_without_answer(cones, dears), 1.0, 0.0, unit="", note="without an answer"
+    )
+    killed = log.read_text(errors="replace").count(KILLED) - before
+    yield against("overload.foreign.killed", killed, 1.0, 0.0, unit="", note="workers that were killed")
+
+
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Make a site, serve it, measure."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -338,7 +419,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             pass
         (Path(directory) / "hven.toml").write_text('name = "overload"\n')
         with served(Path(directory)) as server:
-            for part in (beside, among):
+            for part in (beside, among, quiet, foreign):
                 if not only or any(only in name for name in PARTS[part.__name__]):
                     yield from asyncio.run(_all(part(server.port)))
 
