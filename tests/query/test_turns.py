@@ -409,3 +409,25 @@ def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, mo
     assert gone.get(timeout=60) == held
     now[0] = 0
     ceiling.leave("one")
+
+
+def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
+    clock = Clock()
+    one = Turns(1, clock, places=32)
+    running = taken(one, "a")
+    waiting = [Turn(f"w{number}") for number in range(12)]
+    for turn in waiting:
+        one.enter(turn, lambda: None)
+    clock.now += turns.JUDGED_AGAIN / 2
+    assert not any(one.ready(turn) for turn in waiting)
+    clock.now += 3.0  # the one that runs takes thirty times as long as was usual
+    refused = []
+    for turn in reversed(waiting):
+        try:
+            assert not one.ready(turn)
+        except Overloaded:
+            refused.append(turn)
+    assert 8 <= len(refused) < 12
+    assert waiting[0] not in refused  # whose turn comes in time
+    one.give_back(running)
+    assert one.ready(waiting[0])

@@ -29,6 +29,7 @@ USUAL = 0.1  # seconds that a turn is taken to be held before anything is known
 SHARE = 0.75  # of the turns, that one asker may hold when there are others
 ALONE = 60.0  # seconds after which somebody who asks no more is nobody else
 ASKERS = 4096  # that are remembered
+JUDGED_AGAIN = 0.5  # seconds after which a query that waits is judged as a new one is
 FOLLOW_SECONDS = 20.0  # that a query waits for what another one computes for both
 MAX_FOLLOWERS = 4096  # of one process
 MAX_FUTILE = 256  # prerequisites that cannot be kept, which are remembered
@@ -211,7 +212,7 @@ class Turns:
             if turn in self._followers and not self._has_followed(turn):
                 return False
             if not self._is_next(turn):
-                if turn not in self._queue or self._clock() >= (turn.until or 0.0):
+                if turn not in self._queue or self._clock() >= (turn.until or 0.0) or self._waits_in_vain(turn):
                     self._refuse(turn)
                 return False
             self._hold(turn)
@@ -301,9 +302,19 @@ class Turns:
                 return False
             if last.came is not None:
                 last.came()
+        return left > 0 and self._expected_of(turn) <= left
+
+    def _expected_of(self, turn: Turn) -> float:
+        """Estimate the seconds until a turn comes to one that waits."""
         before = Counter(each.who for each in self._queue[: self._queue.index(turn)])
         mine = before[turn.who]  # others go in turns with one's own: as many of each, at most
-        return left > 0 and self._expected(sum(min(count, mine + 1) for count in before.values())) <= left
+        return self._expected(sum(min(count, mine + 1) for count in before.values()))
+
+    def _waits_in_vain(self, turn: Turn) -> bool:
+        """Judge once more whether a turn will come in the time that is left: the machine may have become slower since it was let in."""
+        left = (turn.until or 0.0) - self._clock()
+        waited = 2 * WAIT - left
+        return not turn.promised and waited >= JUDGED_AGAIN and self._expected_of(turn) > left
 
     def _expected(self, ahead: int) -> float:
         """Estimate the seconds until a turn comes to who has so many ahead."""
