@@ -10,10 +10,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from hven.engines._prerequisites import PlanWithPrerequisite as PlanWithPrerequisite
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -360,21 +361,6 @@ class Plan(Protocol):
         EvaluationError, Timeout, Cancelled, TooLarge, StorageError
             Also while iterating.
         """
-
-    def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:  # noqa: ARG002
-        """Name what must be computed before this query, once for all queries that need it, as the rows that a policy lets a reader see.
-
-        Parameters
-        ----------
-        relations
-            As for `execute`.
-
-        Returns
-        -------
-        prerequisite
-            Equal for queries that need the same; None: nothing is to be computed before.
-        """
-        return None
 
     def explain(self) -> str:
         """Describe which road will be taken, with the engine's own text, for people.

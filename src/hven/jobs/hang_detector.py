@@ -28,12 +28,17 @@ class ThreadUsage:
 
 
 def read_thread_usage(pid: int, thread: int) -> ThreadUsage | None:
-    """Read how much processor time a thread has used; None where the system does not tell.
+    """Read how much processor time a thread has used.
 
     Parameters
     ----------
     pid, thread
         Of the process and of the thread; Linux has them in ``/proc``.
+
+    Returns
+    -------
+    usage
+        None where the system does not tell.
     """
     try:
         fields = Path(f"/proc/{pid}/task/{thread}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")
@@ -87,7 +92,13 @@ class HangDetector:
         self._waited = 0.0  # seconds since that beat in which the thread neither ran nor could have run
 
     def is_hung(self) -> bool:
-        """Look at the process once more, and return whether it hangs."""
+        """Look at the process once more.
+
+        Returns
+        -------
+        hung
+            Whether it hangs.
+        """
         now, beat, usage = self._clock(), self._pulse.beat_at, self._usage(self._pid, self._pulse.thread)
         # a watcher that could not look for long was stopped itself, or the machine was: it cannot tell who else was
         passed, self._looked = min(now - self._looked, 1.0), now

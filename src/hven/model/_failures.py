@@ -114,7 +114,13 @@ class Failures:
         return found is not None and self._clock() < found.due_at
 
     def list(self) -> list[Failure]:
-        """List what still fails, the oldest first; what nobody has tried for long is left out."""
+        """List what still fails; what nobody has tried for long is left out.
+
+        Returns
+        -------
+        failures
+            The oldest first.
+        """
         now = self._clock()
         with self._lock:
             for key in [key for key, one in self._known.items() if now - one.failed_at > STALE_SECONDS]:

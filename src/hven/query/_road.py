@@ -10,7 +10,7 @@ from hven import adql
 from hven.adql import lexer, tree
 from hven.adql.functions import NAMED
 from hven.adql.tree import walk
-from hven.engines import Limits, Live, Memory, Snapshot
+from hven.engines import Limits, Live, Memory, PlanWithPrerequisite, Snapshot
 from hven.model.clock import counted
 from hven.model.errors import BindError, HvenError, ParseError, Replaced, StorageError, TooLarge, say
 from hven.query import _mixed as mixed
@@ -146,9 +146,7 @@ def run(
                 return plan.execute(literals, relations, Limits(rows=limit, clock=clock))
 
         def prerequisite() -> Hashable:
-            find = getattr(plan, "find_prerequisite", None)  # plug-ins from before it have none
-            found: Hashable = None if find is None else find(relations)
-            return found
+            return plan.find_prerequisite(relations) if isinstance(plan, PlanWithPrerequisite) else None
 
         def start() -> Execution:
             if not plan.small:

@@ -19,6 +19,7 @@ from hven.adql.tree import transform
 from hven.engines import Limits, Snapshot
 from hven.engines._bound.policies import filtered
 from hven.engines._later import LaterExecution
+from hven.engines._prerequisites import PlanWithPrerequisite
 from hven.engines.duckdb.layout import ROW, Projection, Stored
 from hven.engines.duckdb.plan import DuckPlan, quote
 from hven.engines.duckdb.regions import RegionIndex
@@ -193,7 +194,7 @@ class Reached(Projection):
         return self._of.take(self._rows[rows])
 
 
-class ReachPlan(DuckPlan):
+class ReachPlan(DuckPlan, PlanWithPrerequisite):
     """A query under policies (`hven.engines.Plan`): over what its reader reaches, or, where that cannot be kept, over all rows with the conditions."""
 
     counted = "the rows that the reader sees are counted, once for each snapshot"
@@ -220,7 +221,7 @@ class ReachPlan(DuckPlan):
         return parts
 
     def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
-        """Name the reaches that are not known yet; see `hven.engines.Plan.find_prerequisite`."""
+        """Name the reaches that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
         parts = self._parts(relations) or {}
         return tuple(sorted(part.key for part in parts.values() if self._engine.reaches.find(part.key) is None)) or None
 
