@@ -67,6 +67,11 @@ class Local:
         headers
             Names in lower case.
 
+        Returns
+        -------
+        reader
+            None: they have no such header.
+
         Raises
         ------
         Unauthenticated
