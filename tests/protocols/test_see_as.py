@@ -55,7 +55,8 @@ tables:
 ROWS = "id,pi,team\n1,Anna,\n2,carl,\n3,,spica\n4,,project:hesiod:reader\n5,,project:hesiod:curator\n"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 # what tells of the account, what all have asked, and addresses that are signed for the reader alone
-OF_THE_ACCOUNT = {"/access", "/login", "/metrics", "/adql/explain", "/collections/{name}/files"}
+LOG_IN = {"/login", "/login/oidc/{name}", "/login/oidc/{name}/back"}  # one page, which says who is logged in
+OF_THE_ACCOUNT = {*LOG_IN, "/access", "/metrics", "/adql/explain", "/collections/{name}/files"}
 NAMES = ("anna", "carl", "ines", "rena", "olga")
 
 
