@@ -191,7 +191,7 @@ class Params:
         minimum, maximum
             Inclusive bounds in the unit of the parameter; None: no bound.
         period
-            As of `Param`.
+            As of `Param`, in the unit of the parameter.
 
         Returns
         -------
@@ -283,14 +283,14 @@ def wrap(value: float, minimum: float, period: float) -> float:
     value
         In degrees, or in the unit of the period.
     minimum
-        Where the range begins; it ends one period later, and that end belongs to it.
+        Where the range begins, in the same unit; it ends one period later, and that end belongs to it.
     period
-        Length of the range.
+        Length of the range in the same unit.
 
     Returns
     -------
     value
-        The same angle within the range; one that is further outside is returned as it is.
+        The same angle within the range, in the same unit; one that is further outside is returned as it is.
     """
     if minimum - period <= value < minimum:
         return value + period

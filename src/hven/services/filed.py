@@ -400,14 +400,8 @@ def original(around: Surroundings, who: Reader, found: Found, path: str) -> Orig
     tag = " ".join([elsewhere.state_of(around, row), *look_beside(around, who, found.collection, path, place)])
     kept = hashlib.sha256(f"{READ} {tag}".encode()).hexdigest()
     copies = around.site.settings.var / "cubes" / found.collection / kept
-    return Original(
-        name=path.rpartition("/")[2],
-        path=place,
-        etag=tag,
-        public=found.reach == "public",
-        copies=copies,
-        collection=found.collection,
-    )
+    name, public = path.rpartition("/")[2], found.reach == "public"
+    return Original(name=name, path=place, etag=tag, public=public, copies=copies, collection=found.collection)
 
 
 def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Place) -> list[str]:
