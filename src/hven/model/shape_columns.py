@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from hven.model import literal
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky._footprints import corners_in_order, wrong_way
+from hven.model.sky._moc import Moc
 from hven.model.sky._region_texts import of_texts
 from hven.model.sky._regions import Regions
 
@@ -336,7 +337,7 @@ def find_faulty_texts(
 
 
 def fault_of_text(text: str) -> str:
-    """Return why a text is no region, neither STC-S nor DALI's; empty: it is one.
+    """Return why a text is no region, neither STC-S, nor DALI's, nor a MOC; empty: it is one.
 
     Parameters
     ----------
@@ -344,7 +345,13 @@ def fault_of_text(text: str) -> str:
         A single one.
     """
     why = ""
-    for read in (lambda shape: shape_text.parse("multishape", shape), shape_text.stcs):
+    readers: list[Callable[[str], object]] = [
+        lambda shape: shape_text.parse("multishape", shape.lower()),
+        shape_text.stcs,  # the last one says what is wrong
+    ]
+    if "/" in text.partition(" ")[0]:
+        readers = [Moc.parse]
+    for read in readers:
         try:
             read(text)
         except ValueError as error:
