@@ -266,7 +266,7 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     assert "4 rows" in hven("ingest", "stars", "--site", site).stdout
 
     table = json.loads(hven("status", "--json", "--site", site).stdout)["tables"][0]
-    assert set(table) == {"table", "rows", "bytes", "updated", "access", "kind", "estimate"}
+    assert set(table) == {"table", "rows", "bytes", "updated", "access", "engine", "kind", "estimate"}
     assert (table["table"], table["rows"], table["access"], table["kind"]) == ("stars.main", 4, "public", "table")
 
     history = json.loads(hven("history", "stars", "--json", "--site", site).stdout)
@@ -408,7 +408,7 @@ def test_private_tables_are_the_owners(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     path.write_text(path.read_text() + "access: private\n")
     hven("ingest", "stars", "--site", site)
-    assert "private" in hven("status", "--site", site).stdout
+    assert "nobody" in hven("status", "--site", site).stdout
     assert "Sirius" in hven("query", QUERY, "--site", site).stdout
     assert "no table 'stars.main'" in hven("query", "--public", QUERY, "--site", site, code=1).stderr
 

@@ -262,6 +262,7 @@ STORE = {
     "pushed": "rows of tables: told by the policies of these", "pushes": "who wrote them, for the writers: test_push.py",
     "audit": "the log of rights, for operators: test_roles.py",
     "registered": "what everybody is told of collections: test_oai.py", "registered_parts": "the same",
+    "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     "citations": "what everybody was told of a DOI: test_pages.py",
     "uses": "sums, for whoever curates now: test_usage.py",
     **dict.fromkeys(
@@ -280,7 +281,7 @@ KEPT = {
     "hats": "files of states, each by the scope of its reader: test_states_and_files_are_asked_anew",
     "previews": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
     "pictures": "the same", "cubes": "copies of files, asked as the file itself", "hips": "tiles, for whoever may take all images: test_made_hips.py",
-    "facets": "counts by scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
+    "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
 

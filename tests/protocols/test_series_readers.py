@@ -202,7 +202,7 @@ def test_a_fault_behind_the_first_samples_cuts_no_line(world: tuple[Client, Path
     (directory / "mode").write_text("dies x_1")
     answer = client.get("/hapi/data", dataset="nda_days", start=said["startDate"], stop=said["stopDate"])
     (directory / "mode").write_text("")
-    assert (answer.status, json.loads(answer.body)["status"]["code"]) == (500, 1500)
+    assert (answer.status, json.loads(answer.body)["status"]["code"]) == (503, 1500)
     assert "x_1.npy" in answer.text
 
 
@@ -248,7 +248,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words
     (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
     with Site(settings.load(tmp_path)) as site:
         answer = Client(create(site)).get("/hapi/info", dataset="nda_days")
-        assert (answer.status, json.loads(answer.body)["status"]["code"]) == (500, 1500)
+        assert (answer.status, json.loads(answer.body)["status"]["code"]) == (503, 1500)
         assert words in answer.text
         spectra(home / "data/x_0.npy", 5)
         with pytest.raises(DataError, match=re.escape(words)):

@@ -130,7 +130,7 @@ class FaceContract:
         """What is missing, of the wrong kind or out of bounds is named; so is a table that is not there."""
         face, given = self.face, dict(parse_qsl(self.face.example))
         wrong = {one.name: "no-such" for one in face.known if one.type.is_numeric or one.allowed}
-        wrong |= {one.name: str(one.maximum + 1) for one in face.known if one.maximum is not None}
+        wrong |= {one.name: str(one.maximum + (one.period or 0) + 1) for one in face.known if one.maximum is not None}
         with self.served(tmp_path) as ask:
             for name, value in [
                 *wrong.items(),

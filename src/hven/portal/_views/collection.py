@@ -32,7 +32,7 @@ from hven.portal._pages.editors import edits_collection
 from hven.portal._views.citation import citing_of, negotiate_citation, signposts, tombstone
 from hven.portal._views.counts import Counts, sum_amounts
 from hven.portal._views.facts import dataset, publications, ranges, released
-from hven.portal._views.first_looks import are_ready, look_at_collections
+from hven.portal._views.first_looks import look_at_collections
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
@@ -63,7 +63,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         known = await anyio.to_thread.run_sync(around.site.store.citations.find, _name(state))
         try:
             shown = [one for one in state.collection().tables if one.qualified in state.holdings.published]
-            return known, help_of(state), await anyio.to_thread.run_sync(are_ready, state, [shown])
+            # looked at now, so that the tag of a first answer is that of the next one
+            return known, help_of(state), await look_at_collections(state, [shown]) is not None
         except NotFound:
             if known is None and _table_without_descriptor(state) is None:
                 raise

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 DEAD = 2 * 86_400.0  # seconds after which a backup that left its pin has died
 # of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
-NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications"}
+# "descriptors": whoever opens a site writes them anew from its files
+NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications", "descriptors"}
 # worth nothing without the rows and files
 OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
