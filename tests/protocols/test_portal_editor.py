@@ -15,6 +15,7 @@ import pytest
 from asking import Client
 from mocpy import MOC
 
+from hven import formats
 from hven.app._server import create
 from hven.model.errors import Timeout
 from hven.model.table import Column, Table
@@ -66,7 +67,7 @@ def test_the_part_of_the_page_that_is_the_answer(client: Client) -> None:
     assert "<b>1,000</b>" in answer.text
     assert EVIL not in answer.text
     assert "&lt;script&gt;" in answer.text
-    assert answer.text.count('name="RESPONSEFORMAT"') == 8
+    assert answer.text.count('name="RESPONSEFORMAT"') == len(formats.offered())
     assert "frame-ancestors" in answer.headers["content-security-policy"]
     wrong = client.get("/adql/answer", QUERY=f"SELECT nothing FROM stars.main WHERE note = '{EVIL}'")
     assert wrong.status == 400
