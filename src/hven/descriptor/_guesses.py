@@ -17,7 +17,7 @@ from hven.model.table import Column
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 SIGNS = {
     "%": " percent ",
@@ -359,59 +359,6 @@ def _position(item: Guess, facts: Seen) -> Guess:
         )
         return replace(item, column=item.column.having(unit="deg"), doubt=doubt)
     return item
-
-
-def positions_of(guesses: Sequence[Guess]) -> tuple[str, str] | None:
-    """Find longitude and latitude in degrees: the main equatorial ones first."""
-    pairs = (
-        ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"), ("pos.bodyrc.lon;meta.main", "pos.bodyrc.lat;meta.main"),
-        ("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.galactic.lon;meta.main", "pos.galactic.lat;meta.main"), ("pos.galactic.lon", "pos.galactic.lat"),
-        ("pos.earth.lon", "pos.earth.lat"),
-    )  # fmt: skip
-    for pair in pairs:
-        found = [
-            next(
-                (item.column.name for item in guesses if item.column.ucd == word and item.column.type == FLOAT64), None
-            )
-            for word in pair
-        ]
-        if found[0] and found[1]:
-            return found[0], found[1]
-    for lon, lat in (("longitude", "latitude"), ("long", "lat"), ("lon", "lat"), ("reclong", "reclat")):
-        names = {item.column.name for item in guesses if item.column.type.is_numeric}
-        if {lon, lat} <= names:
-            return lon, lat
-    return None
-
-
-def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
-    """Write expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
-    there = set(names)
-    if not {"RAh", "RAm", "DE-", "DEd"} <= there:
-        return None
-    ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in there else "")
-    dec = (
-        "DEd"
-        + (" + coalesce(DEm, 0) / 60.0" if "DEm" in there else "")
-        + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
-    )
-    return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
-
-
-def assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
-    """Add positions in degrees where a catalogue has them in pieces."""
-    taken = {item.column.name for item in guesses}
-    parts = sexagesimal_parts(item.source for item in guesses)
-    if parts is None or {"ra", "dec"} & taken or positions_of(guesses):
-        return []
-    return [
-        Guess(
-            source="",
-            expression=text,
-            column=Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=about),
-        )
-        for name, text, about in (("ra", parts[0], "Right ascension"), ("dec", parts[1], "Declination"))
-    ]
 
 
 def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:

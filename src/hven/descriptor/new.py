@@ -23,12 +23,16 @@ from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
 from hven.descriptor._guesses import (
     Guess,
     Seen,
-    assembled_position,
     guess_columns,
     identifier,
     key_candidates,
-    positions_of,
     quoted,
+)
+from hven.descriptor._position_guesses import (
+    convert_positions,
+    describe_body_position,
+    find_body_position,
+    find_sky_position,
 )
 from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
@@ -515,7 +519,11 @@ def _draft(
             options = {**options, "key": found.source}
     position = _credits.position(credited, guesses)
     if not live and position is None:  # text that is put together at each query is found by no index
-        guesses += assembled_position(guesses)
+        guesses += convert_positions(guesses)
+    position = position or find_sky_position(guesses)
+    on_body = find_body_position(guesses) if position is None else None
+    if on_body is not None and standard is None:
+        notes = [*notes, describe_body_position(on_body)]
     sample = _sample(module, options, context, columns) if standard is not None or "cc" in {item.column.name for item in guesses} else {}  # fmt: skip
     chain = chain_of(facts_of(guesses, sample)) if sample and standard is None and not live else None
     if chain is not None and chain.lacking:
@@ -526,7 +534,7 @@ def _draft(
     carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
-        pair = position or positions_of(guesses)
+        pair = position or on_body
         return Draft(
             name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
@@ -537,7 +545,7 @@ def _draft(
         kind,
         options,
         guesses,
-        position or positions_of(guesses),
+        position,
         key,
         why,
         _credits.rows(credited, rows, complete=complete),
@@ -751,7 +759,7 @@ def _written(
         lines.append(f"    primary: {flow([item.column.name for item in key])}  # {why}")
     if position is not None:
         lines.append(
-            f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # degrees; searches by position use it"
+            f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # guessed: degrees; searches by position use it"
         )
     lines += [f"    # {comment(note)}" for note in notes]
     if carried.hidden:

@@ -26,6 +26,7 @@ LONG = (
 PAIRS = (("em_min", "em_max"), ("spectral_range_min", "spectral_range_max"))  # of ObsCore and EPN-TAP
 ICRS = ("ICRS", "FK5")
 BODY = "pos.bodyrc"
+ELSEWHERE = (BODY, "pos.earth", "pos.galactic", "pos.ecliptic")  # UCDs of longitudes that are no right ascension
 
 
 def coverage(items: Sequence[Published], waveband: Iterable[str]) -> str:
@@ -89,8 +90,18 @@ def _frame(item: Published) -> str | None:
         known = item.statistics.get("target_name", {})
         body = known.get("minimum")
         return f"IAU_{body.upper().replace(' ', '_')}" if isinstance(body, str) and body == known.get("maximum") else None  # fmt: skip
+    return "" if has_icrs_position(table) else None
+
+
+def has_icrs_position(table: Table) -> bool:
+    """Check whether a table's position is right ascension and declination: not on a body, not in another frame of the sky."""
+    if table.position is None:
+        return False
+    column = table.column(table.position[0])
+    if (column.ucd or "").lower().startswith(ELSEWHERE):
+        return False
     system = next((one.system for one in table.frames if one.id == column.frame and one.system), ICRS[0])
-    return "" if system.upper().startswith(ICRS) else None
+    return system.upper().startswith(ICRS)
 
 
 @lru_cache(maxsize=16)  # a table's records have the same

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._guesses import Guess, assembled_position, guess_columns, identifier, positions_of, quoted
+from hven.descriptor._guesses import Guess, guess_columns, identifier, quoted
+from hven.descriptor._position_guesses import (
+    convert_positions,
+    describe_body_position,
+    find_body_position,
+    find_sky_position,
+)
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.model.errors import SourceError, UsageError, nearest
 
@@ -270,7 +276,7 @@ def _guessed(one: TableSaid) -> list[Guess]:
         if item.source in one.names and name != item.column.name and name not in taken:
             taken.add(name)
             found[at] = replace(item, column=item.column.having(name=name), expression=item.expression or quoted(item.source))  # fmt: skip
-    return found + assembled_position(found)
+    return found + convert_positions(found)
 
 
 def _names(tables: Sequence[TableSaid]) -> dict[str, str]:
@@ -310,8 +316,12 @@ def _table(one: TableSaid, names: Mapping[str, str], guesses: Mapping[str, Seque
     if several:
         lines.append(f"    indexes: {flow(several)}")
     alone = {group[0] for group in one.indexes if len(group) == 1}
-    if pair := positions_of(mine):
-        lines.append(f"    position: [{scalar(pair[0])}, {scalar(pair[1])}]  # degrees; searches by position use it")
+    if pair := find_sky_position(mine):
+        lines.append(
+            f"    position: [{scalar(pair[0])}, {scalar(pair[1])}]  # guessed: degrees; searches by position use it"
+        )
+    elif pair := find_body_position(mine):
+        lines.append(f"    # {comment(describe_body_position(pair))}")
     lines.append("    source: " + flow(dict(one.source)))
     lines.append("    columns:")
     constants = [Guess(source="", column=column.having(name=identifier(column.name))) for column, _ in one.constants]

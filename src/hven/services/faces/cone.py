@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import tree
 from hven.model.params import Param
 from hven.model.types import FLOAT64, INT32, STRING
+from hven.services._covered import has_icrs_position
 from hven.services.errors import Faults, cone_error
 from hven.services.face import Asked, Face, Way
 
@@ -75,8 +76,8 @@ FACE = Face(
     title="Cone search",
     standard_ids=("ivo://ivoa.net/std/ConeSearch",),
     params=PARAMS,
-    applies=lambda table: table.position is not None and table.identifier is not None,
-    lacking="positions to search",
+    applies=lambda table: has_icrs_position(table) and table.identifier is not None,
+    lacking="positions to search in right ascension and declination",
     ask=_ask,
     path="/cone/{table}",
     faults=Faults(write=cone_error, kind="text/xml", patient=True),

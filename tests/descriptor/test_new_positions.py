@@ -1,0 +1,93 @@
+"""Which columns ``hven new`` takes for a position on the sky: those alone that say so."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+from astropy.coordinates import SkyCoord
+
+from hven import query
+from hven.descriptor import check
+from hven.descriptor.new import create
+from hven.ingest import ingest
+from hven.model.settings import Settings
+from hven.services.faces import cone
+from hven.site import Site
+from hven.site.auth._permit import OWNER
+
+RANDOM = np.random.default_rng(2010)
+LON, LAT = RANDOM.uniform(0, 180, 40).round(4), RANDOM.uniform(-80, 80, 40).round(4)
+
+
+def draft_pair(tmp_path, lon, lat):
+    (tmp_path / "a.csv").write_text(
+        f"id,{lon},{lat}\n" + "".join(f"{n},{x},{y}\n" for n, (x, y) in enumerate(zip(LON, LAT, strict=True)))
+    )
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "hven.toml").write_text("")
+    settings = Settings(directory=tmp_path)
+    path = create(settings, "a", str(tmp_path / "a.csv"))
+    assert [str(fault) for fault in check(path, settings)] == []
+    return settings, path
+
+
+def publish(settings):
+    with Site(settings) as site:
+        ingest(site, "a")
+        table = site.current().published["a.main"].table
+        with query.run("SELECT * FROM a.main", OWNER, site=site) as result:
+            rows = [row for batch in result.batches() for row in batch.to_pylist()]
+        return table, rows
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"),
+    [
+        ("reclong", "reclat"), ("lon", "lat"), ("long", "lat"), ("longitude", "latitude"), ("Longitude (deg)", "Latitude (deg)"),
+        ("center_lon", "center_lat"), ("site_longitude", "site_latitude"), ("lon_deg", "lat_deg"), ("lon_east", "lat_north"),
+    ],
+)  # fmt: skip
+def test_longitudes_and_latitudes_are_no_position_on_the_sky(tmp_path, lon, lat):
+    settings, path = draft_pair(tmp_path, lon, lat)
+    text = path.read_text()
+    assert "position" not in yaml.safe_load(text)["tables"]["main"]
+    assert "longitude and latitude of what?" in text
+    assert "frames: {body: {system: BODY, refposition: Mars}}" in text
+    table, _ = publish(settings)
+    assert table.position is None
+    assert not cone.FACE.applies(table)
+
+
+def test_what_the_draft_says_of_a_body_is_right_and_gives_no_cone_search(tmp_path):
+    settings, path = draft_pair(tmp_path, "lon", "lat")
+    text = path.read_text()
+    frames = re.search(r"`(frames: .*?)`;", text)[1]
+    for name, word in (("lon", "pos.bodyrc.lon;meta.main"), ("lat", "pos.bodyrc.lat;meta.main")):
+        text = re.sub(rf"(?m)^( +{name}: +{{type: float64).*}}", rf"\1, unit: deg, ucd: {word}, frame: body}}", text)
+    path.write_text(text.replace("    source:", f"    {frames}\n    source:"))
+    assert [str(fault) for fault in check(path, settings)] == []
+    table, _ = publish(settings)
+    assert table.frames[0].refposition == "Mars"
+    assert not cone.FACE.applies(table)
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "frame"), [("GLON", "GLAT", "galactic"), ("elon", "elat", "barycentricmeanecliptic")]
+)
+def test_other_frames_of_the_sky_are_converted(tmp_path, lon, lat, frame):
+    settings, path = draft_pair(tmp_path, lon, lat)
+    assert yaml.safe_load(path.read_text())["tables"]["main"]["position"] == ["ra", "dec"]
+    table, rows = publish(settings)
+    assert cone.FACE.applies(table)
+    sky = SkyCoord(LON, LAT, unit="deg", frame=frame).icrs
+    rows.sort(key=lambda row: row["id"])
+    near = SkyCoord([row["ra"] for row in rows], [row["dec"] for row in rows], unit="deg").separation(sky)
+    assert near.arcsec.max() < 0.1
+
+
+def test_right_ascension_in_hours_is_no_position_in_degrees(tmp_path):
+    _, path = draft_pair(tmp_path, "ra [h]", "dec [deg]")
+    assert "position" not in yaml.safe_load(path.read_text())["tables"]["main"]
