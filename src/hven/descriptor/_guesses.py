@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.model import units
-from hven.model.table import Column
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from hven.model.table import Column
 
 SIGNS = {
     "%": " percent ",
@@ -209,6 +210,8 @@ class Guess:
         ADQL over the source, if it is not the source's column of this name as it is.
     doubt
         A comment for the curator.
+    guessed
+        Attributes of the column that nobody says: they come from its name, its description or its values.
     """
 
     source: str
@@ -216,6 +219,7 @@ class Guess:
     expression: str | None = None
     doubt: str | None = None
     key: bool = False
+    guessed: tuple[str, ...] = ()
 
 
 def quoted(name: str, *, always: bool = False) -> str:
@@ -246,6 +250,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
         elif unit is None and column.description:
             unit = split_unit(column.description)[1]
+        from_name = unit is not None and not column.unit
         if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
             heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
         name = identifier(heading)
@@ -293,6 +298,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
                 column=target,
                 expression=None if plain and column.name.lower() == name else quoted(column.name, always=twin),
                 doubt=doubt,
+                guessed=("unit",) if from_name else (),
             )
         )
     return _with_ucds(guesses, seen)
@@ -309,7 +315,9 @@ def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     result = []
     for item, guess in zip(guesses, found, strict=True):
         if item.column.ucd is None and guess is not None and not (guess.endswith(";meta.main") and guess in said):
-            item = replace(item, column=item.column.having(ucd=_fitting(guess, item, seen.get(item.source, Seen()))))  # noqa: PLW2901
+            word = _fitting(guess, item, seen.get(item.source, Seen()))
+            if word is not None:
+                item = replace(item, column=item.column.having(ucd=word), guessed=(*item.guessed, "ucd"))  # noqa: PLW2901
         result.append(_position(item, seen.get(item.source, Seen())))
     return result
 
@@ -357,7 +365,7 @@ def _position(item: Guess, facts: Seen) -> Guess:
             if hours
             else item.doubt
         )
-        return replace(item, column=item.column.having(unit="deg"), doubt=doubt)
+        return replace(item, column=item.column.having(unit="deg"), doubt=doubt, guessed=("unit", *item.guessed))
     return item
 
 

@@ -19,6 +19,8 @@ _OTHER_SKY_FRAMES = {
     "ECLIPTIC": ("pos.ecliptic.lon", "pos.ecliptic.lat"),
 }
 _ON_BODY = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
+_LON_WORD = re.compile(r"right_?asc(ension)?|alpha|longitude|long?|ra|l(?=ii)|(?<=_)l$|^l$|(?<=crval)1")
+_LAT_WORD = re.compile(r"declination|decl?|delta|latitude|lat|de|b(?=ii)|(?<=_)b$|^b$|(?<=crval)2")
 _LONGITUDE = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
@@ -91,11 +93,19 @@ def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _find_pair(guesses: Sequence[Guess], words: tuple[str, str]) -> tuple[str, str] | None:
-    names = [
-        next((item.column.name for item in guesses if item.column.ucd == word and _is_position(item.column)), None)
-        for word in words
-    ]
-    return None if names[0] is None or names[1] is None else (names[0], names[1])
+    """Find the first two columns with these UCDs that belong together: where a UCD is guessed, their names say so."""
+    lons, lats = ([item for item in guesses if item.column.ucd == word and _is_position(item.column)] for word in words)
+    for lon in lons:
+        for lat in lats:
+            is_said = "ucd" not in (*lon.guessed, *lat.guessed)
+            if is_said or _stem(_LON_WORD, lon.column.name) == _stem(_LAT_WORD, lat.column.name):
+                return lon.column.name, lat.column.name
+    return None
+
+
+def _stem(word: re.Pattern[str], name: str) -> str:
+    """Cut the word for the axis out of a name: what remains is the same for both columns of a position."""
+    return word.sub("", name, count=1).replace("_", "")
 
 
 def _is_position(column: Column) -> bool:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from hven.descriptor._chains import contoured
 from hven.descriptor._features import features
 from hven.descriptor._guesses import quoted
+from hven.descriptor._image_guesses import FOOTPRINT
 from hven.model import units
 from hven.model.literal import ISO, form_of
 from hven.model.sky import bodies
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
     from hven.descriptor._guesses import Guess
 
 SAMPLE = 5_000  # rows whose values are looked at
-_SHEET = re.compile(r"creat|modif|updat|ingest|releas|publi|approv|revis|reduc|discov")
+# dates of a file or of its processing: no time of the observation
+_SHEET = re.compile(
+    r"creat|modif|updat|ingest|releas|publi|approv|revis|reduc|discov|process|_rf\d|^rf\d|writ|made|_file|download|arch"
+)
+_ZERO_POINT = re.compile(r"(jd|mjd|time|date|epoch)_?(ref(_?[if])?|zero|0|off(set)?|orig(in)?|sys)$|^(jd|mjd)_?ref")
+# cards and columns that say the time of the observation by the standard's own name (FITS 4.0, table 35)
+_OBSERVED = re.compile(
+    r"(date|mjd|jd|time)_?(obs|beg|start|avg)|(obs|start)_?(date|time|mjd|jd)|t_?(start|min|beg)|tstart"
+)
 _BEGIN = re.compile(
     r"start|begin|_min$|^min_|tmin|date_?obs|obs_?date|datetime|^date|time_?obs|observ|acq|event|^t_?0$|^year$|^time$|^jd|^mjd"
 )
@@ -118,6 +127,8 @@ class Fact:
 
     def time(self) -> tuple[str, str] | None:
         """Recognise times: their kind (stamp, jd, mjd, year), and an expression for them."""
+        if _ZERO_POINT.search(self.name):
+            return None  # what other times count from
         if pa.types.is_timestamp(self.sample.type):
             return "stamp", self.sql
         if self.mostly(ISO):
@@ -212,7 +223,9 @@ class Proposer:
         lists: Sequence[Fact] = (),
         words_of: Mapping[str, frozenset[str]] | None = None,
         files: bool = True,
+        images: str | None = None,
     ) -> None:
+        self.images = images  # what images with WCS cards show: "sky" or "body"
         self.files = files  # whether rows come from files, which have names
         self.lists, self.words_of = lists, words_of or {}  # of columns that hold one of some words
         self.standard, self.facts, self.name, self.words, self.key, self.position = (
@@ -241,6 +254,8 @@ class Proposer:
         """Propose columns that are called as in the standard, where their values fit."""
         for fact in self.facts:
             name = fact.source.lower() if fact.source.lower() in self.standard else fact.called
+            if self.images is not None and name in {"ra", "dec", "s_ra", "s_dec"}:
+                continue  # where the telescope points; the footprint says what the image covers
             column = self.standard.get(name)
             if (
                 column is None
@@ -530,15 +545,16 @@ def _names_bodies(words: Sequence[str]) -> bool:
 
 
 def _rank(fact: Fact, ucd: str, pattern: re.Pattern[str]) -> tuple[bool, int, int, int]:
-    likely = (
-        0
-        if fact.ucd.startswith(ucd)
-        else 1
-        if pattern.search(fact.name) and fact.name != "date"
-        else 2
-        if fact.ucd.startswith("time")
-        else 3
-    )
+    if fact.ucd.startswith(ucd):
+        likely = 0
+    elif _OBSERVED.fullmatch(fact.name):
+        likely = 1
+    elif pattern.search(fact.name) and fact.name != "date":
+        likely = 2
+    elif fact.ucd.startswith("time"):
+        likely = 3
+    else:
+        likely = 4
     return fact.gaps > 3, likely, fact.gaps, len(fact.name)
 
 
@@ -680,7 +696,13 @@ def _elements(proposer: Proposer) -> None:
 def _place(proposer: Proposer) -> None:
     """Propose c1 and c2: on the sky or on a body."""
     made = proposer.made
-    if "c1min" in made.settings or made.lets or proposer.position is None:
+    if "c1min" in made.settings or made.lets:
+        return
+    if proposer.images is not None and "s_region" not in made.settings:
+        made.frame, made.families = "celestial" if proposer.images == "sky" else "body", ["region"]
+        made.map("s_region", FOOTPRINT, "guessed: what the image covers, by its WCS cards; c1min .. c2max follow")
+        return
+    if proposer.position is None:
         return
     lon, lat = proposer.position
     ucd = (lon.column.ucd or "").lower()
@@ -760,10 +782,8 @@ def obscore(proposer: Proposer) -> Proposal:
         for column, item in zip(("s_ra", "s_dec"), proposer.position, strict=True):
             made.map(column, item.expression or quoted(item.source), f"guessed from {item.source or 'its parts'}")
             made.used.add(item.source)
-    if {"ctype1", "crval1", "crpix1", "naxis1", "naxis2"} <= {
-        fact.name for fact in proposer.facts
-    } and "s_region" not in made.settings:
-        made.map("s_region", "wcs_footprint()", "guessed: corners of the image by its WCS cards")
+    if proposer.images == "sky" and "s_region" not in made.settings:
+        made.map("s_region", FOOTPRINT, "guessed: what the image covers, by its WCS cards")
     found = proposer.find(
         r"^target(_?name)?$|^object(_?name)?$|targname", ucd="meta.id;src", test=lambda item: item.is_text
     )

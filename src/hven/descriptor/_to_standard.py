@@ -41,6 +41,8 @@ class Draft:
         Its full name: ``epn-tap-2.0``.
     words
         Text in which the target may be named: file, title, description.
+    images
+        What images with WCS cards show: ``sky`` or ``body``; None: there are none.
     carried
         What features in time and frequency have besides: their geometries and properties are columns of their own; None: the rows are none.
     """
@@ -60,6 +62,7 @@ class Draft:
     description: str | None
     origin: str
     words: str = ""
+    images: str | None = None
     carried: Carried | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
@@ -85,6 +88,7 @@ class Draft:
                 position=self.position,
                 lists=facts_of(self.guesses, self.sample, lists=True),
                 files="files" in self.options,
+                images=self.images,
                 words_of={
                     str(rule["columns"]): frozenset(
                         str(word).lower() for word in table["vocabularies"][rule["of"]]["values"]

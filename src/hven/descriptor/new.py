@@ -28,6 +28,7 @@ from hven.descriptor._guesses import (
     key_candidates,
     quoted,
 )
+from hven.descriptor._image_guesses import add_footprints, covers, drop_card_positions
 from hven.descriptor._position_guesses import (
     convert_positions,
     describe_body_position,
@@ -479,6 +480,8 @@ def _draft(
     # a service may give less than it is asked for
     complete = complete and (not elsewhere or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
+    guesses = drop_card_positions(guesses, seen)
+    shows = covers(kind, options, seen)
     options, notes = _null_words(kind, options, guesses, seen)
     doubts = source.doubts() if isinstance(source, Doubts) else {}
     guesses = [
@@ -518,6 +521,7 @@ def _draft(
         if paged and found is not None:  # rows are asked for page by page by it
             options = {**options, "key": found.source}
     position = _credits.position(credited, guesses)
+    guesses = guesses if shows is None else add_footprints(guesses, shows)
     if not live and position is None:  # text that is put together at each query is found by no index
         guesses += convert_positions(guesses)
     position = position or find_sky_position(guesses)
@@ -538,7 +542,7 @@ def _draft(
         return Draft(
             name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
-            description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
+            description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, images=shows, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
     return _written(
         name,
