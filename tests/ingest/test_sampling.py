@@ -97,3 +97,46 @@ tests:
         in found.value.message
     )
     assert "main.csv" in found.value.message
+
+
+LIMITED = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    columns: {{ud: {{type: float64, minimum: 0}}}}
+    source: {{kind: csv, files: a.csv}}
+    max_rejects: {limit}
+"""
+
+
+def check_and_ingest(tmp_path, text, files, *, refused):
+    """Return what the check says; both end with an error, or neither."""
+    with site_with(tmp_path, text, files):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    done = hven("--site", tmp_path, "check", "--json", code=int(refused))
+    hven("--site", tmp_path, "ingest", "stars", code=int(refused))
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("bad", "limit"), [(2, 0.5), (5, 0.5), (6, 0.5), (9, 0.5), (1, 0.1), (2, 0.1), (9, 1)])
+def test_check_refuses_what_the_ingest_will_refuse(tmp_path, bad, limit):
+    """Of ten rows: a share above max_rejects is an error of the check, with the first rows at fault."""
+    rows = "ud\n" + "".join(f"{-row if row <= bad else row}\n" for row in range(1, 11))
+    refused = bad / 10 > limit
+    faults = check_and_ingest(tmp_path, LIMITED.format(limit=limit), {"a.csv": rows}, refused=refused)
+    errors = [fault for fault in faults if fault["severity"] == "error"]
+    assert bool(errors) is refused
+    if refused:
+        assert errors[0]["message"].startswith(
+            f"stars.main: {bad} of the first 10 rows would be rejected, more than max_rejects ({limit:g})"
+        )
+        assert "a.csv row 1: ud = -1.0" in errors[0]["message"]
+
+
+def test_rows_that_no_reader_understands_count_too(tmp_path):
+    """Text in a column of numbers is refused by the reader, before a rule looks at it."""
+    text = LIMITED.format(limit=0.5).replace("files: a.csv", "files: a.csv, types: {ud: float64}")
+    rows = "ud\n" + "".join(f"word{row}\n" if row <= 7 else f"{row}\n" for row in range(1, 11))
+    faults = check_and_ingest(tmp_path, text, {"a.csv": rows}, refused=True)
+    assert any("7 of the first 10 rows would be rejected" in fault["message"] for fault in faults)

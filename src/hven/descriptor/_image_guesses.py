@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,13 +27,16 @@ def covers(kind: str, options: Mapping[str, Any], seen: Mapping[str, Seen]) -> L
     """Find out what images show by their CTYPEn cards: the sky, the Sun or a body; None if they have none, or differ."""
     if (kind, options.get("mode")) not in _HEADERS:
         return None
-    words = Counter(
-        "sky" if _SKY.match(word) else "body" if _SUN_OR_BODY.match(word) else "other"
-        for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2")
-        for word in (seen[name].words if name in seen else {})
+    types = [
+        word for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2") for word in (seen[name].words if name in seen else {})
+    ]
+    sky, body = (
+        any(map(_SKY.match, types)),
+        any(word for word in types if _SUN_OR_BODY.match(word) and not _SKY.match(word)),
     )
-    words.pop("other", None)
-    return next(iter(words)) if len(words) == 1 else None  # type: ignore[return-value]
+    if sky is body:
+        return None
+    return "sky" if sky else "body"
 
 
 def drop_card_positions(guesses: Sequence[Guess], seen: Mapping[str, Seen]) -> list[Guess]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.engines import kind
-from hven.ingest._filling import Filling, counts_bytes, in_place, look, table_of
+from hven.ingest._filling import MOST, Filling, counts_bytes, in_place, look, table_of
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import TableReport
 from hven.ingest._rules import ERROR, WARNING
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from hven.model import Deviation
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Settings
+    from hven.sources import Reject
 
+OFFENDERS_SHOWN, REASONS_SHOWN = 3, 3
 ROWS, ASKED = 1000, 10  # of each source; where each row has a server asked for a size
 MEMORY = 256 << 20  # bytes
 
@@ -52,6 +54,7 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
         try:
             for spec in resource.tables:
                 told: list[Deviation] = []
+                unread = _UnreadRows()
                 context = Context(
                     directory=directory,
                     secret=partial(secret, settings.directory),
@@ -59,6 +62,7 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                     read=partial(open_read, settings),
                     roots=settings.grounds,
                     tell=partial(_note, told),
+                    reject=unread.add,
                 )
                 try:
                     known = list(look(spec, resource, context))
@@ -69,7 +73,7 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                             Path(scratch), memory=MEMORY, threads=1
                         )
                         yield from _of_table(
-                            spec, entries, engine, Path(scratch), settings, every=len(entries) == len(known)
+                            spec, entries, engine, Path(scratch), settings, unread, every=len(entries) == len(known)
                         )
                 except (HvenError, NotImplementedError) as error:
                     if isinstance(error, SourceError) and any(_serves(one.kind) for one in spec.sources):
@@ -80,6 +84,25 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
         finally:
             if engine is not None:
                 engine.close()
+
+
+class _UnreadRows:
+    """Rows that a source cannot read: those that come before the table is filled wait for it."""
+
+    def __init__(self) -> None:
+        self.filling: Filling | None = None
+        self._early: list[Reject] = []
+
+    def add(self, row: Reject) -> None:
+        if self.filling is None:
+            self._early.append(row)
+        else:
+            self.filling.reject(row)
+
+    def hand_to(self, filling: Filling) -> None:
+        """Give a table the rows from now on. Files are read anew, so the early ones come again."""
+        self.filling = filling
+        self._early.clear()
 
 
 def _note(told: list[Deviation], item: str | Deviation) -> None:
@@ -111,15 +134,32 @@ def _served(spec: TableSpec, entries: list[Entry], engine: str) -> None:
 
 
 def _of_table(
-    spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Path, settings: Settings, *, every: bool
+    spec: TableSpec,
+    entries: list[Entry],
+    engine: Engine,
+    scratch: Path,
+    settings: Settings,
+    unread: _UnreadRows,
+    *,
+    every: bool,
 ) -> Iterator[Fault]:
     report = TableReport(table=spec.table.qualified)
     few = any(entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries)
     with Rejects(scratch / f"{spec.table.name}.csv") as rejects:
-        Filling(
+        filling = Filling(
             engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,
             progress=lambda _: None, sample=ASKED if few else ROWS, most=1.0, spool=scratch, allow_private=settings.allow_private,
-        ).flow(lambda _: None)  # fmt: skip
+        )  # fmt: skip
+        unread.hand_to(filling)
+        filling.flow(lambda _: None)
+    limit = MOST if spec.max_rejects is None else spec.max_rejects
+    each = any(
+        item.severity == ERROR and item.count >= report.read - report.skipped for item in report.findings.values()
+    )
+    if (
+        report.read and report.rejected / report.read > limit and not each
+    ):  # of all rows it is said below, for each reason
+        yield _too_many(report, spec, limit)
     # a warning: files may fill until the ingest
     if every and not report.read and (spec.max_rejects is None or spec.max_rejects < 1):
         message = f"{spec.table.qualified} would be empty: the source has no rows"
@@ -143,6 +183,24 @@ def _of_table(
                 remedy="" if ";" in item.message else "correct the mapping or the data",
                 severity="error" if fatal else "warning",
             )
+
+
+def _too_many(report: TableReport, spec: TableSpec, limit: float) -> Fault:
+    """Say that an ingest would publish nothing, as so many of the first rows are at fault; with the first of each reason."""
+    reasons = sorted(
+        (item for item in report.findings.values() if item.severity == ERROR), key=lambda item: item.count, reverse=True
+    )
+    first = "; ".join(
+        f"{item.message} ({', '.join(str(offender) for offender in item.offenders[:OFFENDERS_SHOWN])})"
+        for item in reasons[:REASONS_SHOWN]
+        if item.offenders
+    )
+    return Fault(
+        message=f"{report.table}: {report.rejected:,} of the first {report.read:,} rows would be rejected, "
+        f"more than max_rejects ({limit:.4g}), and nothing would be published: {first}",
+        place=spec.place,
+        remedy="correct the mapping or the data, or raise max_rejects",
+    )
 
 
 __all__ = ["refused"]

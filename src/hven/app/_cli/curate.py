@@ -18,6 +18,7 @@ from hven.app._cli.engine_verbs import checked
 from hven.descriptor import new as draft
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
+from hven.ingest.source_checks import check_sources
 from hven.jobs import declared
 from hven.model import plugins
 from hven.model.errors import Fault, NotFound, UsageError
@@ -154,6 +155,7 @@ def check(
         if resource is not None and not any(fault.severity == "error" for fault in said):
             read.append(resource)
             said += refused(resource, path.parent, found)
+            said += check_sources(resource, path.parent, found)
             dates += [
                 f"{spec.table.qualified}: a row is released {spec.embargo.words()}"
                 for spec in resource.tables
@@ -166,6 +168,8 @@ def check(
     if name is None:
         faults += [*declared.check(found), *lacking(found), *strangers(found)]
         faults += exposed(found.directory, found.var, found.kept)
+    else:
+        faults += exposed(found.directory)
     spanning = name is not None and any(
         one.registration is not None or any(spec.spans for spec in one.tables) for one in read
     )

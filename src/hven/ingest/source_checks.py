@@ -1,0 +1,148 @@
+"""What an ingest needs beside files, looked at before there is one: secrets that sources name, databases and services that they ask."""
+
+from __future__ import annotations
+
+import re
+import socket
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from hven.model import plugins
+from hven.model.errors import Fault, HvenError, SourceError
+from hven.model.settings import secret
+from hven.sources import Context, filekinds, remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from hven.model.resource import Resource, SourceSpec
+    from hven.model.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together, which run at the same time
+_SECRET = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+_NOT_SECRETS = {"fields", "each", "query", "null"}  # options whose text has a dollar sign of its own
+_DATABASES = {"sql", "live"}
+_PORTS = {"http": 80, "https": 443}
+
+
+def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
+    """Yield an error for each secret that a source names and nobody has set, and a warning for each server that does not answer.
+
+    Parameters
+    ----------
+    resource
+        As its descriptor has it.
+    directory
+        Of the descriptor.
+    settings
+        Of the site.
+    """
+    probes: dict[tuple[str, str], tuple[SourceSpec, Future[str | None]]] = {}
+    for spec in resource.tables:
+        for source in spec.sources:
+            unset = list(_find_unset_secrets(source, settings))
+            yield from unset
+            if unset:
+                continue
+            for what, address in _find_servers(source):
+                if (what, address) not in probes:
+                    probe = partial(_probe, source, address, directory, settings)
+                    probes[what, address] = source, _start_thread(probe)
+    deadline = monotonic() + PROBE_TIMEOUT_SECONDS
+    for (what, _), (source, future) in probes.items():
+        try:
+            reason = future.result(timeout=max(0.0, deadline - monotonic()))
+        except TimeoutError:
+            reason = f"no answer within {PROBE_TIMEOUT_SECONDS:g} s"
+        if reason is not None:
+            yield Fault(
+                message=f"{what} does not answer: {reason}",
+                place=source.place,
+                remedy="an ingest now would fail; look at the address, the network and the account",
+                severity="warning",
+            )
+
+
+def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Fault]:
+    for name in dict.fromkeys(_find_secrets([dict(source.options), dict(source.enrich or {})])):
+        try:
+            secret(settings.directory, name)
+        except SourceError as error:
+            yield Fault(message=error.message, place=source.place, remedy=error.remedy)
+
+
+def _find_secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in _NOT_SECRETS:
+                yield from _find_secrets(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _find_secrets(item)
+    elif isinstance(value, str) and _SECRET.fullmatch(value):
+        yield str(value)
+
+
+def _find_servers(source: SourceSpec) -> Iterator[tuple[str, str]]:
+    """Name the database or the service of a source: words for people without a password, and the address."""
+    address = source.options.get("url")
+    if not isinstance(address, str) or not address:
+        return
+    if source.kind in _DATABASES:
+        yield f"the database {address if _SECRET.fullmatch(address) else _without_account(address)}", address
+    elif filekinds.service(source.kind) is not None and address.startswith(("http://", "https://")):
+        yield f"the service {_without_account(address)}", address
+
+
+def _without_account(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.hostname or address.partition(';')[0]}" + (f":{parts.port}" if parts.port else "")
+
+
+def _probe(source: SourceSpec, address: str, directory: Path, settings: Settings) -> str | None:
+    """Connect; return why not, or None. Of a database the columns are asked for too, with its account."""
+    resolve_secret = partial(secret, settings.directory)
+    try:
+        whole = resolve_secret(address) if _SECRET.fullmatch(address) else address
+        if source.kind not in _DATABASES:
+            _connect_service(whole, settings)
+        elif source.kind == "sql":  # a live table's database is asked by its engine's own check
+            context = Context(directory=directory, secret=resolve_secret, allow_private=settings.allow_private)
+            module = plugins.load("sources", source.kind)
+            module.open(module.Options.model_validate(dict(source.options)), context).columns()
+    except HvenError as error:
+        return error.message
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return None
+
+
+def _connect_service(address: str, settings: Settings) -> None:
+    _, number = remote.resolve(address, allow_private=settings.allow_private)
+    if number is None:
+        return  # a proxy asks the service, and connects at once whether it is there or not
+    parts = urlsplit(address)
+    socket.create_connection((number, parts.port or _PORTS[parts.scheme]), timeout=CONNECT_TIMEOUT_SECONDS).close()
+
+
+def _start_thread(probe: partial[str | None]) -> Future[str | None]:
+    """Run a probe in a thread that nobody waits for at the end: a resolver or a driver may take minutes."""
+    future: Future[str | None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(probe())
+        except BaseException as error:  # noqa: BLE001  (the caller gets it)
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True, name="check").start()
+    return future
+
+
+__all__ = ["check_sources"]

@@ -1,0 +1,91 @@
+"""``hven check NAME`` looks at what an ingest needs beside files: secrets that sources name, databases, services."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from hven import descriptor
+from hven.ingest import source_checks
+from hven.testing.site import site_with
+from running import hven
+
+TEXT = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    columns: {{x: string}}
+    source: {source}
+"""
+
+
+def check_source(tmp_path, source, *, code, secrets=None, mode=0o600):
+    with site_with(tmp_path, TEXT.format(source=source)):
+        (tmp_path / "hven.toml").write_text("allow_private = true\n")
+    if secrets is not None:
+        (tmp_path / "secrets.toml").write_text(secrets)
+        (tmp_path / "secrets.toml").chmod(mode)
+    return json.loads(hven("--site", tmp_path, "check", "stars", "--json", code=code).stdout)
+
+
+def find_closed_port():
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{kind: sql, url: $NOWHERE_DB, table: x}",
+        "{kind: tap, url: 'http://127.0.0.1:9/tap', table: x, token: $NOWHERE_DB}",
+    ],
+)
+def test_a_secret_that_is_not_set_is_an_error_at_its_place(tmp_path, source):
+    faults = [fault for fault in check_source(tmp_path, source, code=1) if "secret" in fault["message"]]
+    assert [(fault["severity"], fault["message"]) for fault in faults] == [
+        ("error", "the secret NOWHERE_DB is not set")
+    ]
+    assert (faults[0]["file"], faults[0]["line"]) == ("collections/stars/stars.yaml", 6)
+    assert "NOWHERE_DB = '...' into" in faults[0]["remedy"]
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, True)])
+def test_secrets_that_others_can_read_are_told_of_one_collection_too(tmp_path, mode, told):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("CREATE TABLE x (x TEXT)")
+    source = f"{{kind: sql, file: {tmp_path}/a.db, table: x}}"
+    faults = check_source(tmp_path, source, code=0, secrets="A = 'b'\n", mode=mode)
+    assert any("every account of this machine can read it" in fault["message"] for fault in faults) is told
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("{{kind: sql, url: 'postgresql://reader@127.0.0.1:{port}/x', table: x}}", "the database 127.0.0.1:{port}"),
+        ("{{kind: sql, url: $DB, table: x}}", "the database $DB"),
+        ("{{kind: tap, url: 'http://127.0.0.1:{port}/tap', table: x}}", "the service 127.0.0.1:{port}"),
+    ],
+)
+def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
+    port = find_closed_port()
+    secrets = f"DB = 'postgresql://reader:pass-word@127.0.0.1:{port}/x'\n"
+    faults = check_source(tmp_path, source.format(port=port), code=0, secrets=secrets)
+    assert len(faults) == 1
+    assert faults[0]["message"].startswith(f"{named.format(port=port)} does not answer: ")
+    assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)
+    assert "pass-word" not in json.dumps(faults)
+
+
+def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_checks, "PROBE_TIMEOUT_SECONDS", 0.2)
+    with site_with(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
+        monkeypatch.setenv("DB", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x")
+        path = tmp_path / "collections/stars/stars.yaml"
+        resource, _ = descriptor.checked(path, site.settings)
+        (fault,) = source_checks.check_sources(resource, path.parent, site.settings)
+    assert fault.message == "the database $DB does not answer: no answer within 0.2 s"
