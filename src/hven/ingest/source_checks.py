@@ -118,8 +118,10 @@ def _probe(source: SourceSpec, address: str, directory: Path, settings: Settings
             module.open(module.Options.model_validate(dict(source.options)), context).columns()
     except HvenError as error:
         return error.message
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "strerror", None) or error)
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
     return None
 
 
