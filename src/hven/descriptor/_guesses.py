@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.model import units
+from hven.model.literal import ISO, form_of
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hven.model.table import Column
 
@@ -45,6 +46,9 @@ _QUANTITY = re.compile(
 _SUFFIX = re.compile(
     r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE
 )
+_NO_UNIT = re.compile(
+    r"(?:n|nb|num|nr|f|q|l|r|flag|note)_", re.IGNORECASE
+)  # n_mag: a note or a count, which has no unit
 _NOTHING = re.compile(
     r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})"
 )
@@ -103,7 +107,7 @@ def split_unit(name: str) -> tuple[str, str | None]:
     ):
         return name[: match.start()].strip(), unit
     match = _SUFFIX.search(name)
-    if match:
+    if match and not _NO_UNIT.match(name):
         return name, units.meant(match.group(1).replace("_s", "/s").replace("_yr", "/yr"))
     return name, None
 
@@ -222,6 +226,14 @@ class Guess:
     guessed: tuple[str, ...] = ()
 
 
+def describe_guesses(item: Guess) -> str:
+    """Write the comment of a column: what of it is guessed, and what is doubtful."""
+    parts = [f"guessed: {', '.join(dict.fromkeys(item.guessed))}"] if item.guessed else []
+    if item.doubt:
+        parts.append(item.doubt)
+    return "; ".join(parts)
+
+
 def quoted(name: str, *, always: bool = False) -> str:
     """Write a source column's name in an expression."""
     if not always and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper() not in RESERVED:
@@ -244,13 +256,14 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     folded = Counter(column.name.lower() for column in columns)
     for column in columns:
         heading, unit = split_unit(column.name.removeprefix(WRAPPED))
+        # size_km: a guess; size (km): said
+        in_name = column.unit is None and unit is not None and heading == column.name.removeprefix(WRAPPED)
         doubt = None
         if column.unit:
             unit = units.meant(column.unit)
             doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
         elif unit is None and column.description:
             unit = split_unit(column.description)[1]
-        from_name = unit is not None and not column.unit
         if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
             heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
         name = identifier(heading)
@@ -298,7 +311,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
                 column=target,
                 expression=None if plain and column.name.lower() == name else quoted(column.name, always=twin),
                 doubt=doubt,
-                guessed=("unit",) if from_name else (),
+                guessed=("unit",) if in_name else (),
             )
         )
     return _with_ucds(guesses, seen)
@@ -331,8 +344,18 @@ def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
         re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or about.startswith("number of ")
     ):
         return word if word.startswith(("meta.", "phot.count")) else "meta.number"
+    if word.startswith("time.") and column.type.is_string and facts.words and not _are_dates(facts.words):
+        return None  # 16/05/10: which of them is the year, nobody can say
     words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal
     return None if words and word.startswith(("phys.", "phot.", "em.", "stat.")) else word
+
+
+def _are_dates(words: Iterable[str]) -> bool:
+    """Check whether texts are dates in one known form, with years of four digits."""
+    texts = [word.strip() for word in words]
+    if all(re.fullmatch(ISO, text) for text in texts):
+        return True
+    return form_of(texts) is not None and all(re.search(r"(?<!\d)\d{4}|\d{8}", text) for text in texts)
 
 
 def _position(item: Guess, facts: Seen) -> Guess:

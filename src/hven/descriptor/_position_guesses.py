@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hven.descriptor._guesses import Guess, quoted
+from hven.descriptor._position_names import belong_together
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 
@@ -19,8 +20,6 @@ _OTHER_SKY_FRAMES = {
     "ECLIPTIC": ("pos.ecliptic.lon", "pos.ecliptic.lat"),
 }
 _ON_BODY = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
-_LON_WORD = re.compile(r"right_?asc(ension)?|alpha|longitude|long?|ra|l(?=ii)|(?<=_)l$|^l$|(?<=crval)1")
-_LAT_WORD = re.compile(r"declination|decl?|delta|latitude|lat|de|b(?=ii)|(?<=_)b$|^b$|(?<=crval)2")
 _LONGITUDE = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
@@ -98,14 +97,9 @@ def _find_pair(guesses: Sequence[Guess], words: tuple[str, str]) -> tuple[str, s
     for lon in lons:
         for lat in lats:
             is_said = "ucd" not in (*lon.guessed, *lat.guessed)
-            if is_said or _stem(_LON_WORD, lon.column.name) == _stem(_LAT_WORD, lat.column.name):
+            if is_said or belong_together(lon.column.name, lat.column.name) is not False:
                 return lon.column.name, lat.column.name
     return None
-
-
-def _stem(word: re.Pattern[str], name: str) -> str:
-    """Cut the word for the axis out of a name: what remains is the same for both columns of a position."""
-    return word.sub("", name, count=1).replace("_", "")
 
 
 def _is_position(column: Column) -> bool:

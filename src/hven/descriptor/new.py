@@ -23,6 +23,7 @@ from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
 from hven.descriptor._guesses import (
     Guess,
     Seen,
+    describe_guesses,
     guess_columns,
     identifier,
     key_candidates,
@@ -719,7 +720,8 @@ def _column(item: Guess, width: int, carried: Carried) -> str:
             said[key] = value
     said |= carried.of(column)
     line = f"      {scalar(column.name)}:".ljust(width + 7) + " " + flow(said)
-    return line + (f"  # {comment(item.doubt)}" if item.doubt else "")
+    said_of = describe_guesses(item)
+    return line + (f"  # {comment(said_of)}" if said_of else "")
 
 
 def _written(
@@ -747,7 +749,8 @@ def _written(
         if kind == "live"
         else f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes it as {name}.main.",
         f"collection: {scalar(name)}",
-        f"title: {scalar(title or name.replace('_', ' ').capitalize())}" + ("" if title else "  # one line for people"),
+        f"title: {scalar(title or name.replace('_', ' ').capitalize())}"
+        + ("" if title else "  # guessed: the name; one line for people"),
     ]
     if description:
         lines += folded("description", description)
@@ -760,7 +763,7 @@ def _written(
         )
     if key:
         why = why or ("no value occurs twice" if len(key) == 1 else "together they name a row")
-        lines.append(f"    primary: {flow([item.column.name for item in key])}  # {why}")
+        lines.append(f"    primary: {flow([item.column.name for item in key])}  # guessed: {why}")
     if position is not None:
         lines.append(
             f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # guessed: degrees; searches by position use it"

@@ -21,6 +21,7 @@ from hven.descriptor._merging import optional_columns
 from hven.descriptor._old_queries import endpoints
 from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
+from hven.descriptor._position_names import warn_of_position
 from hven.descriptor._row_links import SITE, leading, links, only_targets
 from hven.descriptor._syncing import sync
 from hven.descriptor.written import Written
@@ -692,6 +693,7 @@ def _position(
     if len(pair) != 2:
         faults.error(f"{what}.position must be [longitude, latitude]", fields.places["position"])
         return None
+    warn_of_position(what, (pair[0], pair[1]), made, fields["position"][0], faults)
     return pair[0], pair[1]
 
 

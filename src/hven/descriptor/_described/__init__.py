@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._guesses import Guess, guess_columns, identifier, quoted
+from hven.descriptor._guesses import Guess, describe_guesses, guess_columns, identifier, quoted
 from hven.descriptor._position_guesses import (
     convert_positions,
     describe_body_position,
@@ -349,7 +349,8 @@ def _column(item: Guess, width: int, *, indexed: bool) -> str:
     said |= {"indexed": True} if indexed or column.indexed else {}
     said |= {"rank": column.rank} if column.rank != 10 else {}
     line = f"      {scalar(column.name)}:".ljust(width + 7) + " " + flow(said)
-    return line + (f"  # {comment(item.doubt)}" if item.doubt else "")
+    said_of = describe_guesses(item)
+    return line + (f"  # {comment(said_of)}" if said_of else "")
 
 
 def _keys(

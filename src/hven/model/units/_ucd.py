@@ -314,7 +314,32 @@ _MAIN_BY_TEXT = (
     (re.compile(r"\bradial velocity\b", re.IGNORECASE), "spect.dopplerVeloc;pos.heliocentric"),
     (re.compile(r"\bredshift\b", re.IGNORECASE), "src.redshift"),
 )
-_MISTRUST = re.compile(r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of)\b", re.IGNORECASE)
+_MISTRUST = re.compile(
+    r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of|precision|accuracy|digits?|decimals?|significant)\b",
+    re.IGNORECASE,
+)
+# numbers of digits, notes and counts: their names hold that of a quantity, and they are none
+_NO_QUANTITY = re.compile(
+    r".+_(prec(ision)?|digits|ndigits|fmt|format|note|flag|ref|origin|source|bibcode|method)|(n|nb|num|f|q|l|r)_.+"
+)
+# derivatives: e_dot is a rate (the spin-down luminosity of pulsars), not the error of "dot"
+_RATE = re.compile(r"[a-z]{1,3}_?dot(_.*)?|d[a-z]{1,3}_?dt")
+# what a description says of the frame of a longitude or latitude -> the UCD up to its axis
+_FRAMES_BY_TEXT = (
+    (re.compile(r"\b(geographic|geodetic|geocentric|terrestrial)\b", re.IGNORECASE), "pos.earth"),
+    (re.compile(r"\bgalactic\b", re.IGNORECASE), "pos.galactic"),
+    (re.compile(r"\becliptic\b", re.IGNORECASE), "pos.ecliptic"),
+    (
+        re.compile(
+            r"\b(planetocentric|planetographic|areo\w+|seleno\w+|carrington|heliographic|stonyhurst)\b", re.IGNORECASE
+        ),
+        "pos.bodyrc",
+    ),
+    (re.compile(r"\b(orbit\w*|node|perihelion|pericent\w+|periapsis|magnetic|local)\b", re.IGNORECASE), None),
+)
+_NO_REDSHIFT = re.compile(
+    r"\b(velocit\w*|component|coordinate|position|axis|height|altitude|cartesian)\b", re.IGNORECASE
+)
 
 
 def suggest_ucd(name: str, unit: str | None = None, description: str | None = None) -> str | None:
@@ -335,6 +360,8 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
         A valid UCD, None if nothing is obvious. A wrong UCD is worse than none.
     """
     words = re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_") or name.lower()
+    if _RATE.fullmatch(words):
+        return None
     found = _by_name(words, unit) or _by_name(name.strip().lower(), unit)
     if (match := _ERROR.fullmatch(words)) is not None and match["before"] and _by_name(match["before"], unit):
         found = _derived(words, unit)  # flux_err is no flux
@@ -348,9 +375,22 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
         # the most telling sentence wins: proper motions mention right ascension
         if found in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
             found = f"pos.pm;{found}" if _fits("pos.pm", unit) else None
-    if found is None and unit:
+    if found is None and unit and not _NO_QUANTITY.fullmatch(words):
         found = _of_unit(unit)
-    return found
+    return _agreeing(found, description or "")
+
+
+def _agreeing(ucd: str | None, description: str) -> str | None:
+    """Change or drop a guess that the description contradicts: another frame of a position, a z that is no redshift."""
+    if ucd == "src.redshift" and _NO_REDSHIFT.search(description):
+        return None
+    axis = re.fullmatch(r"pos\.(?:earth|galactic|ecliptic|bodyrc)(\.(?:lon|lat))(;meta\.main)?", ucd or "")
+    if axis is None:
+        return ucd
+    frames = [start for pattern, start in _FRAMES_BY_TEXT if pattern.search(description)]
+    if not frames:
+        return ucd
+    return None if len(frames) > 1 or frames[0] is None else f"{frames[0]}{axis[1]}"
 
 
 def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
@@ -374,6 +414,12 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
         for number, (name, unit, _) in enumerate(columns):
             if found[number] is None and name.strip().lower() in {"de", "delta"} and _fits("pos.eq.dec", unit):
                 found[number] = "pos.eq.dec;meta.main"
+    names = {_plain(name) for name, _, _ in columns}
+    for number, (name, _, _) in enumerate(columns):
+        if found[number] == "stat.error" and name.lower().startswith("e_") and _error_of(name) not in names:
+            found[number] = None  # beside no column of the name behind it e_ may mean something else: energy, electron
+        elif found[number] == "src.redshift" and _plain(name) == "z" and _is_third_axis(names):
+            found[number] = None
     seen: set[str] = set()
     for number, ucd in enumerate(found):
         if ucd is not None and ucd.endswith(";meta.main"):
@@ -383,6 +429,21 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
     if "meta.id;meta.main" not in found and "meta.id" in found:
         found[found.index("meta.id")] = "meta.id;meta.main"
     return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+def _error_of(name: str) -> str | None:
+    """Name the column whose error this is called after."""
+    match = _ERROR.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
+    return None if match is None else _plain(match["after"] or match["before"])
+
+
+def _is_third_axis(names: set[str]) -> bool:
+    """Check whether a column z stands beside x and y, or U, V, W of a velocity."""
+    return any(pair <= names for pair in ({"x", "y"}, {"vx", "vy"}, {"u", "v", "w"}))
 
 
 def _by_name(words: str, unit: str | None) -> str | None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hven.sources.cards import Value
 
 _UNIT = re.compile(r"\[([^\]]{1,20})\]\s*")
+# what labels of ISIS write where a unit stands, for a value of each detector: `ExposureDuration = 640.0 <IR>`
+_CHANNELS = {"IR", "VIS", "UV", "VNIR", "SWIR", "NIR"}
 SAMPLE = 200
 ROWS = 1000  # of a batch
 FOOTPRINT = "file.footprint"
@@ -264,6 +266,7 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
 
 def _column(key: str, kind: pa.DataType, comment: str) -> Column:
     match = _UNIT.search(comment)
-    unit = match.group(1).strip() if match and not match.group(1).strip().isdigit() else None
+    said = match.group(1).strip() if match else ""
+    unit = None if not said or said.isdigit() or said in _CHANNELS else said
     text = comment.replace(match.group(0), "", 1).strip() if match and unit else comment
     return Column(name=key, type=from_arrow(kind), unit=unit, description=text or None)

@@ -1,0 +1,90 @@
+"""What the names of two columns say of a position: whether they belong together, and whether they may lie on a body."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hven.descriptor.value_schema import Faults
+    from hven.descriptor.written import Written
+    from hven.model.table import Column
+
+_LONLAT = (("longitude", "long", "lon"), ("latitude", "lat"))
+# words for the two axes of a position; what stands around them in a name is the same for both
+_AXES = (
+    (("right_ascension", "rightascension", "alpha", "ra"), ("declination", "decl", "dec", "delta", "de")),
+    _LONLAT,
+    (("crval1",), ("crval2",)),
+)
+_FRAME = re.compile(r"pos\.(eq|galactic|ecliptic|bodyrc|earth|az)\b")
+_SKY_STEM = re.compile(r"_?(g|gal|galactic|e|ecl|ecliptic|elon|sgal|supergalactic)_?(deg|mean|icrs)?", re.IGNORECASE)
+
+
+def belong_together(lon: str, lat: str) -> bool | None:
+    """Check whether two names are those of one position: ``ra_mean``, ``dec_mean`` are, ``clipra``, ``crval2`` are not.
+
+    Returns
+    -------
+    together
+        None: a name says nothing of positions.
+    """
+    stems = [(_find_stems(words[0], lon), _find_stems(words[1], lat)) for words in _AXES]
+    if any(lons & lats for lons, lats in stems):
+        return True
+    says_both = any(lons for lons, _ in stems) and any(lats for _, lats in stems)
+    return False if says_both else None
+
+
+def may_lie_on_body(lon: str, lat: str) -> bool:
+    """Check whether two names say longitude and latitude, and no frame of the sky."""
+    stems = _find_stems(_LONLAT[0], lon) & _find_stems(_LONLAT[1], lat)
+    return bool(stems) and not any(_SKY_STEM.fullmatch(stem) for stem in stems)
+
+
+def warn_of_position(
+    what: str, pair: tuple[str, str], columns: Sequence[Column], place: Written, faults: Faults
+) -> None:
+    """Warn of a position whose two columns are hardly one: of different frames, of different families, or on a body."""
+    named = {column.name: column for column in columns}
+    lon, lat = (named.get(name) for name in pair)
+    if lon is None or lat is None:
+        return
+    frames = [match[1] if (match := _FRAME.search((column.ucd or "").lower())) else None for column in (lon, lat)]
+    if None not in frames:
+        if frames[0] != frames[1]:
+            faults.warning(
+                f"{what}.position: {lon.name} is {lon.ucd}, and {lat.name} is {lat.ucd}: they are of two frames",
+                place.place,
+                "name the longitude and the latitude of one frame, or correct their UCDs",
+            )
+        return
+    if belong_together(*pair) is False:
+        faults.warning(
+            f"{what}.position: {lon.name} and {lat.name} do not belong together, as their names say",
+            place.place,
+            "name the longitude and the latitude of one position; UCDs of both columns (pos.eq.ra, pos.eq.dec) say that they are right",
+        )
+    elif may_lie_on_body(*pair) and lon.frame is None:
+        faults.warning(
+            f"{what}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions on the sky",
+            place.place,
+            "say which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, pos.bodyrc.lat",
+        )
+
+
+def _find_stems(words: Sequence[str], name: str) -> set[str]:
+    return set(_cut_words(words, name.lower()))
+
+
+def _cut_words(words: Sequence[str], name: str) -> Iterator[str]:
+    """Yield a name without each word that begins or ends a part of it: ``clipra`` without ``ra``, but not ``frame``."""
+    for word in words:
+        start = name.find(word)
+        while start >= 0:
+            before, after = name[:start], name[start + len(word) :]
+            if not before or not after or before.endswith("_") or after.startswith("_"):
+                yield before.rstrip("_") + after
+            start = name.find(word, start + 1)
