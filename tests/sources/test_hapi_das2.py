@@ -394,6 +394,64 @@ def test_both_versions_of_a_stream_say_the_same(text: bool) -> None:
     assert both[1]["psd.max"][:2] == ((1.0, 2.0, 4.0), "V")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_variables_of_packets_of_their_own_are_one_row(version: int) -> None:
+    """A line beside a spectrum whose frequencies change twice, and one whose frequencies change elsewhere: a row for each time."""
+    times = np.arange(9, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
+    line, ll, rr = np.arange(9.0)[:, None], np.arange(18.0).reshape(9, 2), -np.arange(27.0).reshape(9, 3)
+
+    def segments() -> Iterator[_das2_streams.Segment]:
+        for first, last, low, lowest in ((0, 3, 1.0, 7.0), (3, 5, 2.0, 7.0), (5, 9, 2.0, 8.0)):
+            planes = [
+                _das2_streams.Plane("line", "line", (0, 1)),
+                _das2_streams.Plane("ll", "ll", (0, 2), "V", (low, 5.0), "frequency", "MHz"),
+                _das2_streams.Plane("rr", "rr", (0, 3), "V", (lowest, 9.0, 10.0), "frequency", "MHz"),
+            ]
+            rows = slice(first, last)
+            yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
+
+    raw = b"".join(_das2_streams.written(segments(), _das2_streams.Form(version), "none", str))
+    found = (das2packets if version == 2 else das3packets).parse(raw).segments
+    found.sort(key=lambda one: int(one.times[0]))
+    assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
+    for name, values in (("line", line), ("ll", ll), ("rr", rr)):
+        parts = [part for one in found for plane, part in zip(one.planes[1:], one.values, strict=True) if plane.name == name]  # fmt: skip
+        np.testing.assert_array_equal(np.concatenate(parts), values)
+    tags = [{plane.name: plane.tags[:1] for plane in one.planes[1:]} for one in found]
+    assert [(one["ll"], one["rr"]) for one in tags] == [((1.0,), (7.0,)), ((2.0,), (7.0,)), ((2.0,), (8.0,))]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("spelling", ['<stream xmlns="das-basic-stream"', '<d:stream xmlns:d="das-basic-stream"'])
+def test_headers_may_have_a_namespace(version: int, spelling: str) -> None:
+    times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
+    form = _das2_streams.Form(version, properties={"title": "Rays", "double:yFill": "-1e31"})
+    plane = _das2_streams.Plane("flux", "flux", (0, 1), "W")
+    raw = b"".join(_das2_streams.written([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str))
+    size = raw.index(b">\n", raw.index(b"</stream")) + 2
+    begin = raw.index(b"<stream")
+    body = raw[begin:size].decode()
+    named = spelling.split(maxsplit=1)[0][1:]
+    said = body.replace("<stream", spelling, 1).replace("</stream", f"</{named}", 1)
+    if named != "stream":
+        said = said.replace("<properties", "<d:properties").replace("</properties", "</d:properties").replace("<p ", "<d:p ").replace("</p>", "</d:p>")  # fmt: skip
+    head = f"[00]{len(said):06d}" if version == 2 else f"|Sx||{len(said)}|"
+    described = {"<packet>": '<packet xmlns="das-basic-stream">', "<dataset ": '<dataset xmlns="das-basic-stream" '}
+    rest = raw[size:]
+    for plain, spaced in described.items():
+        if plain.encode() in rest:
+            old, number = (rest[:10], "[01]{:06d}") if version == 2 else (rest[: rest.index(b"<dataset")], "|Hx|1|{}|")
+            length = int(old[4:]) if version == 2 else int(old.split(b"|")[3])
+            packet = rest[len(old) : len(old) + length].decode().replace(plain, spaced, 1)
+            rest = number.format(len(packet)).encode() + packet.encode() + rest[len(old) + length :]
+            break
+    stream = (das2packets if version == 2 else das3packets).parse(head.encode() + said.encode() + rest)
+    assert stream.properties["title"] == "Rays"
+    (one,) = stream.segments
+    assert one.times.tolist() == times.tolist()
+    assert one.values[0].ravel().tolist() == [0, 1, 2, 3, 4]
+
+
 class Das2Server(BaseHTTPRequestHandler):
     """Two hours of a number and a spectrum, a sample a minute; an hour without samples between."""
 

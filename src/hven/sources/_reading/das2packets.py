@@ -16,7 +16,7 @@ from hven.sources._reading.service import Broken
 from hven.sources._reading.windows import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 TYPES = {"sun_real4": ">f4", "sun_real8": ">f8", "little_endian_real4": "<f4", "little_endian_real8": "<f8"}
 _DAY = 86_400_000_000
@@ -26,7 +26,9 @@ EPOCHS = {  # microseconds of one, and where they begin, from 1970
 }  # fmt: skip
 J2000 = 946_727_967_816_000  # noon of 2000-01-01 TT, of which TT2000 counts: microseconds of TAI since 1970
 FILL = -1e31
-_PREFIX = re.compile(r"(\s)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])")  # double:yFill="0": a type, no namespace
+_PREFIX = re.compile(
+    r"(\s)(?!xmlns:)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])"
+)  # double:yFill="0": a type, no namespace
 _TEXT = re.compile(r"(?:ascii|time)(\d{1,3})")
 Array = Any
 
@@ -136,8 +138,59 @@ def parse(raw: bytes) -> Stream:
         else:
             message = f"at byte {at:,} of the stream stands {raw[at : at + 12]!r}, no packet: a length is wrong"
             raise SourceError(message, remedy="tell its owners")
-    stream.segments += [_segment(kind.planes, np.concatenate(kind.runs)) for kind in kinds if kind.runs]
+    stream.segments += together([_segment(kind.planes, np.concatenate(kind.runs)) for kind in kinds if kind.runs])
     return stream
+
+
+def together(segments: list[Segment]) -> list[Segment]:
+    """Put variables under one time that come in packets of their own, because they have other axes.
+
+    Parameters
+    ----------
+    segments
+        In the order in which the stream describes them.
+
+    Returns
+    -------
+    segments
+        Variables that were sampled at the same times are in one segment; where the tags of one change, another segment begins.
+    """
+    tracks: dict[tuple[str, ...], list[Segment]] = {}  # of the same variables
+    for one in segments:
+        tracks.setdefault(tuple(plane.name for plane in one.planes[1:]), []).append(one)
+    made: list[tuple[set[str], Array, list[Segment]]] = []
+    for names, track in tracks.items():
+        clock = np.concatenate([one.times for one in track])
+        clock = clock if len(track) == 1 else np.sort(clock)
+        for at, (known, other, joined) in enumerate(made):
+            if known.isdisjoint(names) and np.array_equal(clock, other):
+                if len(track) == len(joined) == 1:
+                    made[at] = known.union(names), clock, [_joined(joined[0], track[0])]
+                    break
+                if (clock[1:] > clock[:-1]).all():
+                    made[at] = known.union(names), clock, [*_crossed(joined, track)]
+                    break
+        else:
+            made.append((set(names), clock, track))
+    return [one for *_, track in made for one in track] if len(made) < len(tracks) else segments
+
+
+def _crossed(some: list[Segment], others: list[Segment]) -> Iterator[Segment]:
+    """Join the variables of two lists of segments wherever they have the same times."""
+    for one in some:
+        for other in others:
+            common, mine, theirs = np.intersect1d(one.times, other.times, assume_unique=True, return_indices=True)
+            if len(common):
+                yield _joined(_rows_of(one, mine), _rows_of(other, theirs))
+
+
+def _rows_of(segment: Segment, rows: Array) -> Segment:
+    return Segment(segment.planes, segment.times[rows], tuple(one[rows] for one in segment.values))
+
+
+def _joined(one: Segment, other: Segment) -> Segment:
+    """Join variables of the same times."""
+    return Segment((*one.planes, *other.planes[1:]), one.times, (*one.values, *other.values))
 
 
 class _Kind:
@@ -174,6 +227,8 @@ def document(text: bytes) -> ET.Element:
         root = ET.fromstring(_PREFIX.sub(r"\1\2", text.decode("utf-8", "replace")))  # noqa: S314  (entities are refused)
     except ET.ParseError as error:
         raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
+    for one in root.iter():  # <stream xmlns="das-basic-stream">
+        one.tag = one.tag.rpartition("}")[2] if isinstance(one.tag, str) else one.tag
     if root.tag == "exception":
         said = root.get("message") or "".join(root.itertext()).strip()
         raise Failed(root.get("type", "ServerError")[:80], said[:400])
@@ -262,4 +317,4 @@ def numbers(plane: Plane, cells: Array) -> Array:
     return np.where(np.isclose(found, plane.fill, rtol=1e-6, atol=0), np.array(np.nan, found.dtype), found)
 
 
-__all__ = ["Array", "Failed", "Plane", "Segment", "Stream", "document", "numbers", "parse", "run", "times"]
+__all__ = ["Array", "Failed", "Plane", "Segment", "Stream", "document", "numbers", "parse", "run", "times", "together"]

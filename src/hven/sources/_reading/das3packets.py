@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hven.model.errors import SourceError
-from hven.sources._reading.das2packets import Plane, Segment, Stream, document, numbers, run, times
+from hven.sources._reading.das2packets import Plane, Segment, Stream, document, numbers, run, times, together
 from hven.sources._reading.service import Broken
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ WIDEST = 1 << 24  # bytes of a sample
 _HEAD = re.compile(rb"([|/])([A-Z][a-z])\1(\d{0,4})\1(\d{1,9})\1")
 _ENCODINGS = {"LEreal": "<f", "BEreal": ">f", "LEint": "<i", "BEint": ">i", "LEuint": "<u", "BEuint": ">u", "byte": "i", "ubyte": "u"}  # fmt: skip
 _TYPES = {"f4": "little_endian_real4", "f8": "little_endian_real8"}
-_PLAIN = {"center", "reference", "mean", ""}  # uses of a variable that are its own value
+_PLAIN = {"center", "reference", "average", "mean", ""}  # uses of a variable that are its own value
 _NUMBERS = {"real", "integer", "bool", ""}
 
 
@@ -108,23 +108,9 @@ def parse(raw: bytes) -> Stream:
         rows = run(whole[at:], head[0], row.itemsize)
         one.runs.append(np.frombuffer(raw, row, rows, at))
         at += rows * row.itemsize
-    stream.segments += _together([one.segment() for one in made if one.runs])
+    stream.segments += together([one.segment() for one in made if one.runs])
     stream.left += dict.fromkeys(each.plane.name for one in made for each in one.variables if not (each.numeric or each.time))  # fmt: skip
     return stream
-
-
-def _together(segments: list[Segment]) -> list[Segment]:
-    """Put variables under one time that stand in datasets of their own, for they have other axes."""
-    made: list[Segment] = []
-    for one in segments:
-        names = {plane.name for plane in one.planes[1:]}
-        for at, other in enumerate(made):
-            if names.isdisjoint(plane.name for plane in other.planes[1:]) and np.array_equal(one.times, other.times):
-                made[at] = Segment((*other.planes, *one.planes[1:]), other.times, (*other.values, *one.values))
-                break
-        else:
-            made.append(one)
-    return made
 
 
 def _said(root: ET.Element) -> dict[str, str]:
