@@ -241,6 +241,42 @@ def _described(root: ET.Element, stream: Stream) -> Packet:
     return packet
 
 
+_PROPERTY_TYPES = {"String", "Datum", "boolean", "int", "double", "DatumRange"}
+_ROLES = {"center", "offset", "average", "count", "min", "reference", "max", "width", "std_dev", "min_error", "max_error"}  # fmt: skip
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+def find_das2c_faults(raw: bytes) -> list[str]:
+    """List what das2C, the reference library, cannot read in a valid stream that is not packed: its rules on headers, as its source and its schemas have them."""
+    faults: list[str] = []
+    for body in re.findall(rb"<(?:packet|dataset|stream)[ >].*?</(?:packet|dataset|stream)>", raw, re.DOTALL):
+        kinds = re.findall(rb"\s(\w+):[A-Za-z_]\w*=\"", body)
+        faults += [f"property of the type {kind.decode()}" for kind in kinds if kind.decode() not in _PROPERTY_TYPES]
+        faults += ["boolean:xMonotonic"] if b"boolean:xMonotonic" in body else []
+        root = _xml(body)
+        if root.tag == "packet":
+            scans = root.findall("yscan")
+            axes = {(one.get("yTags"), one.get("yTagInterval"), one.get("yTagMin"), one.get("yUnits")) for one in scans}
+            if len(axes) > 1:
+                faults.append("yscans of one packet with different yTags")
+            if scans and root.find("y") is not None:
+                faults.append("y beside yscan, which counts as the origin of its tags")
+            for one in root:
+                width = re.fullmatch(r"ascii(\d+)", one.get("type", ""))
+                if width and not 9 <= int(width[1]) <= 24:
+                    faults.append(f"{one.get('name')}: {width[0]}")
+                if not all(map(_IDENTIFIER.fullmatch, filter(None, one.get("name", "").split(".")))):
+                    faults.append(f"{one.get('name')!r} is no identifier")
+        elif root.tag == "dataset":
+            for one in [*root.findall("coord"), *root.findall("data")]:
+                names = (one.get("physDim", ""), one.get("name", ""))
+                faults += [f"{name!r} is no identifier" for name in names if not _IDENTIFIER.fullmatch(name)]
+                faults += [f"use={each.get('use')!r}" for each in one if each.get("use", "center") not in _ROLES]
+                listed = (values for values in one.iter("values") if "valTerm" not in values.attrib)
+                faults += ["values with semicolons" for values in listed if ";" in (values.text or "")]
+    return faults
+
+
 _HEAD3 = re.compile(rb"([|/])([SHPCEX][a-z])\1(\d*)\1(\d+)\1")
 
 
@@ -335,7 +371,7 @@ def _dataset(root: ET.Element) -> Packet:
             else:
                 kind = f"ascii{width}"  # blobs, integers: their size alone counts here
             time = group.get("physDim") == "time" and not packet.planes
-            full = name if use in {"center", "reference", "mean"} else f"{name}.{use}"
+            full = name if use in {"center", "reference", "average"} else f"{name}.{use}"
             plane = Plane("x" if time else "y", full, kind, one.get("units", ""), count)
             plane.properties = {key: inside.attrib[key] for key in ("fill",) if key in inside.attrib}
             expected = int(np.prod([int(each) for each in shape[1:] if each.isdigit()] or [1])) * int(

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 
-from das2_streams import Stream, Wrong, parse
+from das2_streams import Stream, Wrong, find_das2c_faults, parse
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model import settings
 from hven.services import _pyramids as pyramids
+from hven.services.faces import _das2_streams
 from hven.site import Site
 from hven.testing.site import site_with
 from shared import shared
@@ -57,6 +58,10 @@ tables:
         das2: {path}/swept
         parameters: [swept, table]
         bins: {{swept: {{name: frequency, unit: MHz, centers: table}}}}
+      - id: {name}_all
+        das2: {path}/all
+        parameters: [lh, mag, swept, stokes, count]
+        bins: {{lh: {{name: Frequency of the channel, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24]}}, stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
       - id: {name}_stokes
         das2: {path}/stokes
         parameters: [stokes]
@@ -107,13 +112,16 @@ def client(site: Site) -> Client:
     return Client(create(site))
 
 
-LH, LINES, SWEPT, STOKES = (f"Nancay/NDA/Routine/{name}" for name in ("routine_jup_lh", "lines", "swept", "stokes"))
+LH, LINES, SWEPT, STOKES, ALL = (
+    f"Nancay/NDA/Routine/{name}" for name in ("routine_jup_lh", "lines", "swept", "stokes", "all")
+)
 WHOLE = {"start_time": "2016-12-31", "end_time": "2017-01-02"}
 
 
 def data(client: Client, path: str, **given: object) -> Stream:
     answer = client.get("/das2/server", **{"server": "dataset", "dataset": path, **WHOLE, **given})
     assert answer.status == 200, answer.body
+    assert find_das2c_faults(answer.body) == []
     return parse(answer.body)
 
 
@@ -190,6 +198,39 @@ def test_lines_and_vectors_are_planes_of_their_own(client: Client, source: pa.Ta
     np.testing.assert_array_equal(np.hstack([values[f"field_{at}"] for at in (1, 2, 3)]), matrix(source, "field"))
     (packet,) = data(client, LINES, params="count, mag").packets
     assert list(packet.values()) == ["", "mag", "count"]
+
+
+@pytest.mark.parametrize("form", [{}, {"format.version": "3"}])
+@pytest.mark.parametrize("resolution", ["0", "60"])
+def test_lines_and_spectra_of_other_tags_have_packets_of_their_own(
+    client: Client, source: pa.Table, form: dict[str, str], resolution: str
+) -> None:
+    """das2C reads a packet whose variables share their axes; a name that is no identifier, it does not read at all."""
+    packets = data(client, ALL, resolution=resolution, **form).packets
+    values = {name: found for packet in packets for name, found in packet.values().items()}
+    assert values.keys() >= {"lh", "mag", "count", "stokes_1"}
+    assert len(packets) == 3  # lines, lh, stokes
+    assert len({tuple(packet.values()[""].ravel()) for packet in packets}) == 1
+    if resolution == "0":
+        np.testing.assert_array_equal(values["lh"].astype("f4"), matrix(source, "lh").astype("f4"))
+        np.testing.assert_array_equal(values["mag"], matrix(source, "mag"))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
+    """Some have 25 characters without an exponent, and some 24 with one, which leaves no room for a space."""
+    values = np.array([-4.8065704427339955e-06, -2.2250738585072014e-308, 0.1, -1.7976931348623157e308, 1.0, -1e16, 5e-324]).reshape(-1, 1)  # fmt: skip
+    rng = np.random.default_rng(4)
+    values = np.vstack([values, rng.normal(size=(500, 1)) * 10.0 ** rng.integers(-300, 300, (500, 1))])
+    times = START + np.arange(len(values)) * SECOND
+    plane = _das2_streams.Plane("mag", "mag", (0, 2))
+    both = np.hstack([values, values[::-1]])
+    form = _das2_streams.Form(version, text=True)
+    raw = b"".join(_das2_streams.written([([plane._replace(tags=(1.0, 2.0), axis="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
+    assert find_das2c_faults(raw) == []
+    (packet,) = parse(raw).packets
+    assert packet.planes[1].type == "ascii24"
+    np.testing.assert_array_equal(packet.values()["mag"], both)
 
 
 def test_windows_end_before_their_end(client: Client, source: pa.Table) -> None:
@@ -302,6 +343,7 @@ def test_lists_and_descriptions(client: Client) -> None:
         "Nancay/",
         "Nancay/NDA/",
         "Nancay/NDA/Routine/",
+        f"{ALL}|Routine",
         f"{LINES}|Lines & more",
         f"{LH}|Routine",
         f"{STOKES}|Routine",
@@ -331,7 +373,7 @@ def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
 
     nodes = list(followed("https://vo.example/das2/catalog.json"))
     kinds = [node["type"] for node in nodes]
-    assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 4, 4)
+    assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 5, 5)
     assert {node["name"] for node in nodes if node["type"] == "Catalog"} >= {"Nancay", "NDA", "Routine"}
     source = next(node for node in nodes if node["type"] == "HttpStreamSrc" and node["name"] == "routine_jup_lh")
     example = source["interface"]["examples"][0]["settings"]  # type: ignore[index]

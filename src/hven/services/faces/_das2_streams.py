@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 FILL = -1e31  # what das2 has for no value
 US2000 = 946_684_800_000_000  # microseconds from 1970 to 2000; as UTC, days of 86,400 s
-WIDTHS = {4: 16, 8: 25}  # characters of a number, likewise
+# characters of a number by its bytes, with a space behind it; das2C takes 9 to 24
+WIDTHS = {4: 16, 8: 24}
 _POINT = re.compile(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])")
+_NO_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]+")
 _MANY = 99  # packet types of a stream
 # how packets begin
 _TAGS = {
@@ -35,7 +37,7 @@ _TAGS = {
     3: {"stream": "|Sx||{size}|", "packet": "|Hx|{number}|{size}|", "exception": "|Ex||{size}|", "data": "|Pd|{number}|{size}|"},
 }  # fmt: skip
 _TYPES = {"Datum": "real", "double": "real", "boolean": "bool", "DatumRange": "realRange", "TimeRange": "datetimeRange"}
-_USES = {"": "center", "BIN_AVG": "mean", "BIN_MAX": "max", "BIN_MIN": "min"}
+_USES = {"": "center", "BIN_AVG": "average", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
 class Plane(NamedTuple):
@@ -172,12 +174,12 @@ def _packets(segments: Iterable[Segment], form: Form) -> Iterator[bytes]:
     known: dict[Any, int] = {}
     number = 0
     for planes, rows in segments:
-        groups: dict[Any, list[Plane]] = {None: [*planes]}
-        if form.version == 3:  # all variables of a dataset have the same axes; one has its mean and extremes together
-            order = [one.source for one in planes]
-            groups = {}
-            for one in sorted(planes, key=lambda one: order.index(one.source)):
-                groups.setdefault((one.tags, one.axis, one.tag_unit), []).append(one)
+        # das2C reads packets whose variables have the same axes: lines and lists of other tags have packets of their own
+        order = [one.source for one in planes]
+        groups: dict[Any, list[Plane]] = {}
+        # a dataset of das 3.0 has the mean and the extremes of a variable together
+        for one in planes if form.version == 2 else sorted(planes, key=lambda one: order.index(one.source)):
+            groups.setdefault((one.tags, one.axis, one.tag_unit), []).append(one)
         for times, values in rows:
             piece = b""
             for group in groups.values():
@@ -212,15 +214,21 @@ def _rows(times: npt.NDArray[Any], matrices: list[Numbers], number: int, form: F
     for (name, *_), part in zip(kinds, parts, strict=True):
         rows[name] = part
     if form.text:  # the last of all begins a new line
-        rows[kinds[-1][0]][:, -1] = 10
+        last = rows[kinds[-1][0]][:, -1]
+        last[last == 32] = 10  # a number of 24 characters leaves no room
     return rows.tobytes()
 
 
 def _text(values: Numbers) -> Numbers:
-    """Write numbers in as few digits as say the same number, right-aligned, a space behind each: bytes of shape (rows, characters)."""
+    """Write numbers in as few digits as say the same number, right-aligned, a space behind each if there is room: bytes of shape (rows, characters)."""
     width = WIDTHS[values.dtype.itemsize]
-    texts = pc.utf8_lpad(pa.array(values.ravel()).cast(pa.string()), width - 1)
-    return np.frombuffer(literal.characters(literal.joined(texts, " ")), np.uint8).reshape(len(values), -1)
+    numbers = np.ascontiguousarray(values).ravel()
+    texts = pa.array(numbers).cast(pa.string())
+    long = np.asarray(pc.greater_equal(pc.binary_length(texts), width))
+    if long.any():  # -0.0000048065704427339955: with an exponent none has more than 24 characters
+        texts = pc.replace_with_mask(texts, pa.array(long), pa.array(numbers[long].astype("S32").astype(str)))
+    texts = pc.utf8_rpad(pc.utf8_lpad(texts, width - 1), width)  # one of 24 characters has no space behind it
+    return np.frombuffer(literal.characters(texts), np.uint8).reshape(len(values), -1)
 
 
 def _headed(word: str, body: str, version: int, number: int = 0) -> bytes:
@@ -258,6 +266,12 @@ def units(text: str | None) -> str:
     return _POINT.sub(" ", text or "")
 
 
+def identifier(name: str) -> str:
+    """Write a name as das2C takes it: at most 63 ASCII letters, digits and underscores, no digit at the beginning."""
+    plain = _NO_IDENTIFIER.sub("_", name).strip("_") or "variable"
+    return f"v{plain}"[:63] if plain[0].isdigit() else plain[:63]
+
+
 def _tags(tags: Iterable[float], between: str) -> str:
     return between.join(f"{one:.9g}" for one in tags)
 
@@ -281,7 +295,7 @@ def _packet(planes: Sequence[Plane], sizes: Sequence[int], form: Form, _: int) -
 
 def _dataset(planes: Sequence[Plane], sizes: Sequence[int], form: Form, number: int) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables; a reduced one has mean and extremes."""
-    tags, axis = planes[0].tags, quoteattr(planes[0].axis)
+    tags, axis = planes[0].tags, quoteattr(identifier(planes[0].axis))
     items = len(tags or (0,))
     many, time = ("", "*") if tags is None else (f";{items}", "*;-")
     text = form.text
@@ -298,8 +312,8 @@ def _dataset(planes: Sequence[Plane], sizes: Sequence[int], form: Form, number: 
     if tags is not None:
         lines.append(
             f"""  <coord physDim={axis} name={axis} axis="y">
-    <scalar use="center" semantic="real" index="-{many}" units={quoteattr(units(planes[0].tag_unit))}>
-      <values>{_tags(tags, ";")}</values>
+{_said({"label": planes[0].axis}, 3)}    <scalar use="center" semantic="real" index="-{many}" units={quoteattr(units(planes[0].tag_unit))}>
+      <values>{_tags(tags, " ")}</values>
     </scalar>
   </coord>
 """

@@ -342,7 +342,7 @@ def _properties(
     seconds = width / SECOND if width else one.series.cadence
     said = {
         "title": f"{_title(one)}%{{xCacheResInfo}}", "summary": _told(asked, one)["about"], "xLabel": "Time (UTC)",
-        "boolean:xMonotonic": "true", "DatumRange:xCacheRange": interval, "sourceId": f"hven {__version__}",
+        "DatumRange:xCacheRange": interval, "sourceId": f"hven {__version__}",
         "xCacheResInfo": f" ({_long(width / SECOND)} Averages)" if width else " (Intrinsic Resolution)",
         "Datum:xTagWidth": f"{seconds:.9g} s" if seconds else "",
         "Datum:xCacheResolution": f"{seconds:.9g} s" if width else "",
@@ -397,7 +397,12 @@ def _planes(
 ) -> list[Plane]:
     """Describe the variables of a packet; means first, then peaks, as das2's own reducer has them, of lines the lowest values before these."""
     found = []
+    stems: dict[str, str] = {}
     for each in chosen:
+        stem = plain = streams.identifier(each.name)
+        while stem in stems.values():  # two names that differ in other characters
+            stem = f"{plain[:50]}_{len(stems)}x"
+        stems[each.name] = stem
         axis, (many, size) = _axis(each), (1, 1, *each.size)[-2:]
         tags, name, unit = None, "", None
         if len(each.size) == 2 or each.bins or size > FEW:
@@ -410,7 +415,7 @@ def _planes(
             label = f"{each.name} {at + 1}" if several else _labelled(each.column.label or each.name, each.column.unit)
             ending, part = f"_{at + 1}" if several else "", (at * size, at * size + size)
             said = (each.column.unit, tags, name, unit, "", "", label, each.column.description or "")
-            found.append(Plane(each.name + ending, each.name, part, *said))
+            found.append(Plane(stem + ending, each.name, part, *said))
     lines = {each.name for each in chosen if not each.size}
     kinds = [[("m", "", "BIN_AVG")], [("l", ".min", "BIN_MIN"), ("h", ".max", "BIN_MAX")]]
     every = (
