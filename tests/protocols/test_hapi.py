@@ -36,6 +36,7 @@ from hven.model.types import FLOAT64
 from hven.services import _pyramids, series
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, Reader
+from hven.testing.site import site_with
 from shared import shared
 
 SECOND = 1_000_000
@@ -95,6 +96,80 @@ def samples() -> pa.Table:
             "ragged": pa.array([[1] * (at % 3) for at in range(MANY)], pa.list_(pa.int32())),
         }
     )
+
+
+SHARED = """\
+collection: probe
+title: Probe
+tables:
+  main:
+    source: {kind: parquet, files: a.parquet}
+    columns: {taken: {ucd: time.epoch}, early: {unit: nT}, late: {type: "float32[2]", unit: K}}
+    series:
+      - {id: early, parameters: [early], cadence: 1 s}
+      - {id: late, parameters: [late], cadence: 1 s}
+      - {id: both, cadence: 1 s}
+      - {id: few, parameters: [early], where: early > 5}
+"""
+
+
+def test_data_sets_of_one_table_have_spans_of_their_own(tmp_path: Path) -> None:
+    """A data set begins and ends with its own samples, and has no others at its ends; a request beyond them is told so."""
+    at = START // SECOND * SECOND + np.arange(20) * SECOND
+    early = pa.array(np.arange(20.0), mask=np.arange(20) >= 10)
+    late = pa.array([None if row < 12 else [float(row), 0.1] for row in range(20)], pa.list_(pa.float32()))
+    with site_with(tmp_path, SHARED, {}) as site:
+        made = {"taken": pa.array(at).cast(pa.timestamp("us")), "early": early, "late": late}
+        pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
+        ingest(site, "probe")
+        client = Client(create(site))
+        spans = {"early": (0, 10), "late": (12, 20), "both": (0, 20), "few": (6, 10)}
+        for name, (first, last) in spans.items():
+            said = json.loads(client.get("/hapi/info", dataset=name).body)
+            moments = (np.datetime64(said[key][:-1], "us").astype(int) for key in ("startDate", "stopDate"))
+            begin, end = moments
+            assert begin == at[first], name
+            assert abs(end - (at[last - 1] + SECOND)) <= SECOND, name
+            answer = client.get("/hapi/data", dataset=name, start=said["startDate"], stop=said["stopDate"])
+            assert len(answer.text.splitlines()) == last - first, name
+        whole = json.loads(client.get("/hapi/info", dataset="both").body)
+        answer = client.get("/hapi/data", dataset="late", start=whole["startDate"], stop=whole["stopDate"])
+        assert json.loads(answer.body)["status"]["code"] == 1405
+
+
+def test_single_precision_is_one_double_in_every_format(tmp_path: Path) -> None:
+    at = START // SECOND * SECOND + np.arange(500) * SECOND
+    rng = np.random.default_rng(2)
+    values = np.hstack([rng.normal(size=(499, 2)), np.full((499, 1), 0.1)]).astype("f4")
+    values = np.vstack([values, np.array([[1e-30, 16777216, -3.4e38]], "f4")])
+    with site_with(tmp_path, SHARED, {}) as site:
+        made = {
+            "taken": pa.array(at).cast(pa.timestamp("us")),
+            "early": pa.array(values[:, 2]),
+            "late": pa.array(list(values[:, :2]), pa.list_(pa.float32())),
+        }
+        pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
+        ingest(site, "probe")
+        client = Client(create(site))
+        said = json.loads(client.get("/hapi/info", dataset="both").body)
+        given = {"dataset": "both", "start": said["startDate"], "stop": said["stopDate"]}
+        binary = np.frombuffer(client.get("/hapi/data", format="binary", **given).body, [("t", "S27"), ("v", "<f8", 3)])
+        lines = client.get("/hapi/data", **given).text.splitlines()
+        rows = json.loads(client.get("/hapi/data", format="json", **given).body)["data"]
+    wanted = np.hstack([values[:, 2:], values[:, :2]]).astype("f8")
+    np.testing.assert_array_equal(binary["v"], wanted)
+    np.testing.assert_array_equal([[float(cell) for cell in line.split(",")[1:]] for line in lines], wanted)
+    np.testing.assert_array_equal([[row[1], *row[2]] for row in rows], wanted)
+
+
+def test_the_resource_is_the_page_of_the_table(client: Client) -> None:
+    """Its anchor is there."""
+    for one in json.loads(client.get("/hapi/catalog", depth="all").body)["catalog"]:
+        address, _, anchor = one["info"]["resourceURL"].partition("#")
+        path = "/" + address.partition("://")[2].partition("/")[2]
+        answer = client.get(path)
+        assert answer.status == 200, address
+        assert f'id="{anchor}"' in answer.text
 
 
 @pytest.fixture(scope="module")

@@ -431,11 +431,11 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
     span
         Of this reader.
     """
-    known = one.published.statistics.get(one.time.name, {})
-    table = one.published.table
+    known, table = one.published.statistics.get(one.time.name, {}), one.published.table
     if one.told is not None:
         return _extent(around, who, one, holdings)
-    everybodys = one.far is None and table.policy is None and table.view is None and one.series.condition is None
+    own = _own_samples(one)
+    everybodys = one.far is None and not (table.policy or table.view or one.series.condition or own)
     key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
     kept: Facts = around.site.kept(Facts)
     if everybodys and known.get("minimum") is not None and known.get("maximum") is not None:
@@ -444,7 +444,7 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         first, last, rows = before
     else:
         begin, end = ("begins", "ends") if one.far is not None else (quote(one.time.name),) * 2
-        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_source(one)}"
+        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_source(one, *own)}"
         with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
             ((first, last, rows),) = (tuple(row.values()) for row in result.table().to_pylist())
         kept.keep(key, (first, last, rows))
@@ -459,6 +459,14 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         return Span(start=start, stop=stop, rows=max(int((stop - start) / ((one.series.cadence or 1) * SECOND)), 1))
     behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
     return Span(start=start, stop=stop + behind, rows=int(rows))
+
+
+def _own_samples(one: DataSet) -> tuple[str, ...]:
+    """Write which rows are samples of a data set that shares its table with others: those where one of its parameters has a value."""
+    nulls = [one.published.statistics.get(each.name, {}).get("nulls") for each in one.parameters]
+    if one.far is not None or one.told is not None or len(one.table.series) < 2 or not nulls or 0 in nulls:
+        return ()
+    return (f"({' OR '.join(f'{quote(each.name)} IS NOT NULL' for each in one.parameters)})",)
 
 
 def _extent(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:

@@ -121,7 +121,8 @@ def _cells(array: pa.Array, one: Parameter, *, between: str = ",", nested: bool 
         return literal.filled(flat.cast(_STRING), one.fill or "")
     if pa.types.is_boolean(flat.type):
         flat = flat.cast(pa.int8())
-    shown = flat.cast(_STRING)
+    # binary has doubles: 0.1 of single precision is 0.10000000149011612 in every format
+    shown = (flat.cast(pa.float64()) if pa.types.is_floating(flat.type) else flat).cast(_STRING)
     if pa.types.is_floating(flat.type):
         odd = pc.is_nan(flat)
         if pc.any(odd).as_py():

@@ -216,7 +216,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "stopDate": _date(_last(one, span), length),
         "timeStampLocation": "begin" if one.stop and "stamp" not in said.places else said.stamp,
         "unitsSchema": "vounits1.1",
-        "resourceURL": f"{base}/tables/{one.table.qualified}",
+        "resourceURL": f"{base}/collections/{quote(one.table.schema)}#{quote(one.table.name)}",
         "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
     }
     if (
