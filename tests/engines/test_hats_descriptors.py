@@ -187,7 +187,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
     text = create(settings.load(site), "far", f"{there.address}/far/").read_text()
     assert f'path: "{there.address}/far"' in text
     assert "# 2,000 rows, as the catalogue says; guessed from the first 101" in text
-    assert "primary: [objid]  # the catalogue has an index of it; nobody looked" in text
+    assert "primary: [objid]  # guessed: the catalogue has an index of it; nobody looked" in text
     looked = [one for one in there.asked if ".parquet" in one]
     assert len({one.split()[1] for one in looked}) < 10  # of 48 partitions
     assert all("bytes=" in one or one.startswith("HEAD") for one in looked)
@@ -196,7 +196,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
 
 def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: Files) -> None:
     there.files, there.ranges = served(collection(tmp_path / "out")), False
-    assert "primary: [objid]  # no value occurs twice" in create(settings.load(site), "far", f"{there.address}/far").read_text()  # fmt: skip
+    assert "primary: [objid]  # guessed: no value occurs twice" in create(settings.load(site), "far", f"{there.address}/far").read_text()  # fmt: skip
 
 
 def test_an_index_of_several_rows_is_no_key(tmp_path: Path, site: Path) -> None:

@@ -39,7 +39,7 @@ from hven.adql.tree import (
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError, joined, nearest, say
-from hven.model.shape_columns import fault_of_text
+from hven.model.shape_columns import fault_of_literal
 from hven.model.sky import Moc, frames, healpix
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -511,7 +511,7 @@ class Calling(Fitting, ABC):
     def region(self, _node: Function, args: list[Expr]) -> Expr | None:
         """Bind REGION: a text that is no region is refused, and a plan is not used again with another text."""
         if isinstance(args[0], Literal) and isinstance(args[0].value, str):
-            if reason := fault_of_text(args[0].value):
+            if reason := fault_of_literal(args[0].value):
                 self.fail(
                     say("{text!r:.80} is no region: {reason}", args[0].value, reason),
                     args[0].at,

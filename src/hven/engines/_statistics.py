@@ -126,14 +126,16 @@ class _Distinct:
         if alike is not None:
             self._sampled += given
             self._take_in(
-                pa.StructArray.from_arrays([pa.array([alike], column.type), pa.array([given])], ["values", "counts"])
+                pa.StructArray.from_arrays(
+                    [_with_one_zero(pa.array([alike], column.type)), pa.array([given])], ["values", "counts"]
+                )
             )
             return
         column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
         step = 1 if whole else -(-given // most)
         sample = column if step == 1 else column.take(pa.array(np.arange(0, given, step)))
         self._sampled += len(sample)
-        self._take_in(pc.value_counts(sample))
+        self._take_in(pc.value_counts(_with_one_zero(sample)))
 
     def _take_in(self, counts: pa.StructArray) -> None:
         self._pending.append(counts)
@@ -185,6 +187,11 @@ def ordered(counts: Mapping[Any, int]) -> list[list[object]]:
     return [
         [value, count] for value, count in sorted(counts.items(), key=lambda one: (-one[1], str(one[0]))) if count > 0
     ]
+
+
+def _with_one_zero(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Make -0.0 of floating-point numbers 0.0: they are equal, and are counted together."""
+    return pc.add(values, pa.scalar(0.0, values.type)) if pa.types.is_floating(values.type) else values
 
 
 def _field(struct: pa.StructArray, number: int) -> pa.Array:

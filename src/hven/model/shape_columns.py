@@ -337,7 +337,7 @@ def find_faulty_texts(
 
 
 def fault_of_text(text: str) -> str:
-    """Return why a text is no region, neither STC-S, nor DALI's, nor a MOC; empty: it is one.
+    """Return why a text is no region, neither STC-S nor DALI's; empty: it is one.
 
     Parameters
     ----------
@@ -349,8 +349,6 @@ def fault_of_text(text: str) -> str:
         lambda shape: shape_text.parse("multishape", shape.lower()),
         shape_text.stcs,  # the last one says what is wrong
     ]
-    if "/" in text.partition(" ")[0]:
-        readers = [Moc.parse]
     for read in readers:
         try:
             read(text)
@@ -359,6 +357,23 @@ def fault_of_text(text: str) -> str:
         else:
             return ""
     return why
+
+
+def fault_of_literal(text: str) -> str:
+    """Return why a text in ADQL's REGION is no region: there it may be a MOC, too, which a column of regions may not hold.
+
+    Parameters
+    ----------
+    text
+        A single one.
+    """
+    if "/" not in text.partition(" ")[0]:
+        return fault_of_text(text)
+    try:
+        Moc.parse(text)
+    except ValueError as error:
+        return str(error)[:200]
+    return ""
 
 
 def find_faulty_numbers(values: pa.Array) -> Flags:

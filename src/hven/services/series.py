@@ -41,6 +41,7 @@ from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
 from hven.services._referenced import referenced
 from hven.services._sample_streams import sample_streams
+from hven.services._shared_tables import write_sample_condition
 from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, nanos, stamps
 from hven.services.address import base
 
@@ -424,17 +425,12 @@ def _choose_fill(kind: Type, known: Mapping[str, Any]) -> str | None:
 
 
 def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
-    """Find from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it.
-
-    Returns
-    -------
-    span
-        Of this reader.
-    """
-    known, table = one.published.statistics.get(one.time.name, {}), one.published.table
+    """Return from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it."""
     if one.told is not None:
         return _extent(around, who, one, holdings)
-    own = _own_samples(one)
+    table, facts, shared = one.published.table, one.published.statistics, one.far is None and len(one.table.series) > 1
+    own = write_sample_condition([each.name for each in one.parameters], facts) if shared else ()
+    known = facts.get(one.time.name, {})
     everybodys = one.far is None and not (table.policy or table.view or one.series.condition or own)
     key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
     kept: Facts = around.site.kept(Facts)
@@ -459,14 +455,6 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         return Span(start=start, stop=stop, rows=max(int((stop - start) / ((one.series.cadence or 1) * SECOND)), 1))
     behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
     return Span(start=start, stop=stop + behind, rows=int(rows))
-
-
-def _own_samples(one: DataSet) -> tuple[str, ...]:
-    """Write which rows are samples of a data set that shares its table with others: those where one of its parameters has a value."""
-    nulls = [one.published.statistics.get(each.name, {}).get("nulls") for each in one.parameters]
-    if one.far is not None or one.told is not None or len(one.table.series) < 2 or not nulls or 0 in nulls:
-        return ()
-    return (f"({' OR '.join(f'{quote(each.name)} IS NOT NULL' for each in one.parameters)})",)
 
 
 def _extent(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
