@@ -107,10 +107,10 @@ def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
         '<a href="/robots.txt"><img alt="small"></a>'"""
     )
     page.evaluate("() => { document.querySelector('.detail').hidden = false; }")
-    here = page.url
+    here = page.url.partition("?")[0]  # the map may write its place into the query at any time
     page.locator(".detail .pictures a").dispatch_event("click")
     page.wait_for_selector("dialog.lightbox[open]", state="attached")
     page.wait_for_selector("dialog.lightbox p:has-text('This picture cannot be shown.')", state="attached")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.lightbox", state="detached")
-    assert page.url == here
+    assert page.url.partition("?")[0] == here, "the picture replaces the page"

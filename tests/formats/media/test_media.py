@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import re
@@ -35,7 +36,11 @@ from hven.formats.media import (
 )
 from hven.formats.media._product import MISSING
 from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, instants, mjd
+from hven.formats.pictures import _curves as curves
+from hven.formats.pictures._appearance import Look
+from hven.formats.pictures._drawing import draw
 from hven.model.errors import FarFault, SourceError, TooLarge
+from hven.services._cube import cube_of
 from made_products import make_product
 from shared import shared
 
@@ -719,3 +724,46 @@ def test_thousands_of_hdus(tmp_path):
     (tmp_path / "many.fits").write_bytes(fits.PrimaryHDU().header.tostring().encode() + one * 3000)
     with open_product(tmp_path / "many.fits") as product:
         assert len(product.parts) == 999
+
+
+def write_istp_cdf(path, variables):
+    """Write a CDF of variables: name -> values, VAR_TYPE and further attributes."""
+    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
+    made = cdfwrite.CDF(str(path))
+    for name, (values, var_type, attributes) in variables.items():
+        kind = 33 if name.startswith("Epoch") else 45
+        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": list(values.shape[1:])}  # fmt: skip
+        made.write_var(spec, var_attrs={"VAR_TYPE": var_type, **attributes}, var_data=values)
+    made.close()
+    return path
+
+
+@pytest.mark.parametrize("support", ["support_data", "metadata"])
+def test_cdf_opens_with_data_variables(tmp_path, support):
+    times = 694_224_069_184_000_000 + np.arange(50) * 4_000_000_000
+    over = {"DEPEND_0": "Epoch", "DEPEND_1": "channels"}
+    channels = np.broadcast_to(np.arange(1.0, 9.0), (50, 8)).copy()
+    path = write_istp_cdf(
+        tmp_path / "a.cdf",
+        {
+            "Epoch_hk": (times, "support_data", {}),
+            "rate_hk": (np.arange(50.0), support, {"DEPEND_0": "Epoch_hk"}),
+            "Epoch": (times, "support_data", {}),
+            "rate_position": (np.arange(50.0), support, {"DEPEND_0": "Epoch", "UNITS": "km"}),
+            "channels": (channels, "support_data", {"DEPEND_0": "Epoch", "UNITS": "eV"}),
+            "mode_rates": (channels + 1.0, support, over),
+            "b": (np.arange(50.0) ** 2, "data", {"DEPEND_0": "Epoch", "UNITS": "nT"}),
+            "spectra": (channels**2, "data", over),
+        },
+    )
+    with open_product(path) as product:
+        assert product.part().name == "spectra"
+        roles = {one.name: one.role for one in product.parts}
+        assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
+        assert curves.of_rows(product.part("Epoch")).names[1] == "b (nT)"
+        assert cube_of(product, None, None, {}).array.name == "spectra"
+        drawn = draw(dataclasses.replace(product, parts=product.arrays), Look(), "a.cdf")
+        assert "spectra" in drawn.words
+        with pytest.MonkeyPatch.context() as patch:  # what is drawn of tables alone
+            patch.setattr(product, "parts", tuple(part for part in product.parts if part not in product.arrays))
+            assert "part 1 Epoch" in draw(product, Look(), "a.cdf").words

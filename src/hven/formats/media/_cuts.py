@@ -159,7 +159,7 @@ def joined(head: bytes, pieces: Sequence[Piece | Stored], most: int | None = Non
 def _beside(one: Array, main: Array) -> bool:
     """Tell whether an array belongs to the data of the main one: errors, flags, coverage of the same grid."""
     return (
-        one.role != "data"
+        one.role not in {"data", "support"}
         and main.role == "data"
         and len(one.shape) <= len(main.shape)
         and one.shape == main.shape[len(main.shape) - len(one.shape) :]

@@ -96,7 +96,8 @@ class Array:
     places
         Makes what turns pixels into directions and back (`hven.model.sky.footprints.places`); None: the array shows no sphere.
     role
-        ``data``, or what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``.
+        ``data``; what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``; ``support``: what describes the data, such as positions
+        and modes of the instrument.
     cells
         Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a part itself.
     """
@@ -162,6 +163,8 @@ class Rows:
         Tells whether times of a column that were read had digits below a nanosecond, which `moments` leaves out.
     declared
         The file itself has this table, beside arrays of one length that are put together.
+    support
+        Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages show the other columns first.
     """
 
     index: int
@@ -175,6 +178,12 @@ class Rows:
     moments: Callable[[str, int, int], Instants] | None = None
     cut: Callable[[str], bool] = lambda _: False
     declared: bool = False
+    support: frozenset[str] = frozenset()
+
+    @property
+    def role(self) -> str:
+        """``data``, or ``support`` if all of its columns describe data that stand elsewhere."""
+        return "support" if self.columns and {column.name for column in self.columns} <= self.support else "data"
 
 
 Part = Array | Rows
@@ -254,7 +263,7 @@ class Product:
         Parameters
         ----------
         name
-            As a reader writes it; None: the first array with data, else the first table.
+            As a reader writes it; None: the first array with data, else the first table with data, else the first part.
 
         Raises
         ------
@@ -262,7 +271,8 @@ class Product:
             There is none such.
         """
         if name is None:
-            main = next((part for part in self.arrays if part.role == "data"), next(iter(self.parts), None))
+            candidates: tuple[Part, ...] = (*self.arrays, *(part for part in self.parts if isinstance(part, Rows)))
+            main = next((part for part in candidates if part.role == "data"), next(iter(self.parts), None))
             if main is None:
                 raise SourceError(say("the file has neither an image nor a table"))
             return main

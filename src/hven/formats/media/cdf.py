@@ -47,6 +47,7 @@ _DRIFTS = (
     ("1965-03-01", 3_640_130_000, 38_761, 1_296_000), ("1965-07-01", 3_740_130_000, 38_761, 1_296_000), ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
     ("1966-01-01", 4_313_170_000, 39_126, 2_592_000), ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
 )  # fmt: skip
+SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of ISTP's VAR_TYPE; the other one is "data"
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
@@ -90,6 +91,11 @@ class _Variable:
     def unit(self) -> str | None:
         found = str(self.said.get("UNITS") or "").strip()
         return found or None
+
+    @property
+    def supports(self) -> bool:
+        """Whether it describes data, by its VAR_TYPE (ISTP Metadata Guidelines, variable attributes)."""
+        return str(self.said.get("VAR_TYPE") or "").strip().lower() in SUPPORT_TYPES
 
     def records(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read records as they are stored."""
@@ -559,7 +565,7 @@ def _parts(known: dict[str, _Variable]) -> Iterator[Part]:
     for one in known.values():
         axes = _axes(one, known) if one.varies and one.shape and one.kind not in TEXTS and not one.time and one.count > 0 else ()  # fmt: skip
         if axes:
-            yield Array(index=index, name=one.name, axes=axes, dtype=one.meant, read=_windows(one), unit=one.unit, cards=tuple(Card(*pair) for pair in _attributes(one.said)))  # fmt: skip
+            yield Array(index=index, name=one.name, axes=axes, dtype=one.meant, read=_windows(one), unit=one.unit, cards=tuple(Card(*pair) for pair in _attributes(one.said)), role="support" if one.supports else "data")  # fmt: skip
             index += 1
 
 
@@ -587,6 +593,7 @@ def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows
         narrow=lambda names: _rows([one for one in kept if one.name in names], index, clock, count),
         moments=lambda name, start, stop: named[name].moments(start, stop),
         cut=lambda name: named[name].cut,
+        support=frozenset(one.name for one in kept if one.supports),
     )
 
 

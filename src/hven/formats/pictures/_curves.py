@@ -143,15 +143,26 @@ def of_rows(rows: Rows) -> Curve | None:
     x, kind = found
     one = rows.count == 1 and x.type.is_array
     fit = [column for column in numeric if column is not x and column.type.is_array == x.type.is_array]
-    if not one and not any(_MAIN.search(column.name) for column in fit):  # vectors: their parts are lines
-        vectors = [column for column in numeric if str(column.type.arraysize or "") in _VECTORS]
+    data = [column for column in fit if column.name not in rows.support]
+    if not one and not any(_MAIN.search(column.name) for column in data):  # vectors: their parts are lines
+        vectors = [
+            column
+            for column in numeric
+            if str(column.type.arraysize or "") in _VECTORS and column.name not in rows.support
+        ]
         fit = [*(column for column in vectors if _MAIN.search(column.name)), *fit]
     errors = [column for column in fit if _ERROR.search(column.name)]
     rest = [column for column in fit if column not in errors and not _DULL.search(column.name)]
-    rest.sort(key=lambda column: (not _MAIN.search(column.name), bool(_COUNTS.search(column.name))))
+    rest.sort(
+        key=lambda column: (
+            column.name in rows.support,
+            not _MAIN.search(column.name),
+            bool(_COUNTS.search(column.name)),
+        )
+    )
     if not rest or (x.type.is_array and not one):
         return None
-    ys = [column for column in rest if column.unit == rest[0].unit and bool(_MAIN.search(column.name)) == bool(_MAIN.search(rest[0].name))][:4]  # fmt: skip
+    ys = [column for column in rest if column.unit == rest[0].unit and bool(_MAIN.search(column.name)) == bool(_MAIN.search(rest[0].name)) and (column.name in rows.support) == (rest[0].name in rows.support)][:4]  # fmt: skip
     quality = next((column for column in fit if _QUALITY.search(column.name) and column.type.is_integer), None)
     table = _read(rows, [x, *ys, *errors, *([] if quality is None else [quality])], one)
     values = table[x.name]

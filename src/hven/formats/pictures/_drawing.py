@@ -176,8 +176,10 @@ def _drawn(product: Product, look: Look, name: str) -> Picture:
 
 
 def _last(part: Part) -> int:
-    """Tell what is drawn if there is nothing better: errors and flags, and what changes with time and two things more."""
-    if isinstance(part, Rows) or part.cells is not None:
+    """Tell what is drawn if there is nothing better: errors, flags and what describes data, and what changes with time and two things more."""
+    if isinstance(part, Rows):
+        return 2 if part.role == "support" else 0
+    if part.cells is not None:
         return 0
     deep = sum(axis.size > 1 for axis in part.axes) > 2
     strange = (
