@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HERE = "/series/sun_samples"
 SECOND = 1_000_000
 START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
+SLIVERS = START - 800 * 86_400 * SECOND
 MANY, WIDE = 8640, 24
 DESCRIPTOR = """\
 collection: sun
@@ -43,6 +44,13 @@ tables:
       cadence: 10 s
       bins:
         flux: {name: frequency, unit: MHz, centers: [CENTERS]}
+  slivers:
+    title: Two days of a year
+    source: {kind: parquet, files: ../../slivers.parquet}
+    columns:
+      moment: {ucd: time.epoch}
+      total: {}
+    series: {cadence: 60 s}
   bursts:
     title: Bursts
     source: {kind: csv, file: ../../bursts.csv}
@@ -73,6 +81,9 @@ def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     moments, flux, total = values()
     columns = {"moment": pa.array(moments).cast(pa.timestamp("us")), "flux": pa.FixedSizeListArray.from_arrays(pa.array(flux.ravel()), WIDE), "total": total, "picture": [None if at % 60 else f"https://images.example/{at}.png" for at in range(len(moments))]}  # fmt: skip
     pq.write_table(pa.table(columns), site / "samples.parquet")
+    two_days = SLIVERS + np.concatenate([np.arange(1440), 365 * 1440 + np.arange(600)]) * 60 * SECOND
+    slivers = {"moment": pa.array(two_days).cast(pa.timestamp("us")), "total": np.arange(float(len(two_days)))}
+    pq.write_table(pa.table(slivers), site / "slivers.parquet")
     lines = [f"{day},{day + 120 / 86_400},20e6,21.5e6" for day in (2452940.75, 2452941.75)]  # 06:00 of two days
     (site / "bursts.csv").write_text("\n".join(["time_min,time_max,spectral_range_min,spectral_range_max", *lines, ""]))
     text = DESCRIPTOR.replace("CENTERS", ", ".join(str(10 + at) for at in range(WIDE)))
@@ -333,3 +344,13 @@ def test_on_a_phone(phone: Tab) -> None:
     assert found[1] - found[0] == pytest.approx((last - first) / 3, rel=0.02)
     assert np.mean(found) == pytest.approx((first + last) / 2, abs=60)
     phone.shot("timeline-phone", whole=True)
+
+
+def test_it_opens_with_the_latest_samples_and_shows_all_of_them_on_demand(tab: Tab) -> None:
+    page = tab.go("/series/sun_slivers")
+    low, high = view(page)
+    page.wait_for_url("**_from=*")
+    assert SLIVERS / 1e6 + 360 * 86_400 < low < high, "the page opens with the earlier samples or with the gap"
+    page.click(".bar button:text-is('All of it')")
+    low, high = view(page)
+    assert low < SLIVERS / 1e6 < SLIVERS / 1e6 + 365 * 86_400 < high

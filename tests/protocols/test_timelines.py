@@ -426,3 +426,58 @@ def test_a_tile_of_very_many_channels_takes_little_memory(monkeypatch: pytest.Mo
     assert np.load(io.BytesIO(body)).shape == (200, BINS)
     assert headers["x-together"] == "100"
     assert most < 20_000_000  # a grid of all channels has 82 MB
+
+
+DAY = 86_400
+STRETCHES = {  # begin and end of stretches of samples, in days; seconds between samples
+    "slivers": ([(0, 0.2), (365, 365.1)], 60),
+    "narrow": ([(0, 1), (365, 365.01)], 2),
+    "single": ([(0, 1), (365, 365)], 60),
+    "seasons": ([(at, at + 0.5) for at in range(10)], 600),
+    "continuous": ([(0, 10)], 600),
+    "sparse": ([(at**2, at**2) for at in range(12)], None),
+}
+
+
+@pytest.fixture(scope="module")
+def stretches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    root: Path = tmp_path_factory.mktemp("stretches")
+    (root / "collections" / "sun").mkdir(parents=True)
+    (root / "hven.toml").write_text('name = "sun"\n')
+    tables = []
+    for name, (spans, step) in STRETCHES.items():
+        seconds = [at for low, high in spans for at in np.arange(low * DAY, high * DAY + 1, step or DAY)]
+        moments = pa.array(START + (np.array(seconds) * SECOND).astype(int)).cast(pa.timestamp("us"))
+        pq.write_table(pa.table({"moment": moments, "total": np.arange(float(len(moments)))}), root / f"{name}.parquet")
+        cadence = f"cadence: {step} s" if step else ""
+        tables.append(
+            f"  {name}:\n    access: public\n    source: {{kind: parquet, files: ../../{name}.parquet}}\n    columns:\n"
+            f"      moment: {{ucd: time.epoch}}\n      total: {{}}\n    series: {{id: {name}, {cadence}}}\n"
+        )
+    text = f"collection: sun\ntitle: Sun\ndescription: Made up\ntables:\n{''.join(tables)}"
+    (root / "collections" / "sun" / "sun.yaml").write_text(text)
+    with Site(settings.load(root)) as site:
+        ingest(site, "sun")
+        yield Client(create(site))
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("slivers", 365), ("narrow", 365), ("single", 365), ("seasons", 0), ("continuous", 0), ("sparse", 0)],
+)
+def test_a_series_opens_behind_its_last_large_gap(stretches: Client, name: str, begin: float) -> None:
+    answer = stretches.get(f"/series/{name}")
+    facts = json.loads(answer.body)
+    low, high = facts["latest"]
+    assert high == facts["stop"]
+    assert low <= START + begin * DAY * SECOND, "no sample of the stretch is left out"
+    assert START + begin * DAY * SECOND - low <= 0.3 * (high - low), "little of what is shown is empty"
+    assert (low == facts["start"]) == (begin == 0)
+    same = {"if-none-match": answer.headers["etag"]}
+    assert stretches.ask("GET", f"/series/{name}", b"", headers=same).status == 304
+    page = stretches.ask("GET", f"/series/{name}", b"", headers=BROWSER).text
+    tiles = [html.unescape(one) for one in re.findall(r'<link rel="preload"[^>]* href="([^"]+)"', page)]
+    assert tiles
+    for one in tiles:
+        width, number = (int(re.search(rf"{word}=(\d+)", one)[1]) for word in ("WIDTH", "TILE"))  # type: ignore[index]
+        assert (number + 1) * BINS * width > low - (high - low) // 50, "what is shown first is fetched ahead"

@@ -13,7 +13,7 @@ import { Tiles } from "./tiles.js";
 /** @import {Parameter} from "./tiles.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-/** @typedef {{id: string, title: string, start: number | null, stop: number | null, rows: number, cadence: number | null, regular: boolean, time: string, parameters: Parameter[], shown: string[], pictures: string[], hapi: string | null, das2: string | null, path: string}} Facts times in microseconds since 1970 */
+/** @typedef {{id: string, title: string, start: number | null, stop: number | null, latest: [number, number] | null, rows: number, cadence: number | null, regular: boolean, time: string, parameters: Parameter[], shown: string[], pictures: string[], hapi: string | null, das2: string | null, path: string}} Facts times in microseconds since 1970 */
 
 const SECOND = 1e6;
 const DAY = 86_400;
@@ -92,7 +92,7 @@ export class Timeline {
     const [from, to] = ["_from", "_to"].map((name) => seconds(state.get(name) ?? ""));
     const at = seconds(state.get("_at") ?? "");
     this.at = Number.isNaN(at) ? null : at;
-    this.view = from < to ? [from, to] : this.first();
+    this.view = from < to ? [from, to] : this.latest();
     if (!(from < to) && this.at !== null) this.view = [at - NEAR * this.step, at + NEAR * this.step];
     this.choose(state.get("_p")?.split(",") ?? []);
     if (this.at !== null) pictures(this);
@@ -105,8 +105,13 @@ export class Timeline {
 
   /** All of it. */
   first() {
-    const room = (this.whole[1] - this.whole[0]) * 0.01;
-    return /** @type {[number, number]} */ ([this.whole[0] - room, this.whole[1] + room]);
+    return withMargin(this.whole);
+  }
+
+  /** The stretch behind the last large gap, where the page opens: all of it, if there is no such gap. */
+  latest() {
+    const [begin, end] = this.facts.latest ?? [0, 0];
+    return withMargin([begin / SECOND, end / SECOND]);
   }
 
   bar() {
@@ -325,6 +330,16 @@ export class Timeline {
     if (!this.tiles.lacking && !performance.getEntriesByName(FIRST).length) performance.mark(FIRST);
     this.quiet();
   }
+}
+
+/**
+ * Widen a span a little, so that its first and last samples do not stand on the edges.
+ * @param {[number, number]} span
+ * @returns {[number, number]}
+ */
+function withMargin([begin, end]) {
+  const margin = Math.max((end - begin) * 0.01, NARROWEST);
+  return [begin - margin, end + margin];
 }
 
 /**

@@ -352,6 +352,17 @@ def offered(around: Surroundings, who: Reader, one: DataSet, whole: Span) -> lis
     return _widths(one, whole) if _key(around, who, one) is not None else []
 
 
+def is_quick(around: Surroundings, who: Reader, one: DataSet, whole: Span, holdings: Holdings) -> bool:
+    """Return whether all samples of a data set can be reduced at once: they are few, or what is kept stands for them. What is lacking is made.
+
+    Parameters
+    ----------
+    whole
+        From when to when it has samples.
+    """
+    return whole.rows <= SMALL or bool(_wanted(around, who, one, holdings))
+
+
 def reduced(
     around: Surroundings,
     who: Reader,
@@ -412,4 +423,4 @@ def follow(around: Surroundings, data_sets: Iterable[DataSet], holdings: Holding
         _wanted(around, ANONYMOUS, one, holdings)
 
 
-__all__ = ["Pyramids", "follow", "native", "of", "offered", "reduced"]
+__all__ = ["Pyramids", "follow", "is_quick", "native", "numeric", "of", "offered", "reduced"]

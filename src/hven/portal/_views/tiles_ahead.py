@@ -62,10 +62,11 @@ def _span(told: Mapping[str, Any], given: Mapping[str, str]) -> tuple[int, int] 
     """Find the times that are shown first; None: the script will choose them."""
     if told["start"] is None or told["stop"] is None or "_at" in given:
         return None
-    room = (told["stop"] - told["start"]) // 100
+    start, stop = told["latest"]
+    room = (stop - start) // 100
     try:
-        low = micros(given["_from"]) if "_from" in given else told["start"] - room
-        high = micros(given["_to"]) if "_to" in given else told["stop"] + room
+        low = micros(given["_from"]) if "_from" in given else start - room
+        high = micros(given["_to"]) if "_to" in given else stop + room
     except ValueError:
         return None
     return (low, high) if low < high and ("_from" in given) == ("_to" in given) else None

@@ -29,6 +29,7 @@ from hven.services import _channels as channels
 from hven.services import _pyramids as pyramids
 from hven.services import series
 from hven.services._encoding import choose
+from hven.services._latest_stretch import find_latest_stretch
 from hven.services._stamps import DAY
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, asking
@@ -92,7 +93,16 @@ class Kept(Cache[tuple[bytes, dict[str, str]]]):
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/series/<id>``."""
 
+    def describe(asked: _Asked) -> Response:
+        facts = orjson.dumps(_facts(asked, asked.one()))
+        reach = asked.holdings.reach(asked.who, around.policies)
+        # the tag is of the bytes: in one state of the site, `latest` changes when the reductions are made
+        headers = dali.caching(dali.etag(facts), public=reach == "public" and asked.who.anonymous)
+        return dali.tagged(asked.request, headers, "application/json", facts)
+
     def answered(asked: _Asked, params: dali.Params) -> Response:
+        if params.one("TILE") is None:
+            return describe(asked)
         request, one = asked.request, asked.one()
         reach = asked.holdings.reach(asked.who, around.policies)
         tag = dali.etag(
@@ -101,10 +111,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
         headers = dali.caching(tag, public=reach == "public" and asked.who.anonymous)
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        if params.one("TILE") is None:
-            return dali.whole(
-                request, orjson.dumps(_facts(asked, one)), {**headers, "content-type": "application/json"}
-            )
         public = reach == "public" and one.far is None and asked.who.anonymous and request.method == "GET"
         kept, key = around.site.kept(Kept), (tag, choose(request.headers.get("accept-encoding", "")))
         known = kept.find(key) if public else None
@@ -145,6 +151,7 @@ def _facts(asked: _Asked, one: DataSet) -> dict[str, Any]:
         "description": one.series.description or one.table.description or "",
         "start": span.start,
         "stop": span.stop,
+        "latest": find_latest_stretch(asked.around, asked.who, one, span, asked.holdings),
         "rows": span.rows,
         "cadence": round(pyramids.native(one, span)) if span.rows else None,
         "regular": bool(one.series.cadence),
