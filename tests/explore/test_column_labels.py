@@ -6,6 +6,7 @@ import pytest
 
 from hven.descriptor import load_standard
 from hven.model.table import Column, Table, dated
+from hven.model.types import parse_type
 from hven.portal._explore.column_labels import ENDS, Labels, frame, standards
 from hven.portal._pages.texts import languages, texts
 
@@ -94,3 +95,68 @@ def test_what_is_told_when_one_points_at_a_column() -> None:
     assert labels.told(table.column("time_min")).startswith("time_min: Begin of")
     assert [labels.told(table.column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
     assert [labels.unit(table.column(one)) for one in ("time_min", "c1_resol_min", "phase_min")] == ["UTC", "", "deg"]
+
+
+def number(name: str, unit: str | None = None) -> Column:
+    return Column(name=name, type=parse_type("float64"), unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "largest", "label"),
+    [
+        ("size_kb", "kbyte", 5e6, "size"),
+        ("size_kb", "kbyte", 50, "size_kb"),
+        ("freq_hz", "Hz", 5e9, "freq"),
+        ("e_freq_hz", "Hz", 5e9, "e_freq"),
+        ("width_um", "um", 5e4, "width"),
+        ("duration_ms", "ms", 9e5, "duration"),
+        ("hz", "Hz", 5e9, "hz"),
+        ("size_of_box", "kbyte", 5e6, "size_of_box"),
+        ("v_km_s", "km.s-1", 300, "v_km_s"),
+    ],
+)
+def test_a_label_names_no_unit_other_than_the_one_that_is_shown(
+    name: str, unit: str, largest: float, label: str
+) -> None:
+    column = number(name, unit)
+    labels = Labels(
+        table=Table(schema="t", name="t", columns=(column,)),
+        statistics={name: {"minimum": largest / 2, "maximum": largest}},
+    )
+    assert labels.column(column) == labels.name(name) == label
+    assert Labels(table=labels.table, raw=True).column(column) == name
+
+
+def test_a_unit_that_the_reader_chose_is_not_contradicted() -> None:
+    speed, low, high = number("v_km_s", "km.s-1"), number("freq_hz_min", "Hz"), number("freq_hz_max", "Hz")
+    labels = Labels(table=Table(schema="t", name="t", columns=(speed, low, high)))
+    assert (labels.column(speed), labels.column(speed, "m.s-1")) == ("v_km_s", "v")
+    assert (labels.column(low, "MHz"), labels.name("freq_hz", "MHz")) == ("freq_min", "freq")
+    assert labels.name("freq_hz", "Hz") == "freq_hz"
+
+
+def test_labels_stay_different() -> None:
+    columns = (
+        number("size_kb", "kbyte"),
+        number("size_bytes", "byte"),
+        number("rate_hz", "Hz"),
+        number("rate", "Hz"),
+        number("date_d", "d"),
+        number("date_"),
+    )
+    labels = Labels(table=Table(schema="t", name="t", columns=columns))
+    assert [labels.column(one, "GHz") for one in columns] == [
+        "size_kb",
+        "size_bytes",
+        "rate_hz",
+        "rate",
+        "date_d",
+        "date",
+    ]
+
+
+def test_a_reserved_word_is_read_without_what_queries_need() -> None:
+    columns = (number("date_"), number("size_"), number("x_"), number("order_"), number("order"))
+    labels = Labels(table=Table(schema="t", name="t", columns=columns))
+    assert [labels.column(one) for one in columns] == ["date", "size", "x_", "order_", "order"]
+    assert Labels(table=labels.table, raw=True).column(columns[0]) == "date_"

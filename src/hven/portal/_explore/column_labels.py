@@ -13,6 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven.adql.reserved import RESERVED
 from hven.model import units
 from hven.model.table import Wording, is_time, told_in
 from hven.portal._explore.fields import chosen, paired
@@ -36,6 +37,22 @@ LIGHT = {  # of a pair, and of its ends
 }
 ENDS = "{label}, min", "{label}, max"
 _END = re.compile(r"(.+?)_?(min|max)", re.IGNORECASE)
+_NOT_OF_UNITS = re.compile(r"-1\b|[^a-z0-9]")
+UNIT_WORDS = {  # what names of columns say for units, beside the unit itself
+    "byte": ("bytes", "b"),
+    "kbyte": ("kb", "kib", "kbytes"),
+    "Mbyte": ("mb", "mib", "mbytes"),
+    "Gbyte": ("gb", "gib", "gbytes"),
+    "s": ("sec", "secs", "seconds"),
+    "ms": ("msec", "millis", "milliseconds"),
+    "min": ("minutes",),
+    "h": ("hours",),
+    "d": ("days",),
+    "m": ("metre", "metres", "meter", "meters"),
+    "um": ("micron", "microns", "micrometer"),
+    "Angstrom": ("a", "ang", "angstroms"),
+    "deg": ("degrees",),
+}
 _UTYPES = ("obscore:", "obscore_radio:")
 
 
@@ -70,7 +87,7 @@ class Labels:
             self._own(column)
             or self._light(column, column.name, unit)
             or self._said(column, column.name)
-            or column.name
+            or self._readable_name(column, column.name, unit)
         )
 
     def scale(self, column: Column) -> Scale:
@@ -110,7 +127,9 @@ class Labels:
         if column is not None:
             return self.column(column, unit)
         low = found.get(f"{name.lower()}_min") or found.get(f"{name.lower()}min")
-        return (low and (self._light(low, name, unit) or self._said(low, name))) or name
+        if low is None:
+            return name
+        return self._light(low, name, unit) or self._said(low, name) or self._readable_name(low, name, unit)
 
     def told(self, column: Column, name: str = "") -> str:
         """Return what is told of a column when one points at it: its name, where it is called otherwise, and its description; `name`: of its field."""
@@ -168,8 +187,45 @@ class Labels:
         end = found[2] == "max"
         return self._told(pair[1 + end]) if pair[1:] else self._told(ENDS[end]).format(label=self._told(pair[0]))
 
+    def _readable_name(self, column: Column, name: str, unit: str | None) -> str:
+        """Return a name without what queries need and people do not read: the ``_`` behind a reserved word, a unit that is not the one shown."""
+        if name.endswith("_") and name[:-1].upper() in RESERVED and name[:-1].lower() not in self._columns:
+            return name[:-1]
+        shown = self.scale(column).unit if unit is None else unit
+        if not column.unit or shown == column.unit:
+            return name
+        short = strip_unit(name, column.unit)
+        alike = [one for one in self.table.columns if not one.hidden and strip_unit(one.name, one.unit or "") == short]
+        taken = bool({short.lower(), f"{short.lower()}_"} & self._columns.keys()) or len(alike) > 1
+        return name if taken else short
+
     def _told(self, text: str) -> str:
         return self.known.get(text, text)
+
+
+def strip_unit(name: str, unit: str) -> str:
+    """Remove the unit from the end of a name: ``size_kb`` of kbyte is ``size``, ``freq_hz_min`` of Hz is ``freq_min``.
+
+    Parameters
+    ----------
+    name
+        Of a column, or of a pair of columns.
+    unit
+        In which the column's values are stored; a name that ends otherwise stays as it is.
+    """
+    found = _END.fullmatch(name)
+    stem, end = (found[1], f"_{found[2]}") if found is not None else (name, "")
+    words = {_fold_unit(word) for word in (unit, *UNIT_WORDS.get(unit, ()))}
+    parts = stem.split("_")
+    for count in (2, 1):
+        if len(parts) > count and parts[0] and _fold_unit("_".join(parts[-count:])) in words:
+            return "_".join(parts[:-count]) + end
+    return name
+
+
+def _fold_unit(text: str) -> str:
+    """Return a unit as names of columns write it: ``km.s-1`` and ``km_s`` are both ``kms``."""
+    return _NOT_OF_UNITS.sub("", text.lower())
 
 
 def _kind(unit: str) -> str:
