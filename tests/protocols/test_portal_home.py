@@ -89,6 +89,38 @@ def test_each_branch_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
         assert data(reader, f"{path}/count?{query}")["total"] == rows
 
 
+def test_the_tree_has_no_level_in_which_no_row_has_a_value(tmp_path: Path) -> None:
+    (tmp_path / "hven.toml").write_text('title = "T"\n[tree]\nlevels = ["mission", "instrument", "mode"]\n')
+    place = tmp_path / "collections" / "mixed"
+    place.mkdir(parents=True)
+    columns = "".join(f"      {one}: {{type: string}}\n" for one in ("mission", "instrument", "mode"))
+    tables = "".join(
+        f"  {name}:\n    title: {name.title()}\n    source: {{kind: csv, file: {name}.csv}}\n    columns:\n{columns}"
+        for name in ("orbits", "images")
+    )
+    (place / "mixed.yaml").write_text(f"collection: mixed\ntitle: Mixed\ntables:\n{tables}")
+    orbits = ["A,,night", "A,,night", "A,,day"]
+    images = ["B,cam,", "B,cam,", "B,,", ",,"]
+    for name, rows in (("orbits", orbits), ("images", images)):
+        (place / f"{name}.csv").write_text("\n".join(["mission,instrument,mode", *rows, ""]))
+    with Site(load(tmp_path, {})) as site:
+        ingest(site, "mixed")
+        client = Client(create(site))
+        branches = data(client, "/tree")["branches"]
+        found = flat(branches)
+        assert {path: rows for path, (rows, _) in found.items()} == {
+            ("A",): 3, ("A", "night"): 2, ("A", "day"): 1, ("B",): 3, ("B", "cam"): 2, ("B", None): 1,
+            ("B", None, "Images"): 1, (None,): 1, (None, "Images"): 1,
+        }  # fmt: skip
+        assert [one["name"] for one in branches] == ["A", "B", None]
+        for rows, url in found.values():
+            path, _, query = (url or "").removeprefix("http://vo.example").partition("?")
+            assert data(client, f"{path}/count?{query}")["total"] == rows, url
+        page = client.ask("GET", "/", headers={"accept": "text/html"}).text
+        assert page.count("<i>not stated</i>") == 2
+        assert "no value" not in page
+
+
 def test_first_looks_order_and_tree(tmp_path: Path) -> None:
     """Cards come by index, then size; they have a picture that pages may show, years and the one target; files and other spellings are not counted apart."""
     head = "collection: {name}\ntitle: {name}\n{more}tables:\n  main:\n    primary: [id]\n    source: {{kind: csv, files: a.csv}}\n    columns:\n"

@@ -106,6 +106,7 @@ class Trees:
             said = _levels(table, asking.holdings.resources.get(table.schema), levels)
             for leaf in found:
                 _hang(root, leaf, said)
+        _join_unnamed(root)
         _total(root)
         return root
 
@@ -311,6 +312,15 @@ def _branch(node: Node, name: str | None) -> Node:
     """Return the branch of a name; one that is spelled with other capitals is the same, and has the name that came first."""
     folded = None if name is None else " ".join(name.split()).casefold()
     return node.branches.setdefault(folded, Node(name=name))
+
+
+def _join_unnamed(node: Node) -> None:
+    """Join branches with what is below them where all rows lack the value: a level of one branch without a name says nothing."""
+    for branch in node.branches.values():
+        _join_unnamed(branch)
+    if not node.leaves and node.branches.keys() == {None}:
+        below = node.branches[None]
+        node.branches, node.leaves = below.branches, below.leaves
 
 
 def _total(node: Node) -> int | None:
