@@ -1,0 +1,263 @@
+"""Put faults back one at a time, and see which tests of the first tier catch them: ``scripts/calibrate [--count N] [--run N]``.
+
+Faults are drawn with a fixed seed (`faults.py`) and tried in a clone. Of each, the test modules that can meet it run with ``-x``, the likeliest
+first: those that the mending commit changed, those that execute rare functions of the file (`tests/coverage.json`, if it is there), those of
+the same folder, and with ``--whole`` all others. A test that fails counts if it passes without the fault. What was found is kept: the next run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults import Fault, draw_faults, run_git
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")
+PAGE = ROOT / "docs/proofs/tests.md"
+COVERAGE = "tests/coverage.json"
+SEED = 41
+COUNT = 100
+WANTED = 90  # of a hundred
+TIMEOUT_SECONDS = 900  # of one run of pytest; a fault that makes it hang is caught
+NOT_FIRST = ("tests/browser/", "tests/outside/", "tests/proofs/", "tests/recorded/", "tests/calibration/")
+BATCH = 12  # modules of one run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a fault.
+
+    Attributes
+    ----------
+    caught
+        Whether a test failed for it.
+    by
+        The test; empty if none did.
+    modules
+        How many test modules were run.
+    seconds
+        Of the wall clock.
+    whole
+        Whether all modules of the tier that can meet it were run, or the search ended sooner.
+    """
+
+    name: str
+    kind: str
+    path: str
+    line: int
+    what: str
+    caught: bool
+    by: str
+    modules: int
+    seconds: float
+    whole: bool
+
+
+class Clone:
+    """A clone of the checkout in which faults are tried, with the environment of the checkout."""
+
+    def __init__(self, directory: Path, commit: str) -> None:
+        self.directory = directory
+        if not (directory / ".git").exists():
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", str(ROOT), str(directory)], check=True)
+        run_git(directory, "fetch", "-q", "origin")
+        run_git(directory, "checkout", "-q", "--force", "--detach", commit)
+        for made in ("assets", "grounds"):  # by scripts/web, and not in Git
+            source, target = ROOT / "src/hven/portal" / made, directory / "src/hven/portal" / made
+            if source.exists() and not target.exists():
+                shutil.copytree(source, target)
+        shared = directory.parent / "shared"
+        if (ROOT.parent / "shared").exists() and not shared.exists():
+            shared.symlink_to(ROOT.parent / "shared")
+        self.help = self.run_pytest(["--help"], 120)[1]
+
+    def write(self, fault: Fault) -> None:
+        """Put a fault into the clone."""
+        for path, text in fault.texts.items():
+            (self.directory / path).write_text(text, encoding="utf-8")
+
+    def restore(self) -> None:
+        """Take it out again."""
+        run_git(self.directory, "checkout", "-q", "--force", "--", "src")
+
+    def run_pytest(self, words: list[str], seconds: float) -> tuple[int, str]:
+        """Run pytest over the clone's sources; gives its exit code and its output, and 1 for a run that hangs."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.directory / "src"),
+            "CI": "",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=no", *words],
+            cwd=self.directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            told, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.communicate()
+            return 1, f"FAILED the run took more than {seconds:.0f} s"
+        return process.returncode, told
+
+    def run_tier(self, modules: list[str]) -> str:
+        """Run what the first tier runs of some modules; gives the first test that fails, or an empty text."""
+        tier = ["--tier", "first"] if "--tier" in self.help else ["-m", "not slow and not outside"]
+        code, told = self.run_pytest(["-x", *tier, *modules], TIMEOUT_SECONDS)
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
+        if found:
+            return found[1].strip()
+        return "" if code in {0, 5} else f"pytest ended with {code}: {told.strip().splitlines()[-1:]}"
+
+    def passes(self, test: str) -> bool:
+        """Say whether a test passes without the fault."""
+        self.restore()
+        return self.run_pytest([test.partition("@")[0]], TIMEOUT_SECONDS)[0] == 0
+
+
+def list_modules(directory: Path) -> list[str]:
+    """List the test modules that the first tier may run."""
+    paths = (path.relative_to(directory).as_posix() for path in (directory / "tests").rglob("test_*.py"))
+    return sorted(path for path in paths if not path.startswith(NOT_FIRST))
+
+
+def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[str]]:
+    """Order the test modules that can meet a fault, in batches: the likeliest and cheapest first."""
+    known = list_modules(directory)
+    path = directory / COVERAGE
+    seconds: dict[str, float] = {}
+    covering: list[str] = []
+    if path.exists():
+        said = json.loads(path.read_text(encoding="utf-8"))
+        seconds = said["tests"]
+        bits = int(said["sources"].get(fault.path, {}).get("tests") or "0", 16)
+        covering = [name for at, name in enumerate(seconds) if bits >> at & 1]
+    stem, folder = Path(fault.path).stem.strip("_"), fault.path.split("/")[2].removesuffix(".py")
+    dotted = fault.path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    importing = [name for name in known if dotted in (directory / name).read_text(encoding="utf-8")]
+    groups = [
+        [name for name in fault.tests if name in known],
+        importing,
+        sorted(covering, key=lambda name: seconds.get(name, 0.0)),
+        [name for name in known if stem in Path(name).stem],
+        [name for name in known if name.startswith(f"tests/{folder}/")],
+        known if whole else [],
+    ]
+    batches, seen = [], set[str]()
+    for group in groups:
+        fresh = [name for name in dict.fromkeys(group) if name in known and name not in seen]
+        seen.update(fresh)
+        batches += [fresh[at : at + BATCH] for at in range(0, len(fresh), BATCH)]
+    return batches
+
+
+def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
+    """Run the tests that can meet a fault until one fails for it."""
+    begun, count, by = time.monotonic(), 0, ""
+    for batch in order_modules(clone.directory, fault, whole=whole):
+        left = list(batch)
+        while left and not by:
+            clone.write(fault)
+            failed = clone.run_tier(left)
+            count += len(left)
+            if not failed:
+                break
+            if failed.startswith(("pytest ended", "the run took")) or clone.passes(failed):
+                by = failed
+            else:  # it fails without the fault, too: it says nothing, and what stands behind it is still to be run
+                module = failed.partition("::")[0]
+                left = left[left.index(module) + 1 :] if module in left else []
+        if by:
+            break
+    clone.restore()
+    return Outcome(
+        fault.name, fault.kind, fault.path, fault.line, fault.what, bool(by), by, count, round(time.monotonic() - begun, 1), whole
+    )  # fmt: skip
+
+
+def read_outcomes(path: Path) -> Iterator[Outcome]:
+    """Read what was found before; a line that was cut off is none."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield Outcome(**json.loads(line))
+        except ValueError:
+            continue
+
+
+def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
+    """Write the table of what was caught."""
+    caught = sum(one.caught for one in outcomes)
+    lines = [
+        "# Calibration of the first tier",
+        "",
+        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: lines that mending commits had changed, with one expression changed, or a",
+        "mending hunk taken back. Each was put into a clone, and the tests of the first tier that can meet it ran until one failed. A test counts if it",
+        "passes without the fault.",
+        "",
+        f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**, {count - len(outcomes)} not tried yet; wanted are {WANTED} %.",
+        "Runs without `--whole` end with the modules that are likely to meet a fault; what they miss may be caught by others.",
+        "",
+        "| fault | caught by |",
+        "|---|---|",
+    ]
+    for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
+        what = f"`{one.path.removeprefix('src/hven/')}:{one.line}` {one.what}".replace("|", "\\|")
+        by = (
+            f"`{one.by[:120]}`"
+            if one.caught
+            else f"**nothing**, {one.modules} modules{' (the whole tier)' if one.whole else ''}"
+        )
+        lines.append(f"| {what} | {by.replace('|', chr(92) + '|')} |")
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Draw, try, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=COUNT, help="faults that are drawn")
+    parser.add_argument("--run", type=int, default=None, help="faults that are tried now (default: all that are left)")
+    parser.add_argument("--whole", action="store_true", help="run all of the tier before a fault counts as not caught")
+    parser.add_argument("--list", action="store_true", help="list the faults, and try none")
+    words = parser.parse_args()
+    commit = run_git(ROOT, "rev-parse", "HEAD").strip()
+    kept = KEPT / f"{commit[:10]}-{SEED}-{words.count}.jsonl"
+    faults = draw_faults(ROOT, SEED, words.count)
+    if words.list:
+        for fault in faults:
+            print(f"{fault.kind} {fault.path}:{fault.line} {fault.what} ({fault.commit[:10]})")
+        return 0
+    done = {one.name: one for one in read_outcomes(kept)}
+    left = [
+        fault
+        for fault in faults
+        if fault.name not in done or (words.whole and not done[fault.name].caught and not done[fault.name].whole)
+    ]
+    clone = Clone(KEPT / "clone/hven", commit)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for fault in left[: words.run]:
+        outcome = try_fault(clone, fault, whole=words.whole)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(vars(outcome)) + "\n")
+        done[fault.name] = outcome
+        print(f"{'caught' if outcome.caught else 'NOT CAUGHT'} {fault.path}:{fault.line} {fault.what} by {outcome.by or 'nothing'}, {outcome.seconds:.0f} s", flush=True)  # fmt: skip
+        write_page([done[one.name] for one in faults if one.name in done], commit, words.count)
+    caught = sum(one.caught for one in done.values())
+    print(f"{caught} of {len(done)} caught")
+    return 0 if 100 * caught >= WANTED * len(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""Every request whose answer is recorded, found by walking the application, the records of plug-ins and what a site has published.
+
+A new route, format, table or example gives requests by itself, which have no recorded answer then: the test fails until they are recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import quote, urlencode
+
+import rights_matrix
+import yaml
+from asking import Answer, Client
+from fixed_time import INSTANT_SECONDS
+from normal_form import describe_answer, mask_text
+from rights_clock import stopped_clock
+from rights_matrix import HERE, HOLES, LINES, POSTS, PUTS, Ask, Person, Place, by_jobs
+from starlette.routing import Route
+
+from hven.app._server.app import create
+from hven.model import plugins
+from hven.site import Site
+from hven.site.auth import session
+
+MAX_ROWS = 12
+PAGE_LIMITS = {
+    "PATIENCE",
+    "QUICK",
+    "SOON",
+    "WHOLE",
+    "WAIT",
+}  # constants of hven.portal: seconds that a page waits for numbers
+MIN_PAGE_LIMITS = 18
+NUMERIC = ("short", "int", "long", "float", "double")
+KNOWN_HOLES = {*HOLES, "table", "table:path"}
+TABLE_LINES: dict[str, list[str]] = {  # route -> what is asked of each table of an example; "" of all others
+    f"{HERE}/row": ["_row={key}"], f"{HERE}/header": ["_row={key}"], f"{HERE}/place": ["_row={key}"], f"{HERE}/else": ["_row={key}"],
+    f"{HERE}/histogram": ["_x={number}"],
+    f"{HERE}/points": ["_x={number}&_y={number}"],
+    f"{HERE}/facets": ["", "_of={string}"],
+    f"{HERE}/names": ["_like={key}"],
+    HERE: ["", "_order=-{number}", "_view=map", "_view=plot"],
+    "/cone/{table}": ["RA={ra}&DEC={dec}&SR=5"],
+    "/datalink/{table}": ["ID={key}"],
+    "/sia/{table}": ["POS={ra},{dec}&SIZE=10", "FORMAT=METADATA"],
+    "/ssa/{table}": ["POS={ra},{dec}&SIZE=10", "FORMAT=METADATA"],
+    "/tap/tables/{table:path}": ["", "detail=stats"],
+}  # fmt: skip
+
+
+@dataclass
+class Recorder:
+    """A site that is asked, and the normal forms of its answers.
+
+    Attributes
+    ----------
+    answers
+        Key of a request -> its answer's normal form.
+    """
+
+    site: Site
+    directory: Path
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.client = Client(create(self.site))
+        self.replaced = {str(self.directory): "DIRECTORY", **self.replaced}
+
+    def ask(self, address: str, method: str = "GET", body: bytes = b"") -> Answer:
+        """Ask as everybody may, and keep the answer."""
+        headers = {"content-type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+        answer = self.client.ask(method, address, body=body, headers=headers)
+        self.keep(f"{method} {address}", answer)
+        return answer
+
+    def keep(self, key: str, answer: Answer) -> None:
+        """Keep an answer under a key that each run has alike."""
+        self.answers[mask_text(key, self.replaced).replace("\n", " ")] = describe_answer(
+            answer.status, answer.headers, answer.body, self.replaced
+        )
+
+
+@contextmanager
+def quick_requests() -> Iterator[None]:
+    """Let all requests have one event loop and its threads, and pages all the time that they need to count."""
+    limits = [
+        (module, name, getattr(module, name))
+        for path, module in list(sys.modules.items())
+        if path.startswith("hven.portal.")
+        for name in PAGE_LIMITS & vars(module).keys()
+    ]
+    # a limit that has another name by now makes answers depend on how busy the machine is
+    assert {name for _, name, _ in limits} == PAGE_LIMITS, "say in PAGE_LIMITS how constants of hven.portal are called"
+    assert len(limits) >= MIN_PAGE_LIMITS, f"only {len(limits)} limits of pages are known: have some got other names?"
+    with ExitStack() as stack:
+        for module, name, seconds in limits:
+            stack.enter_context(mock.patch.object(module, name, 60 * seconds))
+        runner = stack.enter_context(asyncio.Runner())
+        stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
+        stack.enter_context(mock.patch.object(session, "LONGEST", 0.0))  # wrong proof is answered late
+        yield
+
+
+def list_routes(site: Site) -> dict[str, set[str]]:
+    """List the paths of the application with their methods, without those that only have a slash more."""
+    inner: Any = create(site)
+    inner = inner._made
+    while not hasattr(inner, "router"):
+        inner = inner._app
+    found: dict[str, set[str]] = {}
+    for route in inner.router.routes:
+        if isinstance(route, Route) and (route.path == "/" or not route.path.endswith("/")):
+            found.setdefault(route.path, set()).update(route.methods or {"GET", "HEAD", "POST"})
+    return found
+
+
+# --- the site of the matrix of rights: every route, format and query, by each kind of reader
+
+
+def record_rights(directory: Path) -> dict[str, list[str]]:
+    """Record each route with its lines, and with each format; each query; each method of a route."""
+    with quick_requests(), stopped_clock(lambda: rights_matrix.NOW), rights_matrix.place(directory, rights_matrix.ROWS, rights_matrix.POLICY) as place:  # fmt: skip
+        replaced = {place.first: "FIRST", quote(place.first): "FIRST", **name_times(directory)}
+        recorder = Recorder(place.site, directory, replaced=replaced)
+        owner, nobody, named = rights_matrix.PEOPLE[0], rights_matrix.NOBODY, rights_matrix.PEOPLE[4]
+        assert named.account == "anna"
+        routes = list_routes(place.site)
+        ways = rights_matrix.plain_ways()
+        for person in (nobody, named):
+            for asks in ways.values():
+                for ask in asks:
+                    keep_ask(recorder, place, person, ask)
+        for path in sorted(routes):
+            address, *others = fill_holes(path)
+            for other in (address, *others) if path not in LINES else ():
+                keep_ask(recorder, place, nobody, Ask(other))
+            line = LINES.get(path, [""])[0]
+            plain = place.ask(nobody, Ask(f"{address}?{line}"))
+            for name in plugins.names("formats") if plain.status == 200 and "RESPONSEFORMAT" not in line else ():
+                keep_ask(recorder, place, nobody, Ask(f"{address}?{f'{line}&' if line else ''}RESPONSEFORMAT={name}"))
+        for reader, query in ((nobody, rights_matrix.ALL), (owner, rights_matrix.ALL), (named, "SELECT nope FROM obs.main")):  # fmt: skip
+            for ask, answer in rights_matrix.job(place, reader, query):
+                recorder.keep(f"{reader.name}: {ask.method} {ask.address}", answer)
+        for path, methods in sorted(routes.items()):
+            for method in sorted(methods - {"GET", "HEAD", "OPTIONS"}):
+                keep_ask(recorder, place, nobody, Ask(fill_holes(path)[0], method, "", rights_matrix.FORM))
+        return recorder.answers
+
+
+def name_times(directory: Path) -> dict[str, str]:
+    """Name when the files of a directory were written, as pages write it."""
+    moments = {datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in directory.glob("collections/*/*")}
+    forms = ("%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M")
+    return {f"{moment:{form}}": "NOW" for form in forms for moment in moments}  # the longer ones first
+
+
+def fill_holes(path: str) -> list[str]:
+    """Fill the holes of a route as the matrix does, those that it does not know with a name that nothing has."""
+    return rights_matrix.addresses(
+        re.sub(r"\{([\w:]+)\}", lambda hole: hole[0] if hole[1] in KNOWN_HOLES else "nothing", path)
+    )
+
+
+def keep_ask(recorder: Recorder, place: Place, person: Person, ask: Ask) -> None:
+    """Ask as somebody, and keep the answer."""
+    recorder.keep(f"{person.name}: {ask.method} {ask.address} {ask.body}".rstrip(), place.ask(person, ask))
+
+
+# --- sites of examples: each table by each route that is about tables, and by each format
+
+
+def record_site(site: Site, directory: Path) -> dict[str, list[str]]:
+    """Record what a site answers of all its collections and tables."""
+    with quick_requests(), stopped_clock(lambda: INSTANT_SECONDS * 1_000_000):
+        recorder = Recorder(site, directory)
+        tables = {name: find_values(recorder, item.table) for name, item in sorted(site.current().published.items())}
+        for path in sorted(list_routes(site)):
+            for address in fill_route(recorder, path, tables):
+                recorder.ask(address)
+        for values in tables.values():
+            query = f"SELECT TOP {MAX_ROWS} * FROM {values['from']}{values['order']}"
+            for kind in plugins.names("formats"):
+                recorder.ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": kind, "QUERY": query}))
+            recorder.ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": f"SELECT COUNT(*) AS n FROM {values['from']}"}))  # fmt: skip
+        for path in sorted(directory.glob("collections/*/*.yaml")):
+            for example in yaml.safe_load(path.read_text(encoding="utf-8")).get("examples") or ():
+                if isinstance(example, dict) and "query" in example:
+                    ask_example(recorder, example["query"])
+        record_series(recorder)
+        return recorder.answers
+
+
+def ask_example(recorder: Recorder, query: str) -> None:
+    """Ask an example of a descriptor; the rows of a query that says no order are put in order."""
+    address = "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query})
+    answer = recorder.ask(address)
+    if not re.search(r"\bORDER\s+BY\b", query, re.IGNORECASE):
+        head, *rows = answer.body.splitlines()
+        recorder.keep(f"GET {address}", replace(answer, body=b"\n".join([head, *sorted(rows)])))
+
+
+def record_series(recorder: Recorder) -> None:
+    """Record each data set of HAPI: what it is, and its samples."""
+    catalogue = json.loads(recorder.ask("/hapi/catalog").body)
+    for dataset in catalogue.get("catalog", ()):
+        told = json.loads(recorder.ask("/hapi/info?" + urlencode({"dataset": dataset["id"]})).body)
+        span = {"start": told.get("startDate", ""), "stop": told.get("stopDate", "")}
+        for kind in ("csv", "json"):
+            recorder.ask("/hapi/data?" + urlencode({"dataset": dataset["id"], **span, "format": kind}))
+
+
+def find_values(recorder: Recorder, table: Any) -> dict[str, str]:
+    """Find what a table is asked about: its first row's key and place, a column of numbers, a column of text."""
+    columns = [column for column in table.columns if not column.hidden]
+    values = {
+        "key": "nothing", "ra": "10", "dec": "10",
+        "number": next((c.name for c in columns if c.type.datatype in NUMERIC and not c.type.arraysize), "nothing"),
+        "string": next((c.name for c in columns if c.type.datatype in ("char", "unicodeChar")), "nothing"),
+        "from": quote_name(table.schema) + "." + quote_name(table.name),
+        "order": "".join(f"{', ' if at else ' ORDER BY '}{quote_name(name)}" for at, name in enumerate(table.primary)),
+    }  # fmt: skip
+    wanted = {"key": table.primary[0] if table.primary else None, **dict(zip(("ra", "dec"), table.position or (), strict=False))}  # fmt: skip
+    names = {word: name for word, name in wanted.items() if name}
+    if names:
+        query = f"SELECT TOP 1 {', '.join(f'{quote_name(name)} AS c{at}' for at, name in enumerate(names.values()))} FROM {values['from']}{values['order']}"
+        answer = recorder.client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY=query)
+        rows = list(csv.reader(io.StringIO(answer.text))) if answer.status == 200 else []
+        if len(rows) > 1:
+            values |= dict(zip(names, map(quote, rows[1]), strict=True))
+    return values
+
+
+def quote_name(name: str) -> str:
+    return (
+        name
+        if re.fullmatch(r"[A-Za-z]\w*", name) and name.upper() not in {"SCHEMA", "TABLES", "COLUMNS"}
+        else f'"{name}"'
+    )
+
+
+def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Write the addresses of a route: one of each table or collection that it may be asked about, with what is asked there."""
+    site = recorder.site
+    if "{" not in path:
+        if path not in {*POSTS, *PUTS, *by_jobs([path])}:
+            yield path
+        return
+    if path.startswith(HERE):
+        holes = [{"name": name.partition(".")[0], "table": name.partition(".")[2]} for name in tables]
+    elif re.search(r"\{table(:path)?\}", path):
+        holes = [{"table": name, "table:path": name} for name in tables]
+    elif "/collections/{name}" in path:
+        holes = [{"name": name} for name in sorted(site.current().resources)]
+    else:
+        return  # of the house, not of what is published: the site of rights has them
+    for values in holes:
+        collection = values.get("name", "")
+        filled = {**HOLES, **values, "path:path": first_file(recorder, collection, tables)}
+        address = re.sub(r"\{([\w:]+)\}", lambda hole, filled=filled: filled.get(hole[1], "nothing"), path)
+        name = values.get("table", "") if "." in values.get("table", "") else f"{collection}.{values.get('table')}"
+        for line in TABLE_LINES.get(path, [""]):
+            told = line.format(**tables[name]) if line else ""
+            yield f"{address}?{told}" if told else address
+
+
+def first_file(recorder: Recorder, collection: str, tables: dict[str, dict[str, str]]) -> str:
+    """Name the first file of a collection."""
+    if f"{collection}.files" not in tables:
+        return "nothing"
+    answer = recorder.client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY=f"SELECT TOP 1 path FROM {collection}.files ORDER BY path")  # fmt: skip
+    rows = list(csv.reader(io.StringIO(answer.text)))
+    return quote(rows[1][0]) if answer.status == 200 and len(rows) > 1 else "nothing"

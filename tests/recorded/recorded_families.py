@@ -1,0 +1,88 @@
+"""The families of recorded answers: the site of the matrix of rights, the demo, each example, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import make_stored_site as stored
+from asked_routes import Recorder, record_rights, record_site
+from asked_verbs import record_verbs
+from demo_data import make_demo
+from fixed_time import INSTANT_SECONDS, fixed_time
+
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from made import EXAMPLES, prepared
+
+LEFT_OUT = {  # example -> what it needs
+    "04-omega-cubes-and-maps": "a PostgreSQL server",
+    "24-obsportal": "a fixed order: its rows are stored as their documents come",
+    "20-from-servers": "a driver of ODBC, and servers whose ports stand in its rows",
+}
+
+
+def list_families() -> dict[str, Callable[[Path], dict[str, list[str]]]]:
+    """List families by name, each with what records it in a directory."""
+    families: dict[str, Callable[[Path], dict[str, list[str]]]] = {
+        "verbs": record_verbs,
+        "stored-site": record_stored_site,
+        "rights": record_rights,
+        "demo": record_demo,
+    }
+    for path in sorted(EXAMPLES.glob("[0-9]*")):
+        if path.name not in LEFT_OUT:
+            families[f"example-{path.name}"] = record_example(path.name)
+    return families
+
+
+def record_family(family: str, directory: Path) -> dict[str, list[str]]:
+    """Record the answers of a family, at the fixed time."""
+    with fixed_time():
+        return list_families()[family](directory)
+
+
+def record_stored_site(directory: Path) -> dict[str, list[str]]:
+    """Record what the stored site answers."""
+    site_directory = directory / "site"
+    stored.unpack_site(site_directory)
+    facts = json.loads(stored.FACTS.read_text(encoding="utf-8"))
+    with stored.open_site(site_directory) as (site, client):
+        token = site.store.users.renew("anna")
+        answers = record_site(site, site_directory)
+        recorder = Recorder(site, site_directory, answers, {facts["result"]: "/results/RESULT", token: "TOKEN"})
+        for key, answer in stored.ask_stored(client, facts, token):
+            recorder.keep(key, answer)
+    return answers
+
+
+def record_example(name: str) -> Callable[[Path], dict[str, list[str]]]:
+    """Make what records an example."""
+
+    def record(directory: Path) -> dict[str, list[str]]:
+        shutil.copytree(prepared(name), directory / name)
+        return record_directory(directory / name)
+
+    return record
+
+
+def record_demo(directory: Path) -> dict[str, list[str]]:
+    """Record the demo, with made-up data."""
+    make_demo(directory / "demo")
+    return record_directory(directory / "demo")
+
+
+def record_directory(directory: Path) -> dict[str, list[str]]:
+    """Publish all collections of a directory, and record what the site answers."""
+    for path in sorted(directory.rglob("*")):
+        os.utime(path, (INSTANT_SECONDS - 86_400, INSTANT_SECONDS - 86_400))
+    with Site(settings.load(directory)) as site:
+        for path in sorted(directory.glob("collections/*/*.yaml")):
+            report = ingest(site, path.stem)
+            assert report.published, f"{path.stem}: {report.error}"
+        site.refresh()
+        return record_site(site, directory)
