@@ -13,6 +13,7 @@ import importlib.machinery
 import mmap
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,17 @@ class SourceLoader(importlib.machinery.SourceFileLoader):
     """Compile a file of Hven with its marks."""
 
     number: int  # of the byte of the module
+    caches: str  # the folder of the recording's own caches: marked code never runs where nothing is recorded
+    lock = threading.Lock()
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        # other packages keep their caches: to compile them anew takes long, and warns of what they wrote carelessly
+        with self.lock:
+            before, sys.pycache_prefix = sys.pycache_prefix, self.caches
+            try:
+                return super().get_code(fullname)
+            finally:
+                sys.pycache_prefix = before
 
     def source_to_code(self, data, path, *, _optimize=-1) -> CodeType:  # type: ignore[no-untyped-def, override]
         tree = FunctionMarker(self.number).mark_module(ast.parse(data, path))
@@ -116,8 +128,8 @@ class SourceLoader(importlib.machinery.SourceFileLoader):
 class SourceFinder:
     """Find Hven's modules as Python does, and load them by `SourceLoader`."""
 
-    def __init__(self, numbers: dict[str, int]) -> None:
-        self.numbers = numbers
+    def __init__(self, numbers: dict[str, int], caches: str) -> None:
+        self.numbers, self.caches = numbers, caches
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -128,7 +140,7 @@ class SourceFinder:
         number = self.numbers.get(spec.origin) if spec is not None and spec.origin else None
         if spec is not None and number is not None:
             loader = SourceLoader(name, str(spec.origin))
-            loader.number = number
+            loader.number, loader.caches = number, self.caches
             spec.loader = loader
         return spec
 
@@ -146,7 +158,5 @@ def start_recording() -> None:
     except OSError:
         return  # another user's process, or a full disk: it runs unrecorded
     setattr(builtins, HITS, hits)
-    # marked code has a cache of its own, so that it never runs where nothing is recorded
-    sys.pycache_prefix = str(folder / "pycache")
-    finder = SourceFinder({f"{root}/{path}": first for path, (first, _) in files.items()})
+    finder = SourceFinder({f"{root}/{path}": first for path, (first, _) in files.items()}, str(folder / "pycache"))
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]

@@ -23,8 +23,8 @@ def _count_assertion() -> None:
     _assertions += 1
 
 
-def count_assertions() -> None:
-    """Have each assertion of a test module counted as it is executed."""
+def count_assertions(folder: Path) -> None:
+    """Have each assertion of a test module counted as it is executed; rewritten modules are cached below a folder of the recording."""
     visit_assert = rewrite.AssertionRewriter.visit_Assert
 
     def count_and_visit(self, node: ast.Assert) -> list[ast.stmt]:
@@ -35,6 +35,8 @@ def count_assertions() -> None:
         return [call, *visit_assert(self, node)]
 
     rewrite.AssertionRewriter.visit_Assert = count_and_visit
+    # what was rewritten before does not count, and what counts must not run in another run
+    rewrite.get_cache_dir = lambda path: folder.joinpath("pycache", *path.parts[1:-1])
     builtins.__hven_count_assertion__ = _count_assertion
 
 
@@ -117,7 +119,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = os.environ.get(coverage_recorder.FOLDER)
     if not folder or config.pluginmanager.has_plugin("run-recorder"):
         return
-    count_assertions()
+    count_assertions(Path(folder))
     # the controller of several workers sees their reports, and runs nothing
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         config.pluginmanager.register(RunRecorder(Path(folder), config.rootpath), "run-recorder")

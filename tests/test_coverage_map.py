@@ -208,6 +208,15 @@ def test_a_process_is_recorded_though_it_is_killed_and_so_are_its_children(tmp_p
     assert count == len(coverage_recorder.list_functions(ROOT / path)) + 1
 
 
+def test_recorded_code_is_cached_apart_and_other_packages_as_ever(tmp_path):
+    folder = tmp_path / "maps"
+    coverage_recorder.prepare_folder(folder, ROOT)
+    python(folder, "import hven.sky; assert sys.pycache_prefix is None")
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*.pyc")]
+    assert any("hven/sky." in path for path in paths), paths
+    assert all("/src/hven/" in path for path in paths), paths
+
+
 def test_records_say_what_tests_cost_and_check(folder):
     tests = run_report.read_tests(folder)
     counts = run_report.count_by_folder(tests)
