@@ -132,7 +132,6 @@ GROUPS = {
     "mariadb": Group("MariaDB", "Debian's package mariadb-server", lambda: find_program("mariadbd") and find_program("mariadb-install-db")),
     "odbc": Group("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
     "spark": Group("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
-    "sail": Group("Sail", "`scripts/test --all` fetches it", (ROOT / ".cache" / "sail" / "pysail").exists),
     "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
     "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
     "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),

@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
+import coverage_recorder
 from needs import need
 from running import free_port, until
 
@@ -47,7 +48,6 @@ class Spark:
 
     called = r"Spark 4\.\d"  # by `hven check`
     blind = "the Connect server, "  # who beside the workers tells that it does not see a root
-    notyet: ClassVar[dict[str, str]] = {}  # test -> what it gives instead
 
     def __init__(self, directory: Path, python: str = sys.executable, local: Path | None = None, **conf: str) -> None:
         self.directory = directory
@@ -60,6 +60,8 @@ class Spark:
             "SPARK_CONF_DIR": str(directory), "SPARK_LOCAL_DIRS": str(local or directory / "local"), "SPARK_WORKER_DIR": str(directory / "work"),
             "SPARK_DAEMON_JAVA_OPTS": f"{JVM} -Djava.io.tmpdir={directory}", "PYSPARK_PYTHON": python, "OMP_NUM_THREADS": "1",
             "HVEN_SPARK_CLUSTER": str(directory),
+            # workers run functions of Hven that a recorded process marked: they have to find its map
+            **{name: os.environ[name] for name in (coverage_recorder.FOLDER, coverage_recorder.TEST_MODULE) if name in os.environ},
         }  # fmt: skip
         self._conf = {
             "spark.master": f"spark://127.0.0.1:{self._master}", "spark.connect.grpc.binding.address": "127.0.0.1",

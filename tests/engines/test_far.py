@@ -1,4 +1,4 @@
-"""The far road on real servers, Spark and Sail: the query half of the engines' contract, queries against the embedded engine's rows, refusals and failures."""
+"""The far road on a real server: the query half of the engines' contract, queries against the embedded engine's rows, refusals and failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.testing.engine import STARS, EngineContract, stars
 from running import hven
-from sail import sail
 from spark import cluster
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -42,21 +41,10 @@ OBJECTS = Table(
 )  # fmt: skip
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(run, id=run.__name__, marks=pytest.mark.xdist_group(run.__name__)) for run in (cluster, sail)],
-)
-def running(request):
-    with request.param() as found:
+@pytest.fixture(scope="module")
+def running():
+    with cluster() as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _notyet(running, request):
-    """Mark what is known to be otherwise; strictly."""
-    why = running.notyet.get(request.node.name.partition("[")[0])
-    if why is not None:
-        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,8 @@ from hven.engines.hats import faults
 from hven.engines.hats.checking import doubts
 from hven.engines.hats.cluster import Cluster, Facts
 from hven.engines.hats.connect import Pieces, load
-from hven.engines.hats.dialect import Spark
 from hven.engines.hats.far import Elsewhere, FarPlan, fit
 from hven.engines.hats.matches import cells, found, order_of, widest
-from hven.engines.hats.sail import SailDialect
 from hven.model.errors import (
     Cancelled,
     EvaluationError,
@@ -53,8 +51,6 @@ from running import hven, until
         ('[CAST_INVALID_INPUT] The value \'x\' of the type "STRING" cannot be cast to "INT" because it is malformed. SQLSTATE: 22018', EvaluationError, "the text 'x' cannot be read as INTEGER"),
         ('[CAST_OVERFLOW] The value 1.0E30D of the type "DOUBLE" cannot be cast to "BIGINT" due to an overflow. SQLSTATE: 22003', EvaluationError, "1.0E30D is out of the range of BIGINT"),
         ("[SCALAR_SUBQUERY_TOO_MANY_ROWS] More than one row returned. SQLSTATE: 21000", EvaluationError, "several rows"),
-        ("failed to call 'regex_match_dyn_scalar' Compute error: Regular expression did not compile: Syntax(\n~~~~\nregex parse error:\n    (\n    ^\nerror: unclosed group\n~~~~\n)", EvaluationError, "pattern cannot be read: unclosed group$"),
-        ("Compute error: Regular expression did not compile: CompiledTooBig(10485760)", EvaluationError, r"pattern cannot be read: CompiledTooBig"),
         ("[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built SQLSTATE: P0001", EvaluationError, "would be built"),
         ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
@@ -147,61 +143,6 @@ def test_a_server_of_another_version_is_refused(version: str) -> None:
         assert "Spark 4" in str(fault.value.remedy)
         assert f"Spark {version}" in str(cluster.problem())
         cluster.close()
-
-
-@pytest.mark.parametrize(("version", "name"), [("4.3.0 1a2b3c4d", "Spark"), ("0.7.2", "Sail")])
-def test_queries_are_written_for_the_server_that_answers(version: str, name: str) -> None:
-    """Nobody knows which one it is before it answers; then plans that were written are written anew."""
-    bound = bind(parse("SELECT id + 1 AS n FROM sky.stars"), Tables([STARS]))
-    with server(of_version(version)) as url:
-        cluster = Cluster(url)
-        plan = FarPlan(cluster, bound)
-        before = plan.explain({})
-        assert before.startswith("Spark: ")
-        assert cluster.session().version == version.split(maxsplit=1)[0]
-        assert plan.explain({}).startswith(f"{name}: ")
-        assert (plan.explain({}) == before) == (name == "Spark")
-        cluster.close()
-
-
-class Told(RuntimeError):
-    """An error of a call, as Sail tells it: a class of Java goes with it."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self._reason = reason
-
-    def trailing_metadata(self) -> Any:
-        return (("grpc-status-details-bin", f"\x08.. {self._reason}\x12.".encode()),) if self._reason else ()
-
-
-@pytest.mark.parametrize(
-    ("reason", "text", "kind", "said"),
-    [
-        ("java.lang.NumberFormatException", "Cannot cast string 'x' to value of Int32 type", EvaluationError, "the text 'x' cannot be read as INTEGER"),
-        ("org.apache.spark.sql.AnalysisException", "Can't cast value 1e30 to type Int64", EvaluationError, "1e30 is out of the range of BIGINT"),
-        ("", "Cast error: value of 9223372036854775808 is out of range Int64", EvaluationError, "9223372036854775808 is out of the range of BIGINT"),
-        ("java.lang.ArithmeticException", "Int64 overflow on negative(-9223372036854775808)", EvaluationError, "range of BIGINT"),
-        ("org.apache.spark.sql.AnalysisException", "Scalar subquery returned more than one row", EvaluationError, "several rows"),
-        ("org.apache.spark.sql.AnalysisException", "[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built", EvaluationError, "would be built"),
-        ("java.lang.UnsupportedOperationException", "function: zip_with", Elsewhere, "zip_with"),
-        ("java.lang.IllegalArgumentException", "invalid argument: found SELEC at 0:5", Elsewhere, "does not know"),
-        ("", "Error during planning: Projections require unique expression names", Elsewhere, "unique expression names"),
-        ("", "unsupported PySpark version: 4.3.0", StorageError, "does not know: 4.3.0"),
-        ("org.apache.spark.sql.execution.QueryExecutionException", "Object at location /data/hats/Npix=1.parquet not found: No such file", StorageError, "does not find a file of the table: /data/hats/Npix=1.parquet"),
-        ("", "something new", ServiceError, "something new"),
-    ],
-)  # fmt: skip
-def test_errors_of_sail_say_what_helps(reason: str, text: str, kind: type[Exception], said: str) -> None:
-    found = faults.translate(Told(reason, text))
-    assert type(found) is kind
-    with pytest.raises(kind, match=said):
-        raise found
-
-
-def test_a_session_that_sail_forgot_is_begun_anew() -> None:
-    assert faults.lost(Told("java.lang.IllegalArgumentException", "invalid argument: configuration not found: hven.session"))  # fmt: skip
-    assert not faults.lost(Told("java.lang.IllegalArgumentException", "invalid argument: something"))
 
 
 def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,13 +376,6 @@ def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     assert widest(sizes) == 0.5
     assert np.isnan(widest(match.sizes((), rows.slice(1, 3))))
     assert np.isnan(match.size(()))
-
-
-def test_sail_knows_no_recursion():
-    bound = bind(parse("WITH RECURSIVE w AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM w WHERE n < 3) SELECT n FROM w"), Tables([STARS]))  # fmt: skip
-    with pytest.raises(Elsewhere, match="RECURSIVE"):
-        SailDialect(bound)
-    Spark(bound)
 
 
 def test_what_is_no_circle_has_no_cells():

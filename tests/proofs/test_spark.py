@@ -11,4 +11,4 @@ pytestmark = [
     pytest.mark.needs("proof"),
     pytest.mark.outside,
 ]
-globals().update(suites(cluster, notyet={}, most=24))
+globals().update(suites(cluster, most=24))

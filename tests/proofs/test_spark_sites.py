@@ -1,4 +1,4 @@
-"""Sites whose tables are HATS and computed by a cluster of Spark, or by Sail: random queries (near = far = embedded), and one query over tables of two engines."""
+"""Sites whose tables are HATS and computed by a cluster of Spark: random queries (near = far = embedded), and one query over tables of two engines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from hven.testing.site import publish, tiny_site
 from made_tables import PUBLISHED
 from postgres import server as database
 from postgres import sphere
-from sail import sail
 from spark import cluster
 
 FULL = pytest.mark.needs("proof")
@@ -34,9 +33,9 @@ FIRST = int(os.environ.get("HVEN_QUERIES_FIRST") or 0)
 RICH = 1 << 40  # bytes: all is near
 
 
-@pytest.fixture(scope="module", params=[cluster, sail], ids=["spark", "sail"])
-def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    with request.param() as running:
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with cluster() as running:
         yield running.url
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import hven
 from hven.engines.hats.adopting import adopted
 from hven.engines.hats.reading import Reader
+from hven.engines.hats.servers import NAME
 from hven.engines.hats.settings import of
 from hven.formats.hats_layout import on_web
 from hven.model import plugins
@@ -47,7 +48,7 @@ def check(settings: Settings) -> Iterator[Fault | str]:
     except HvenError as error:  # it may be away today: the site is right nevertheless
         yield Fault(message=error.message, remedy=error.remedy or "", place=place, severity="warning")
         return
-    yield f"the cluster at {cluster.where}: {facts.server} {facts.version}{_workers(facts)}"
+    yield f"the cluster at {cluster.where}: {NAME} {facts.version}{_workers(facts)}"
     yield from (Fault(message=text, remedy=remedy, place=place, severity="warning") for text, remedy in doubts(facts))
 
 

@@ -15,14 +15,12 @@ from urllib.parse import urlsplit
 from hven.engines._clock import Watch
 from hven.engines.hats import faults
 from hven.engines.hats.connect import Session, batches
-from hven.engines.hats.servers import SPARK
 from hven.engines.hats.spark_functions import facts_of
 from hven.model.errors import HvenError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.engines.hats.servers import Server
     from hven.model.clock import Clock
 
 PIECES = 16  # tasks by which the workers are looked at: each gets some
@@ -36,8 +34,6 @@ class Facts:
     ----------
     version
         Of the server.
-    server
-        Which one it is: Spark, or another that speaks as it does.
     pythons, hvens
         Versions on the workers -> the hosts that have them; an empty one: there is no Hven.
     unseen
@@ -47,7 +43,6 @@ class Facts:
     """
 
     version: str
-    server: str = SPARK.name
     pythons: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hvens: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unseen: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -82,7 +77,6 @@ class Cluster:
         self._at_once = max(1, at_once)
         self._lock = threading.Lock()
         self._session: Session | None = None
-        self.server: Server = SPARK  # whatever answered last
         self._turns = threading.Condition()
         self._running = 0
         self._fault: tuple[HvenError, float] | None = None
@@ -102,7 +96,6 @@ class Cluster:
                     raise self._fault[0]  # of who asked while this one waited
                 try:
                     self._session = Session(self.url, self.where)
-                    self.server = self._session.server
                 except HvenError as error:
                     self._fault = error, time.monotonic()
                     raise
@@ -192,7 +185,6 @@ class Cluster:
             fault = str(faults.translate(error, where=self.where))
         return Facts(
             version=session.version,
-            server=session.server.name,
             pythons=pythons,
             hvens=hvens,
             unseen=unseen,

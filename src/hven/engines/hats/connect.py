@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.engines.hats import faults
-from hven.engines.hats.dialect import name_of
 from hven.engines.hats.matches import MARK
-from hven.engines.hats.sail import Sail
-from hven.engines.hats.servers import SPARK
+from hven.engines.hats.servers import MAJOR, NAME, quoted
 from hven.engines.hats.spark_functions import TYPES, call_of
 from hven.model.errors import HvenError, StorageError, UsageError
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hven.engines._clock import Watch
-    from hven.engines.hats.servers import Server
 
     Relation = Any  # a message of the protocol
 
@@ -46,7 +43,7 @@ LOOKAHEAD = 512 << 10  # bytes of it that are on their way: a server repeats no 
 KEEP = 2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
 STOPPED = "stopped by hven"  # it is no SQL
 USER = "hven"
-KNOWN = "hven.session"  # a setting by which a session is known
+LARGE = 1 << 20  # bytes of rows that are sent once, before the query
 _OWN = itertools.count(1)  # queries of this process, whose sessions are its own
 _ARROW_UDF = 250  # SQL_SCALAR_ARROW_UDF
 _SETTINGS = {
@@ -118,7 +115,6 @@ class Session:
         self._channel, self._metadata = _channel(url, where)
         self._stub = base_pb2_grpc.SparkConnectServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._id = str(uuid.uuid4())
-        self.server: Server = SPARK
         self._server = ""  # its own name of the session: another one if the server began anew
         self._lock = threading.Lock()
         self._known: set[str] = set()
@@ -127,9 +123,9 @@ class Session:
         self.errors: tuple[type[Exception], ...] = (grpc.RpcError, ConnectionError)
         try:
             self.reach()
-            self._set({**_SETTINGS, KNOWN: self._id})
+            self._set(_SETTINGS)
             self.version = self._version()
-            self.server = server_of(self.version, where)
+            check_version(self.version, where)
         except self.errors as error:
             self.close()
             raise faults.translate(error, where=where) from error
@@ -184,13 +180,6 @@ class Session:
         answer = self._stub.ExecutePlan(request, metadata=self._metadata, timeout=OPEN)
         return str(pa.Table.from_batches(batches(answer)).column(0)[0]).split()[0]
 
-    def _confirm(self) -> None:
-        """Ask whether the server still has the session, if it would not say so when it is asked something else."""
-        if self.server.silent:
-            request = self._headed("ConfigRequest")
-            request.operation.get.keys.append(KNOWN)
-            self._stub.Config(request, metadata=self._metadata, timeout=OPEN)
-
     def schema(self, relation: Relation) -> None:
         """Have a relation looked at, and nothing computed."""
         request = self._headed("AnalyzePlanRequest")
@@ -199,22 +188,16 @@ class Session:
 
     def ask(self, relation: Relation, watch: Watch | None = None) -> Answer:
         """Ask for rows. Who leaves the answer before its end has it stopped in the cluster, if there is a `watch`; nobody waits for that."""
-        operation, sweeps = str(uuid.uuid4()), self.server.sweeps
+        operation = str(uuid.uuid4())
 
         def left() -> None:
             if watch is not None:
                 self._interrupt(operation, watch)
 
         def ended(stopped: bool) -> None:
-            self._release(
-                operation, lambda: self._sweep(operation, watch) if sweeps and stopped and watch is not None else None
-            )
+            self._release(operation, lambda: self._sweep(operation, watch) if stopped and watch is not None else None)
 
-        def begin() -> Any:
-            self._confirm()
-            return self._execute(operation, relation)
-
-        pieces = Pieces(begin, lambda last: self._reattach(operation, last), keeping=self.server.impatient)
+        pieces = Pieces(lambda: self._execute(operation, relation), lambda last: self._reattach(operation, last))
         return Answer(pieces, left=left, ended=ended)
 
     def _execute(self, operation: str, relation: Relation) -> Any:
@@ -319,8 +302,16 @@ class Session:
         return made
 
     def files(self, columns: Mapping[str, str], paths: Sequence[str]) -> Relation:
-        """Make a relation of the rows of Parquet files: their columns and types in Spark's words."""
-        return self.server.files(self, columns, paths)
+        """Make a relation of Parquet files: with their columns and types Spark looks into no footer before it reads.
+
+        Parameters
+        ----------
+        columns
+            Name -> type in Spark's words.
+        paths
+            As the cluster sees them; there may be none.
+        """
+        return self.parquet(paths, ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items()))
 
     def parquet(self, paths: Sequence[str], schema: str = "") -> Relation:
         """Make a relation of Parquet files as they are, or as the schema says."""
@@ -337,14 +328,12 @@ class Session:
         if not rows.num_columns:
             made.range.end, made.range.step = rows.num_rows, 1
             return made
-        if not rows.num_rows:  # which Sail would compute with: an error in a branch that no row takes
-            return self.files({field.name: name_of(field.type) for field in rows.schema}, [])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             for batch in rows.to_batches():
                 writer.write_batch(batch)
         made.local_relation.data = sink.getvalue().to_pybytes()
-        return made if len(made.local_relation.data) < self.server.large else self._kept(made)
+        return made if len(made.local_relation.data) < LARGE else self._kept(made)
 
     def _kept(self, relation: Relation) -> Relation:
         """Send rows to the server, by their checksum."""
@@ -413,21 +402,19 @@ class Session:
         return made
 
 
-def server_of(version: str, where: str) -> Server:
-    """Return what a server is, by its version.
+def check_version(version: str, where: str) -> None:
+    """Refuse a server of another version.
 
     Raises
     ------
     StorageError
-        Nobody here knows such a server.
+        It is another than Spark 4.
     """
-    for server in (SPARK, Sail()):
-        if version.split(".", maxsplit=1)[0] == server.major:
-            return server
-    raise StorageError(
-        f"the server at {where} is {SPARK.name} {version}, and {SPARK.major} is wanted",
-        remedy=f"install {SPARK.name} {SPARK.major} there, or name another server (spark in [hats])",
-    )
+    if version.split(".", maxsplit=1)[0] != MAJOR:
+        raise StorageError(
+            f"the server at {where} is {NAME} {version}, and {MAJOR} is wanted",
+            remedy=f"install {NAME} {MAJOR} there, or name another server (spark in [hats])",
+        )
 
 
 def _channel(url: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
@@ -459,12 +446,10 @@ class Pieces:
         Asks for the first part.
     again
         Asks for the next one, after the message with this name; empty: from the first.
-    keeping
-        The server forgets what nobody reads for some time.
     """
 
-    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any], *, keeping: bool = True) -> None:
-        self._begin, self._again, self._keeping = begin, again, keeping
+    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any]) -> None:
+        self._begin, self._again = begin, again
         self._part: Any = None
         self._before: Any = None  # the part before, if the next one was asked for early
         self._last = ""
@@ -501,7 +486,7 @@ class Pieces:
 
     def keep(self) -> None:
         """Have the server keep what nobody reads for the moment."""
-        if not self._keeping or self._part is None or time.monotonic() < self._asked + KEEP:
+        if self._part is None or time.monotonic() < self._asked + KEEP:
             return
         with contextlib.suppress(ValueError):  # the channel is closed
             part, self._asked = self._again(self._last), time.monotonic()

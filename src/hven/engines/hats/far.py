@@ -22,6 +22,7 @@ from hven.engines.hats import faults
 from hven.engines.hats.connect import batches
 from hven.engines.hats.dialect import Elsewhere, Spark, name_of
 from hven.engines.hats.matches import CELL, CELLS, MARK, PLACE, SPREAD, Match, cells, order_of, widest
+from hven.engines.hats.servers import NAME
 from hven.engines.hats.spark_functions import named
 from hven.model.errors import BindError, Cancelled, StorageError
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from hven.engines import Limits, Relation
     from hven.engines.hats.cluster import Cluster
     from hven.engines.hats.connect import Answer, Session
-    from hven.engines.hats.servers import Server
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -56,7 +56,7 @@ class SparkWriter(Writer):
 
 @dataclass(frozen=True)
 class Text:
-    """A query in the words of one server.
+    """A query in Spark's words.
 
     Attributes
     ----------
@@ -114,18 +114,7 @@ class FarPlan:
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         for field in self.schema:
             name_of(field.type)
-        self._texts: dict[str, Text] = {}
-        self.text  # noqa: B018  (it says now what it does not know)
-
-    @property
-    def text(self) -> Text:
-        """What is asked, in the words of the server that answered last."""
-        return self._text_for(self._cluster.server)
-
-    def _text_for(self, server: Server) -> Text:
-        if server.name not in self._texts:
-            self._texts[server.name] = Text.of(self._bound, server.dialect(self._bound))
-        return self._texts[server.name]
+        self.text = Text.of(bound, Spark(bound))
 
     def execute(
         self,
@@ -179,7 +168,7 @@ class FarPlan:
         ]
         text = self.text
         lines += [f"{name}: matched by HEALPix cells" for name, short in text.names.items() if short in text.spreads]
-        return "\n".join([*lines, f"{self._cluster.server.name}: {text.sql.replace(MARK, '')}"])
+        return "\n".join([*lines, f"{NAME}: {text.sql.replace(MARK, '')}"])
 
     def _relation(
         self,
@@ -190,7 +179,7 @@ class FarPlan:
         session: Session,
     ) -> Any:
         """Make what is asked in a session."""
-        text = self._text_for(session.server)
+        text = self.text
         session.define(named(text.sql))
         arguments: dict[str, object] = {f"p{number}": values[slot] for number, slot in enumerate(text.slots, 1)}
         views = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hven.engines.hats import sail
 from hven.engines.hats.servers import gone
 from hven.engines.hats.spheres import Elsewhere
 from hven.model.clock import late
@@ -31,7 +30,6 @@ _TYPES = {
     "overflow": "BIGINT",  # of sums
     "STRING": "VARCHAR",
 }
-_CLASS = re.compile(rb"(?:java|org)\.[\w.]+(?:Exception|Error)")
 SHOWN = 120  # characters of why a query is not known
 _WIDE = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
 _LOST = {"INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_CLOSED", "INVALID_HANDLE.SESSION_NOT_FOUND"}
@@ -46,18 +44,7 @@ def said(error: BaseException) -> tuple[str, str, str]:
     """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
     text = str(_told(error, "details") or error)
     found = _SAID.search(text)
-    return (
-        sail.said(_reason(error), text)
-        if found is None
-        else (found["kind"], found["text"].strip(), found["state"] or "")
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """Return the class of Java that an error of a call names; empty: none."""
-    sent = dict(_told(error, "trailing_metadata") or ())
-    named = _CLASS.search(sent.get("grpc-status-details-bin", b""))
-    return "" if named is None else named[0].decode()
+    return ("", text, "") if found is None else (found["kind"], found["text"].strip(), found["state"] or "")
 
 
 def status(error: BaseException) -> str:
