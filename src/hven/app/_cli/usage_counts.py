@@ -1,23 +1,19 @@
-"""``hven report``: what was used, by whom it was cited."""
+"""``hven report``: what was used."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hven.app._cli.context import show_json, show_table, size
 from hven.app._cli.context import site as open_site
 from hven.model.errors import NotFound, UsageError, nearest
-from hven.services import citations, usage
+from hven.services import usage
 from hven.services.face import Surroundings, known
 from hven.site.auth import ANONYMOUS, OWNER
-
-if TYPE_CHECKING:
-    from hven.site import Site
 
 BY = ("collection", "table", "service", "month", "access")
 FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
@@ -31,23 +27,16 @@ def report(
     by: Annotated[list[str] | None, typer.Option("--by", metavar="WHAT", help=f"Lines by {', '.join(BY)}; several times.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; dsr is COUNTER's dataset report.")] = "text",
     private: Annotated[bool, typer.Option("--private", help="With dsr: collections that not everybody sees, too.")] = False,
-    cited: Annotated[list[Path] | None, typer.Option("--cited", metavar="FILE", help="Count who cites collections: an export as BibTeX, or JSON of ADS, Crossref, DataCite.")] = None,
-    of: Annotated[str | None, typer.Option("--of", metavar="COLLECTION", help="With --cited: all works of the files cite this one.")] = None,
 ) -> None:  # fmt: skip
-    """Report what was used, by collection and month; or citations."""
+    """Report what was used, by collection and month."""
     if form not in FORMATS:
         raise UsageError(f"there is no format {form!r:.40}", remedy=f"--format {', '.join(FORMATS)}")
     for one in by or ():
         if one not in BY:
             raise UsageError(f"lines cannot be made by {one!r:.40}", remedy=f"--by {', '.join(BY)}")
-    if of is not None and not cited:
-        raise UsageError("--of belongs to --cited", remedy=f"hven report --cited FILE --of {of}")
     if private and not form.startswith("dsr"):
         raise UsageError("--private belongs to --format dsr: other reports have all", remedy="leave it out")
     with open_site(context) as site:
-        if cited:
-            _cited(site, cited, of or collection, of=of is not None, as_json=form == "json")
-            return
         names = None
         if collection is not None:
             counted = {one.collection for one in site.store.uses.all()}
@@ -86,25 +75,3 @@ def _shown(found: usage.Report, around: Surroundings, by: list[str], form: str) 
         show_table(headings, rows, title=f"{found.since} to {found.until}")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-
-
-def _cited(site: Site, files: list[Path], name: str | None, *, of: bool, as_json: bool) -> None:
-    resources = site.current().resources
-    if name is not None and name not in resources:
-        raise NotFound(f"there is no collection {name!r:.80}", remedy=nearest(name, sorted(resources)) or "hven status lists them")  # fmt: skip
-    readings = {file: citations.read(file) for file in files}
-    found = citations.counted(readings.values(), resources, name if of else None)
-    found = {one: works for one, works in found.items() if name in {None, one}}
-    if as_json:
-        show_json({one: {"doi": resources[one].doi, "bibcode": resources[one].bibcode, "citations": len(works), "works": [{"id": work.id, "title": work.title, "year": work.year} for work in works.values()]} for one, works in found.items()})  # fmt: skip
-    else:
-        rows = [
-            (one, resources[one].doi or resources[one].bibcode or "", len(works), max((work.year for work in works.values()), default="") or None)
-            for one, works in found.items()
-        ]  # fmt: skip
-        show_table(["collection", "cited as", "citations", "newest"], rows)
-        if not rows:
-            print("no collection says its doi or bibcode; --of COLLECTION names the one that the works cite")
-    for file, reading in readings.items():
-        for why in reading.left:
-            print(f"{file}: {why}", file=sys.stderr)
