@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -425,81 +424,12 @@ descriptors = _table(  # as each collection's was read last without faults: see 
 )
 
 
-def _create(*tables: sa.Table) -> Callable[[sa.Connection], None]:
-    """Return the step of an upgrade that adds tables."""
-
-    def step(connection: sa.Connection) -> None:
-        for table in tables:
-            table.create(connection, checkfirst=True)
-
-    return step
-
-
-def _add_jobs(connection: sa.Connection) -> None:
-    """Upgrade to format 2: jobs."""
-    jobs.create(connection)
-    connection.execute(sa.insert(meta).values(key="jobs", value="0"))
-
-
-def _add_users(connection: sa.Connection) -> None:
-    """Upgrade to format 3: accounts, and the tables that belong to them."""
-    users.create(connection)
-    user_tables.create(connection)
-
-
-def _add_sync(connection: sa.Connection) -> None:
-    """Upgrade to format 5: what syncs have seen, when they are due, and what was told of them."""
-    sync_state.create(connection, checkfirst=True)
-    schedules.create(connection, checkfirst=True)
-    alerts.create(connection, checkfirst=True)
-    connection.execute(bound_jobs)
-    visits.create(connection, checkfirst=True)
-
-
-def _add_numbers(connection: sa.Connection) -> None:
-    """Upgrade to format 7: the order of snapshots and runs by numbers, not by times."""
-    for table in (snapshots, runs):
-        if "number" not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
-            connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN number BIGINT NOT NULL DEFAULT 0"))
-    renumber(connection)
-
-
-def renumber(connection: sa.Connection) -> None:
-    """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
-    first: dict[str, int] = {}
-    for row in connection.execute(sa.select(events.c.number, events.c.state).order_by(events.c.number)):
-        for ident in json.loads(row.state).values():
-            first.setdefault(ident, row.number)
-    for table in (snapshots, runs):
-        without = sorted(
-            connection.execute(sa.select(table.c.id).where(table.c.number == 0)).scalars(),
-            key=lambda one: (first.get(one, 0), one),
-        )
-        number = following(connection, table)
-        for at, ident in enumerate(without, number):
-            connection.execute(sa.update(table).where(table.c.id == ident).values(number=at))
-
-
 def following(connection: sa.Connection, table: sa.Table) -> int:
     """Return the next number of a table: the one writer there is takes it."""
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
-    1: _add_jobs,
-    2: _add_users,
-    3: _create(retired, sessions),
-    4: _add_sync,
-    5: _create(verifications),
-    6: _add_numbers,
-    7: _create(grants, audit),
-    8: _create(pushes, pushed),
-    9: _create(drafts),
-    10: _create(registered, parts),
-    11: _create(uses),
-    12: _create(citations, results),
-    13: _create(descriptors),
-}  # format n -> the step that makes it n + 1
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {}  # format n -> the step that makes it n + 1
 
 
 _FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
@@ -638,7 +568,11 @@ class Database:
         if number < 1:
             message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
-        for step in range(number, FORMAT):
+        steps = range(number, FORMAT)
+        if any(step not in UPGRADES for step in steps):
+            message = f"the system state {self.shown} has format {number} of a Hven before 0.1.0, which this one does not upgrade"
+            raise StorageError(message, remedy="move it away and ingest again")
+        for step in steps:
             UPGRADES[step](connection)
             connection.execute(sa.update(meta).where(meta.c.key == "format").values(value=str(step + 1)))
 

@@ -187,7 +187,6 @@ def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]
                     batch = []
             if batch:
                 connection.execute(sa.insert(table), batch)
-        db.renumber(connection)  # archives of older Hvens have no numbers
         version = sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text)
         connection.execute(sa.update(meta).where(meta.c.key.in_(("version", "jobs"))).values(value=version))
         if not database.sqlite:
