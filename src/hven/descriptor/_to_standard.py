@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import yaml
 
+from hven.descriptor._epn_proposals import epn_tap
 from hven.descriptor._loading import check
 from hven.descriptor._merging import standards
-from hven.descriptor._proposing import STANDARDS, Proposal, Proposer, facts_of
+from hven.descriptor._obscore_proposals import obscore
+from hven.descriptor._proposing import Proposal, Proposer
+from hven.descriptor._source_facts import facts_of
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.model.errors import UsageError, nearest
 from hven.model.sky import region_files
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from hven.descriptor._guesses import Guess
     from hven.model.settings import Settings
 
+STANDARDS = {"epn-tap": epn_tap, "obscore": obscore}
 ENOUGH = 4  # required columns by their own names: the source is a table of the standard already
 ROUNDS = 40  # proposals that are taken back, one check after the other
 
