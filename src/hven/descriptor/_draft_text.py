@@ -20,7 +20,7 @@ def _write_column(item: Guess, width: int, carried: Carried) -> str:
     said: dict[str, Any] = {
         "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
     }
-    for key in ("unit", "ucd", "utype", "description"):
+    for key in ("label", "unit", "ucd", "utype", "description"):
         if value := getattr(column, key):
             said[key] = value
     said |= carried.of(column)

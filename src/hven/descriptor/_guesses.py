@@ -78,11 +78,47 @@ _SENTINELS = (
 WRAPPED = "_source."  # what Elasticsearch puts around each field
 
 
-def identifier(name: str) -> str:
+# reserved words that name something, where `noun` would not fit: the field's own word follows them
+_NAMED_WORDS = frozenset(
+    [
+        "CATALOG",
+        "COLUMN",
+        "CONNECTION",
+        "CURSOR",
+        "DOMAIN",
+        "LANGUAGE",
+        "MODULE",
+        "OPTION",
+        "SCHEMA",
+        "SESSION",
+        "TABLE",
+        "USER",
+        "VIEW",
+    ]
+)
+_READABLE = {"VALUE": "data_value", "VALUES": "data_values", "NAMES": "all_names", "KEY": "key_name"}
+
+
+def identifier(name: str, noun: str = "value") -> str:
     """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
-    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``.
+    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``;
+    ``'Year'`` -> ``'year_value'``.
+
+    Parameters
+    ----------
+    name
+        As the source writes it.
+    noun
+        What is named: it follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like an error, and
+        ``"year"`` needs quotes in each query.
     """
+    text = _fold(name)
+    return _name_reserved_word(text, noun) if is_reserved(text) else text
+
+
+def _fold(name: str) -> str:
+    """Convert any text to lower case, plain letters, digits and ``_``."""
     text = "".join(GREEK.get(sign, SIGNS.get(sign, sign)) for sign in name.strip().lstrip("#"))
     text = re.sub(r"-$", " minus", text)
     text = text.replace("#", " number ")
@@ -90,7 +126,20 @@ def identifier(name: str) -> str:
     text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "unnamed"
     if not text[0].isalpha():
         text = f"c_{text}"
-    return f"{text[:64]}_" if text.upper() in RESERVED else text[:64]
+    return text[:64]
+
+
+def is_reserved(name: str) -> bool:
+    """Check whether a name is a word that ADQL reserves."""
+    return name.upper() in RESERVED
+
+
+def _name_reserved_word(word: str, noun: str) -> str:
+    if noun == "value":
+        if word.upper() in _READABLE:
+            return _READABLE[word.upper()]
+        noun = "name" if word.upper() in _NAMED_WORDS else noun
+    return f"{word}_{noun}"
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
@@ -254,6 +303,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     taken: set[str] = set()
     guesses: list[Guess] = []
     folded = Counter(column.name.lower() for column in columns)
+    own_names = {column.name.removeprefix(WRAPPED).lower() for column in columns}
     for column in columns:
         heading, unit = split_unit(column.name.removeprefix(WRAPPED))
         # size_km: a guess; size (km): said
@@ -267,11 +317,15 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
         if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
             heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
         name = identifier(heading)
+        reserved = is_reserved(_fold(heading))
+        used = (
+            taken | own_names if reserved else taken
+        )  # the name that a reserved word gets may be another column's own
         number = 2
-        while name in taken:
+        while name in used:
             stem = (
                 identifier(column.name)
-                if number == 2 and identifier(column.name) not in taken
+                if number == 2 and identifier(column.name) not in used
                 else f"{identifier(heading)}_{number}"
             )
             name, number = stem, number + 1
@@ -295,7 +349,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             name=name,
             type=kind,
             unit=unit,
-            label=None,
+            label=heading if reserved else None,
             null=None,
             minimum=None,
             maximum=None,
@@ -320,7 +374,11 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     found = units.suggest_ucds(
         [
-            (item.column.name if item.expression else item.source, item.column.unit, item.column.description)
+            (
+                item.column.label or (item.column.name if item.expression else item.source),
+                item.column.unit,
+                item.column.description,
+            )
             for item in guesses
         ]
     )
@@ -396,7 +454,7 @@ def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Gues
     """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
 
     def likely(item: Guess) -> int:
-        name, word = item.column.name, item.column.ucd or ""
+        name, word = (item.column.label or item.column.name).lower(), item.column.ucd or ""
         if word.startswith("meta.id;meta.main"):
             return 0
         if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(

@@ -133,7 +133,7 @@ def create(
     if not REGULAR.fullmatch(name) or identifier(name) != name.lower():
         raise UsageError(
             f"{name!r} cannot be the name of a collection",
-            remedy=f"letters, digits and _, no word of ADQL: {identifier(name)}",
+            remedy=f"letters, digits and _, no word of ADQL: {identifier(name, 'data')}",
         )
     directory = settings.collections / name
     path = directory / f"{name}.yaml"
