@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
+from hven.descriptor._sexagesimal_texts import SexagesimalCount
 from hven.model import units
 from hven.model.literal import ISO, form_of
 from hven.model.types import FLOAT64, INT32, INT64
@@ -180,7 +181,7 @@ class Seen:
     inner: tuple[Any, Any] = (None, None)
     numbers: int = 0
     words: dict[str, int] = field(default_factory=dict)
-    sexagesimal: int = 0
+    sexagesimal: SexagesimalCount = field(default_factory=SexagesimalCount)
     whole: bool = True
 
     def add(self, values: pa.Array) -> None:
@@ -213,12 +214,7 @@ class Seen:
             number = pc.match_substring_regex(values, r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$")
             self.numbers += pc.sum(number).as_py() or 0
             self.whole &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
-            self.sexagesimal += (
-                pc.sum(
-                    pc.match_substring_regex(values, r"^\s*[+-]?\d{1,3}[: ]\s?\d{1,2}[: ]\s?\d{1,2}(?:\.\d*)?\s*$")
-                ).as_py()
-                or 0
-            )
+            self.sexagesimal.add(values)
             if len(self.words) <= 8:
                 for item in pc.value_counts(values.filter(pc.invert(number)).drop_null()).to_pylist()[:9]:
                     self.words[item["values"]] = self.words.get(item["values"], 0) + item["counts"]
@@ -233,9 +229,8 @@ class Seen:
 
     @property
     def is_sexagesimal(self) -> bool:
-        """Nearly all values are like 12 34 56.7 or -12:34:56."""
-        filled = self.rows - self.nulls
-        return filled > 0 and self.sexagesimal >= 0.98 * filled
+        """Nearly all values are like 12 34 56.7, -12:34:56 or 19h19m43.4s."""
+        return self.sexagesimal.covers(self.rows - self.nulls)
 
     @property
     def minus_one(self) -> bool:
@@ -404,7 +399,7 @@ def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
         return word if word.startswith(("meta.", "phot.count")) else "meta.number"
     if word.startswith("time.") and column.type.is_string and facts.words and not _are_dates(facts.words):
         return None  # 16/05/10: which of them is the year, nobody can say
-    words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal
+    words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal.texts
     return None if words and word.startswith(("phys.", "phot.", "em.", "stat.")) else word
 
 
@@ -422,13 +417,7 @@ def _position(item: Guess, facts: Seen) -> Guess:
     if not word.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return item
     if item.column.type.is_string and facts.is_sexagesimal:
-        call = (
-            f"sexagesimal({quoted(item.source)}, 'hour')"
-            if word.startswith("pos.eq.ra")
-            else f"sexagesimal({quoted(item.source)})"
-        )
-        doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
-        return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call, doubt=doubt)
+        return convert_sexagesimal(item, hours=word.startswith("pos.eq.ra"))
     if (
         item.column.unit is None
         and item.column.type.is_numeric
@@ -448,6 +437,25 @@ def _position(item: Guess, facts: Seen) -> Guess:
         )
         return replace(item, column=item.column.having(unit="deg"), doubt=doubt, guessed=("unit", *item.guessed))
     return item
+
+
+def convert_sexagesimal(item: Guess, *, hours: bool, ucd: str | None = None) -> Guess:
+    """Convert a column of sexagesimal text to degrees.
+
+    Parameters
+    ----------
+    item
+        The column.
+    hours
+        Whether its values are hours of right ascension.
+    ucd
+        Guessed by the values; None: the column has one.
+    """
+    call = f"sexagesimal({quoted(item.source)}, 'hour')" if hours else f"sexagesimal({quoted(item.source)})"
+    doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
+    guessed = [*item.guessed, *(["ucd"] if ucd else []), "degrees of sexagesimal " + ("hours" if hours else "text")]
+    column = item.column.having(type=FLOAT64, unit="deg", ucd=ucd or item.column.ucd)
+    return replace(item, column=column, expression=call, doubt=doubt, guessed=tuple(guessed))
 
 
 def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:

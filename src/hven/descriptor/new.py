@@ -27,6 +27,7 @@ from hven.descriptor._guesses import (
 from hven.descriptor._image_guesses import add_footprints, covers, drop_card_positions
 from hven.descriptor._position_guesses import (
     convert_positions,
+    convert_sexagesimal_pairs,
     describe_body_position,
     find_body_position,
     find_sky_position,
@@ -407,7 +408,7 @@ def _draft(
     # a service may give less than it is asked for
     complete = complete and (not elsewhere or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
-    guesses = drop_card_positions(guesses, seen)
+    guesses = convert_sexagesimal_pairs(drop_card_positions(guesses, seen), seen)
     shows = covers(kind, options, seen)
     options, notes = add_null_words(kind, options, guesses, seen)
     doubts = source.doubts() if isinstance(source, Doubts) else {}
