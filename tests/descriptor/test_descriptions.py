@@ -238,7 +238,10 @@ def test_a_readme(site, tmp_path):
         "Two stars and their names",
         "Stars of the Almagest, observed anew.",
     )
-    assert (made["creators"], made["bibcode"]) == ([{"name": "Brahe T."}, {"name": "Kepler J."}], "1602AJ......1....2B")
+    assert (made["creators"], made["bibcode"]) == (
+        [{"name": "Brahe, T."}, {"name": "Kepler, J."}],
+        "1602AJ......1....2B",
+    )
     assert list(made["tables"]) == ["stars", "names_table"]
     stars = made["tables"]["stars"]
     assert stars["title"] == "Positions and magnitudes"
@@ -265,7 +268,7 @@ def test_tycho_2(site):
     path = create(site, "x", str(home / "ReadMe"))
     made = yaml.safe_load(path.read_text())
     assert made["title"] == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
-    assert made["creators"][0] == {"name": "Hog E."}
+    assert made["creators"][0] == {"name": "Hog, E."}
     assert made["tables"]["suppl_1"]["source"]["files"] == "suppl_1.dat.xz"
     print(path.read_text()[:6000])
     assert [str(fault) for fault in descriptor.check(path, site)] == []

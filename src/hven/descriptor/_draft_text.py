@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor import _credits
 from hven.descriptor._guesses import describe_guesses
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 
@@ -44,7 +43,6 @@ def write_draft(
     origin: str | None,
     carried: Carried,
     head: Sequence[str],
-    credits_: Mapping[str, str],
 ) -> str:
     """Write the descriptor of a collection with one table `main`."""
     width = min(max(len(scalar(item.column.name)) for item in guesses), 28)
@@ -62,7 +60,7 @@ def write_draft(
         lines += folded("description", description)
     else:
         lines += ["# description: some sentences - what, from where, how good"]
-    lines += [*_credits.head(credits_), *head, "tables:", "  main:", counted]
+    lines += [*head, "tables:", "  main:", counted]
     if described < len(guesses) / 2:
         lines.append(
             f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first"

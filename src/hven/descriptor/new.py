@@ -61,6 +61,7 @@ from hven.model.sky import contours
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import (
+    Attributed,
     Context,
     Credited,
     Described,
@@ -464,13 +465,14 @@ def _draft(
         guesses.append(_outlined(chain))
     title, description = source.about() if isinstance(source, Described) else (None, None)
     carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
+    credits_ = source.credits() if isinstance(source, Attributed) else {}
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
         pair = position or on_body
         return Draft(
             name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
-            description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, images=shows, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
+            credits=credits_, by_builder=credited is not None, description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, images=shows, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
     return write_draft(
         name,
@@ -486,8 +488,10 @@ def _draft(
         description,
         origin,
         carried,
-        [] if credited is None else _head_of(credited, settings),
-        {} if credited is None else credited.credits(),
+        [
+            *_credits.head(credits_, by_builder=credited is not None),
+            *([] if credited is None else _head_of(credited, settings)),
+        ],
     )
 
 

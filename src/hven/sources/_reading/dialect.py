@@ -51,6 +51,8 @@ class Look:
     ----------
     offset
         Bytes before the first data row.
+    title, authors, description
+        What the file says of itself.
     described
         Columns with metadata, if the file carries any (ECSV, numbered comments).
     typed
@@ -75,6 +77,8 @@ class Look:
     offset: int
     header: bool
     described: dict[str, Column]
+    title: str | None = None
+    authors: Sequence[str] = ()
     description: str | None = None
     typed: bool = False
     encoded: frozenset[str] = frozenset()
@@ -334,7 +338,8 @@ def _known_look(known: catalogue_headers.TextHeader, names: Sequence[str] | None
         offset=known.offset,
         header=True,
         described=dict(known.columns),
-        description=known.description,
+        title=known.title,
+        authors=known.authors,
         types=known.types,
         nulls=known.nulls,
         ranges=known.ranges,
