@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hven import descriptor
 from hven.model import settings
-from hven.services.citing import datacite
+from hven.model.resource import Person
+from hven.services.citing import _named, datacite
 from hven.site import Site
+from hven.sources._reading import readme
 from running import hven
 
 README = """\
@@ -69,7 +73,7 @@ def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
     resource, faults = descriptor.checked(site / "collections/diam/diam.yaml", settings.load(site))
     assert resource is not None
     assert [str(one) for one in faults] == [], "it passes check, what registries want included"
-    assert [one.name for one in resource.creators] == ["Brahe T.", "Kepler J.", "Brahe S."]
+    assert [one.name for one in resource.creators] == ["Brahe, T.", "Kepler, J.", "Brahe, S."]
     assert (resource.title, resource.bibcode, resource.licence) == ("Diameters of made-up stars, measured with an astrolabe.", "2019A&A...622A..60B", "CC-BY-4.0")  # fmt: skip
     assert resource.description == "Diameters of nine stars."
     assert "stars: fundamental parameters" in resource.subjects
@@ -88,6 +92,38 @@ def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
         around, now = Surroundings.of(opened, ANONYMOUS), opened.current()
         made = datacite(cited(around, now, now.catalogue(ANONYMOUS, around.policies), "diam"))
     assert {one["relatedIdentifier"] for one in made["relatedIdentifiers"]} == {"10.1051/0004-6361/201834520", "2019A&A...622A..60B"}  # fmt: skip
+
+
+@pytest.mark.parametrize("authors", ["Rossetti, E., Ferraro, F.-R., van der Hulst, J. M.", "Rossetti E., Ferraro F.-R.,\n    van der Hulst J. M."])  # fmt: skip
+@pytest.mark.parametrize("words", [(), ("--paper", "10.1051/0004-6361/201834520"), ("--standard", "epn-tap")])
+def test_each_author_of_a_readme_is_one_person(
+    tmp_path: Path, paper: Path, authors: str, words: tuple[str, ...]
+) -> None:
+    said = README.replace("Brahe T., Kepler J., Brahe S.", authors).replace("measured with an astrolabe.", "measured\nwith an astrolabe.")  # fmt: skip
+    (paper / "ReadMe").write_text(said)
+    run(tmp_path, "--from", str(paper / "table1.dat"), *words)
+    path = tmp_path / "site/collections/diam/diam.yaml"
+    made = yaml.safe_load(path.read_text())
+    people = [one if isinstance(one, str) else one["name"] for one in made["creators"]]
+    assert people == ["Rossetti, E.", "Ferraro, F.-R.", "van der Hulst, J. M."]
+    assert (made["bibcode"], made["title"]) == ("2019A&A...622A..60B", "Diameters of made-up stars, measured with an astrolabe.")  # fmt: skip
+    assert len(re.findall(r"^(?:# )?(?:creators|bibcode):", path.read_text(), re.MULTILINE)) == 2, "each is said once"
+    assert "to fill: who made the data" not in path.read_text()
+    persons = [_named(Person(name=name)) for name in people]
+    assert [(one["familyName"], one["givenName"]) for one in persons] == [("Rossetti", "E."), ("Ferraro", "F.-R."), ("van der Hulst", "J. M.")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Hog E., Fabricius C.", ["Hog, E.", "Fabricius, C."]), ("Rossetti, E.", ["Rossetti, E."]), ("Brahe, Tycho; Kepler, Johannes", ["Brahe, Tycho", "Kepler, Johannes"]),
+        ("Le Bouquin J.-B., Chesneau O.", ["Le Bouquin, J.-B.", "Chesneau, O."]), ("Hog E., et al.", ["Hog, E."]), ("Gaia Collaboration, Brown A.G.A.", ["Gaia Collaboration", "Brown, A.G.A."]),
+        ("Rossetti E., Ferraro F., and Smith J.", ["Rossetti, E.", "Ferraro, F.", "Smith, J."]), ("Brahe, Tycho", ["Brahe, Tycho"]), ("Duvert G. (JMMC, Grenoble), Mella G.", ["Duvert G. (JMMC, Grenoble)", "Mella, G."]),
+        ("Griffin, R. E., Jr., O'Neill, K", ["Griffin, R. E., Jr.", "O'Neill, K"]), ("", []),
+    ],
+)  # fmt: skip
+def test_lists_of_authors(text: str, names: list[str]) -> None:
+    assert readme.split_authors(text) == names
 
 
 def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:

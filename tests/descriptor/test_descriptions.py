@@ -238,14 +238,17 @@ def test_a_readme(site, tmp_path):
         "Two stars and their names",
         "Stars of the Almagest, observed anew.",
     )
-    assert (made["creators"], made["bibcode"]) == ([{"name": "Brahe T."}, {"name": "Kepler J."}], "1602AJ......1....2B")
-    assert list(made["tables"]) == ["stars", "names_"]
+    assert (made["creators"], made["bibcode"]) == (
+        [{"name": "Brahe, T."}, {"name": "Kepler, J."}],
+        "1602AJ......1....2B",
+    )
+    assert list(made["tables"]) == ["stars", "names_table"]
     stars = made["tables"]["stars"]
     assert stars["title"] == "Positions and magnitudes"
     assert stars["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V", "description": "Magnitude in V"}  # fmt: skip
     assert stars["position"] == ["ra", "dec"]  # assembled
     assert "described, and not beside it: lost.dat" in (home / "x.yaml").read_text()
-    found = rows(site, "SELECT s.ra, s.dec, s.vmag, n.name FROM x.stars AS s JOIN x.names_ AS n ON s.hr = n.hr ORDER BY s.hr")  # fmt: skip
+    found = rows(site, "SELECT s.ra, s.dec, s.vmag, n.name FROM x.stars AS s JOIN x.names_table AS n ON s.hr = n.hr ORDER BY s.hr")  # fmt: skip
     assert found == [{"ra": 279.0, "dec": 38.0, "vmag": None, "name": "Vega"}, {"ra": 310.25, "dec": 45.0, "vmag": 1.25, "name": "Deneb"}]  # fmt: skip
 
 
@@ -265,7 +268,7 @@ def test_tycho_2(site):
     path = create(site, "x", str(home / "ReadMe"))
     made = yaml.safe_load(path.read_text())
     assert made["title"] == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
-    assert made["creators"][0] == {"name": "Hog E."}
+    assert made["creators"][0] == {"name": "Hog, E."}
     assert made["tables"]["suppl_1"]["source"]["files"] == "suppl_1.dat.xz"
     print(path.read_text()[:6000])
     assert [str(fault) for fault in descriptor.check(path, site)] == []
@@ -306,10 +309,10 @@ def test_a_data_set_of_erddap_is_published(site, buoys):
     assert table["source"]["files"] == "data/*.csv"
     assert table["columns"]["wspd"] == {"type": "float32", "unit": "m/s", "ucd": "phys.veloc", "description": "Wind speed"}  # fmt: skip
     assert (table["columns"]["latitude"]["unit"], table["columns"]["latitude"]["ucd"]) == ("deg", "pos.earth.lat")
-    assert table["columns"]["time_"]["unit"] == "s"
-    assert "since 1970" in table["columns"]["time_"]["description"]
+    assert table["columns"]["time_value"]["unit"] == "s"
+    assert "since 1970" in table["columns"]["time_value"]["description"]
     assert "buoy is ***fileName" in (site.collections / "x/x.yaml").read_text()
-    found = rows(site, "SELECT time_, wspd, port FROM x.buoys ORDER BY wspd")
+    found = rows(site, "SELECT time_value, wspd, port FROM x.buoys ORDER BY wspd")
     assert [tuple(row.values()) for row in found] == [(86400, 1.5, "Brest"), (172800, 2.5, "Brest")]
 
 
@@ -348,7 +351,7 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
     path.write_text(text)
     made = drafted(site, path, table="buoys")
     assert made["tables"]["buoys"]["source"] == {"kind": "product", "files": "data/buoy_1.nc", "mode": "table"}
-    found = rows(site, "SELECT time_, wspd FROM x.buoys ORDER BY time_")
+    found = rows(site, "SELECT time_value, wspd FROM x.buoys ORDER BY time_value")
     assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
     for kind, words in (
         ("EDDTableFromErddap", "another ERDDAP's"),

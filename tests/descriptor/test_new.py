@@ -50,7 +50,7 @@ def faults(tmp_path, text):
     ("name", "expected"),
     [
         ("RAJ2000", "raj2000"), ("e_Vmag", "e_vmag"), ("Diameter (km)", "diameter_km"), ("err+", "err_plus"), ("err-", "err_minus"), ("2MASS", "c_2mass"),
-        ("#ID", "id"), ("Ångström", "angstrom"), ("\u03c3_V", "sigma_v"), ("SELECT", "select_"), ("date", "date_"), ("", "unnamed"), ("日本", "unnamed"), ("a  b--c", "a_b_c"),
+        ("#ID", "id"), ("Ångström", "angstrom"), ("\u03c3_V", "sigma_v"), ("SELECT", "select_value"), ("Date", "date_value"), ("value", "data_value"), ("user", "user_name"), ("", "unnamed"), ("日本", "unnamed"), ("a  b--c", "a_b_c"),
         ("pm (mas/yr)", "pm_mas_yr"), ("99%", "c_99_percent"),
     ],
 )  # fmt: skip
@@ -272,7 +272,7 @@ def test_the_axes_of_a_spectrogram_are_not_its_headers(tmp_path):
     table = read(create(Settings(directory=tmp_path), "b", str(tmp_path / "a.fits"), table="1").read_text())["tables"][
         "main"
     ]
-    assert list(table["columns"]) == ["time_", "frequency"]
+    assert list(table["columns"]) == ["time_value", "frequency"]
 
 
 def test_positions_of_oifits_and_codes_of_fits(home):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -89,11 +90,23 @@ def test_each_guess_of_a_draft_is_marked(tmp_path):
 @pytest.mark.parametrize("channel", ["IR", "VIS"])
 def test_channels_of_labels_are_no_units(channel):
     """ISIS writes `ExposureDuration = 640.0 <IR>`: the detector stands where a unit does."""
-    import pyarrow as pa
-
     column = headrows._column("ExposureDuration", pa.float64(), f"[{channel}]")
     assert (column.unit, column.description) == (None, f"[{channel}]")
     assert headrows._column("ExposureDuration", pa.float64(), "[ms] Exposure").unit == "ms"
+
+
+@pytest.mark.parametrize(
+    ("comment", "unit", "description"),
+    [
+        ("[deg", "deg", None),
+        ("[deg] Pointing", "deg", "Pointing"),
+        ("[see note", None, "[see note"),
+        ("[deg]", "deg", None),
+    ],
+)
+def test_a_unit_whose_bracket_the_end_of_the_card_cut_off(comment, unit, description):
+    column = headrows._column("RA", pa.string(), comment)
+    assert (column.unit, column.description) == (unit, description)
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,52 @@ def test_other_frames_of_the_sky_are_converted(tmp_path, lon, lat, frame):
 def test_right_ascension_in_hours_is_no_position_in_degrees(tmp_path):
     _, path = draft_pair(tmp_path, "ra [h]", "dec [deg]")
     assert "position" not in yaml.safe_load(path.read_text())["tables"]["main"]
+
+
+def draft_text(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    path = create(settings := Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"))
+    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+    return settings, path, yaml.safe_load(path.read_text())["tables"]["main"]
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec"),
+    [
+        ("19h19m43.40s", "+40d05m51.8s"), ("19:19:43.40", "+40:05:51.8"), ("19 19 43.40", "+40 05 51.8"), ("19h 19m 43.4s", "40°05'51.8s"),
+    ],
+)  # fmt: skip
+def test_sexagesimal_positions_are_known_by_their_values(tmp_path, ra, dec):
+    settings, path, table = draft_text(tmp_path, f"id,system_rightascension,system_place\n1,{ra},{dec}\n2,{ra},{dec}\n")
+    assert table["position"] == ["system_rightascension", "system_place"]
+    assert {table["columns"][name]["unit"] for name in table["position"]} == {"deg"}
+    assert re.search(r"system_rightascension: .*# guessed: ucd, degrees of sexagesimal hours", path.read_text())
+    _, rows = publish(settings)
+    expected = SkyCoord("19h19m43.4s +40d05m51.8s")
+    assert [(row["system_rightascension"], row["system_place"]) for row in rows] == [
+        (pytest.approx(expected.ra.deg), pytest.approx(expected.dec.deg))
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "obs_start,dec\n12:30:10,+40:05:51\n12:31:10,-41:05:51\n",  # a time of day before a declination that says so
+        "a,b\n12:30:10,13:05:51\n12:31:10,13:05:52\n",  # two times of day
+        "a,b\n12:30:10,+40 05 51\n12:31:10,-41 05 51\n",  # of two notations
+        "a,b\n32:30:10,+40:05:51\n12:31:10,-41:05:51\n",  # more than 24 hours
+        "a,b\n12:30:10,x\n12:31:10,y\n",
+    ],
+)
+def test_times_are_no_right_ascensions(tmp_path, rows):
+    _, _, table = draft_text(tmp_path, rows)
+    assert "position" not in table
+    first = next(iter(table["columns"].values()))
+    assert first["type"] == "string"
+
+
+def test_sexagesimal_text_beside_degrees_stays(tmp_path):
+    _, path, table = draft_text(tmp_path, "rastr,ra,decstr,dec\n12h20m42.91s,185.1787793,+17d47m35.71s,17.7932516\n15h17m05.90s,229.274595,+71d49m26.19s,71.8239428\n")  # fmt: skip
+    assert table["position"] == ["ra", "dec"]
+    assert [table["columns"][name]["type"] for name in ("rastr", "decstr")] == ["string", "string"]
+    assert "`rastr: sexagesimal(rastr, 'hour')` under `map`" in path.read_text()

@@ -117,7 +117,7 @@ def answers(site: Path, name: str) -> list[dict[str, Any]]:
         report = ingest(opened, name)
         assert "in_place" in report.tables[f"{name}.main"].findings
         opened.refresh()
-        text = f"SELECT objid, ra, size_ FROM {name}.main WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1 ORDER BY objid"
+        text = f"SELECT objid, ra, size_value FROM {name}.main WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1 ORDER BY objid"
         with query.run(text, OWNER, site=opened) as result:
             found: list[dict[str, Any]] = result.table().to_pylist()
     assert not list((site / "hats").rglob("*.parquet"))  # nothing was copied
@@ -127,7 +127,7 @@ def answers(site: Path, name: str) -> list[dict[str, Any]]:
 def expected() -> list[dict[str, Any]]:
     from hven.model.sky import distance
 
-    found = [{"objid": row["id"], "ra": row["ra"], "size_": row["mag"]} for row in rows().to_pylist() if distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
+    found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
     return sorted(found, key=lambda row: int(row["objid"]))
 
 

@@ -262,3 +262,28 @@ def test_names_of_the_descriptor_replace_those_of_a_header(tmp_path):
     assert open_table(path, names=["n", "f"]).columns()[1].unit == "count"
     with pytest.raises(SourceError, match="`names` has 3 names, but the header has 2 fields"):
         open_table(path, names=["a", "b", "c"]).columns()
+
+
+NASA = """# This file was produced by the NASA Exoplanet Archive
+#
+# COLUMN pl_name:        Planet Name
+# COLUMN pl_orbper:      Orbital Period [days]
+# COLUMN pl_rade:        Planet Radius [Earth Radius]
+# COLUMN rastr:          RA [sexagesimal]
+# COLUMN ra:             RA [deg]
+# COLUMN st_met:         Stellar Metallicity, as given [dex]
+#
+pl_name,pl_orbper,pl_rade,rastr,ra,st_met
+11 Com b,326.03,12.1,12h20m42.91s,185.1787793,-0.35
+14 And b,185.84,,23h31m17.80s,352.8241497,-0.24
+"""
+
+
+def test_comments_of_the_exoplanet_archive_describe_the_columns(tmp_path):
+    (tmp_path / "a.csv").write_text(NASA)
+    found = {column.name: (column.unit, column.description) for column in open_table(tmp_path / "a.csv").columns()}
+    assert found == {
+        "pl_name": (None, "Planet Name"), "pl_orbper": ("d", "Orbital Period"), "pl_rade": ("'earthRad'", "Planet Radius"),
+        "rastr": (None, "RA [sexagesimal]"), "ra": ("deg", "RA"), "st_met": ("'dex'", "Stellar Metallicity, as given"),
+    }  # fmt: skip
+    assert [row["ra"] for row in read_rows(tmp_path / "a.csv")] == [185.1787793, 352.8241497]

@@ -445,7 +445,7 @@ def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
     ("source", "kind", "column"),
     [
         ("data/helio/cdf", "product", "project"),
-        ("data/helio/timeseries/sci_gxrs-l2-irrad_g15_d20131028_truncated.nc", "product", "time_"),
+        ("data/helio/timeseries/sci_gxrs-l2-irrad_g15_d20131028_truncated.nc", "product", "time_value"),
         ("data/planetary/cubes/v1477479472_1.qub", "product", "target_name"),
         ("data/planetary/pds4/colors.xml", "product", "comet_name"),
         ("data/planetary/maps", "product", "width"),

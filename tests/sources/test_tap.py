@@ -612,6 +612,32 @@ def test_without_a_feed_rows_come_by_tap(proxy):
     assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
 
 
+def overflowing(answer):
+    """Say of an answer that there are more rows."""
+    body = answer.body.replace(b"</TABLE>", b'</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/>')
+    return type(answer)(answer.status, answer.headers, body)
+
+
+def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
+    proxy.next += [overflowing]
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1.* cut its answer off"):
+        tap.tables({"url": proxy.url}, Context(allow_private=True))
+
+
+def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
+    told = []
+    source = opened(proxy.url, table="far.stars", tell=told.append)
+    assert {column.name: column.unit for column in source.columns()}["ra"] == "deg"
+    source = opened(proxy.url, table="far.stars", tell=told.append)
+
+    def only_schema(answer):
+        return overflowing(answer) if "TAP_SCHEMA.columns" in proxy.queries[-1] else answer
+
+    proxy.always = only_schema
+    assert [column.name for column in source.columns()] == ["name", "ra", "n"]
+    assert any("columns have no metadata of TAP_SCHEMA" in str(one) for one in told)
+
+
 def test_a_feed_that_was_cut_is_no_feed(proxy):
     source = follower(proxy)
     whole = fed("S2", (2, "changed"))(None)

@@ -9,11 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hven.formats import End, Head, parquet
 from hven.formats.votable import read, tables
 from hven.model.errors import SourceError
-from hven.model.types import Type
+from hven.model.table import Column
+from hven.model.types import INT32, Type
 from hven.query._content import table_in
-from hven.sources import Context, votable
+from hven.query.resolver import sesame
+from hven.sources import Context, votable, xml
+from hven.sources import parquet as parquet_source
+from hven.sources._documents.document_values import Wrong, take
 from shared import shared
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
@@ -151,3 +156,49 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
     with table_in(tmp_path / "a.vot") as (about, batches):
         assert about.columns[0].type == Type("char", "*")
         assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]
+
+
+def test_documents_of_rows_that_were_cut_off_are_broken():
+    want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
+    assert take(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
+    with pytest.raises(Wrong, match="cut off"):
+        take(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
+    with pytest.raises(Wrong, match="an error: too busy"):
+        take(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
+    other = OVERFLOW.join(("<a><t>1</t>", "</a>")).encode()
+    assert take(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_the_kind_xml_does_not_read_a_part_of_a_votable(tmp_path, at_end):
+    def rows(text):
+        (tmp_path / "a.xml").write_text(text)
+        options = xml.Options.model_validate({"files": "a.xml", "record": "TR", "fields": {"v": "*[1]"}})
+        return [row for batch in xml.open(options, Context(directory=tmp_path)).batches() for row in batch.to_pylist()]
+
+    assert rows(document('<INFO name="QUERY_STATUS" value="OK"/>', table([(1, 2), (3, 4)]))) == [{"v": 1}, {"v": 3}]
+    parts = (table([(1, 2)]), OVERFLOW)
+    with pytest.raises(SourceError, match=r"a.xml:1: the VOTable was cut off"):
+        rows(document(*(parts if at_end else reversed(parts))))
+
+
+@pytest.mark.parametrize("overflow", [True, False])
+def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflow):
+    column = Column(name="id", type=INT32)
+    batch = pa.RecordBatch.from_pydict({"id": pa.array([1, 2], pa.int32())})
+    written = parquet.write(Head(columns=[column]), iter([batch]), lambda: End(overflow=overflow, rows=2), {})
+    (tmp_path / "a.parquet").write_bytes(b"".join(written))
+    options = parquet_source.Options.model_validate({"files": "a.parquet"})
+    source = parquet_source.open(options, Context(directory=tmp_path))
+    if overflow:
+        with pytest.raises(SourceError, match="the table was cut off when it was written"):
+            source.columns()
+    else:
+        assert [row["id"] for batch in source.batches() for row in batch.to_pylist()] == [1, 2]
+
+
+@pytest.mark.parametrize("status", ["", OVERFLOW])
+def test_the_resolver_takes_no_votable_for_an_answer(status):
+    """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
+    with pytest.raises(SourceError, match="VOTABLE"):
+        sesame.read(document(table([(1, 2)]), status).encode(), "Vega")

@@ -27,23 +27,28 @@ HEAD = {  # key -> the line that stands for it where nobody says it
 BUILT = "  # as the catalogue says it, which may be who built it: put here who made the data"
 
 
-def head(said: Mapping[str, str]) -> list[str]:
+def head(said: Mapping[str, str], *, by_builder: bool = False) -> list[str]:
     """Write the lines of a descriptor's head.
 
     Parameters
     ----------
     said
         As the source says it; empty: it says nothing.
+    by_builder
+        It may name who built the catalogue, not who made the data.
     """
-    lines = [_line(key, said[key]) or f"# {key}: {comment(said[key])}" if key in said else HEAD[key] for key in HEAD]
+    remark = BUILT if by_builder else ""
+    lines = [
+        _line(key, said[key], remark) or f"# {key}: {comment(said[key])}" if key in said else HEAD[key] for key in HEAD
+    ]
     return [line for line in lines if line]
 
 
-def _line(key: str, text: str) -> str | None:
+def _line(key: str, text: str, remark: str) -> str | None:
     """Write one key; None: what is said is no value of it."""
     if key == "creators":
         people = [{"name": one.strip()} for one in text.split(";") if one.strip()]
-        return f"creators: {flow(people)}{BUILT}"
+        return f"creators: {flow(people)}{remark}"
     if key == "waveband":
         said = {word.lower() for word in re.split(r"[\s,;]+", text)}
         bands = [one for one in BANDS if one.lower() in said]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
+from hven.descriptor._sexagesimal_texts import SexagesimalCount
 from hven.model import units
 from hven.model.literal import ISO, form_of
 from hven.model.types import FLOAT64, INT32, INT64
@@ -78,11 +79,47 @@ _SENTINELS = (
 WRAPPED = "_source."  # what Elasticsearch puts around each field
 
 
-def identifier(name: str) -> str:
+# reserved words that name something, where `noun` would not fit: the field's own word follows them
+_NAMED_WORDS = frozenset(
+    [
+        "CATALOG",
+        "COLUMN",
+        "CONNECTION",
+        "CURSOR",
+        "DOMAIN",
+        "LANGUAGE",
+        "MODULE",
+        "OPTION",
+        "SCHEMA",
+        "SESSION",
+        "TABLE",
+        "USER",
+        "VIEW",
+    ]
+)
+_READABLE = {"VALUE": "data_value", "VALUES": "data_values", "NAMES": "all_names", "KEY": "key_name"}
+
+
+def identifier(name: str, noun: str = "value") -> str:
     """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
-    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``.
+    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``;
+    ``'Year'`` -> ``'year_value'``.
+
+    Parameters
+    ----------
+    name
+        As the source writes it.
+    noun
+        What is named: it follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like an error, and
+        ``"year"`` needs quotes in each query.
     """
+    text = _fold(name)
+    return _name_reserved_word(text, noun) if is_reserved(text) else text
+
+
+def _fold(name: str) -> str:
+    """Convert any text to lower case, plain letters, digits and ``_``."""
     text = "".join(GREEK.get(sign, SIGNS.get(sign, sign)) for sign in name.strip().lstrip("#"))
     text = re.sub(r"-$", " minus", text)
     text = text.replace("#", " number ")
@@ -90,7 +127,20 @@ def identifier(name: str) -> str:
     text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "unnamed"
     if not text[0].isalpha():
         text = f"c_{text}"
-    return f"{text[:64]}_" if text.upper() in RESERVED else text[:64]
+    return text[:64]
+
+
+def is_reserved(name: str) -> bool:
+    """Check whether a name is a word that ADQL reserves."""
+    return name.upper() in RESERVED
+
+
+def _name_reserved_word(word: str, noun: str) -> str:
+    if noun == "value":
+        if word.upper() in _READABLE:
+            return _READABLE[word.upper()]
+        noun = "name" if word.upper() in _NAMED_WORDS else noun
+    return f"{word}_{noun}"
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
@@ -131,7 +181,7 @@ class Seen:
     inner: tuple[Any, Any] = (None, None)
     numbers: int = 0
     words: dict[str, int] = field(default_factory=dict)
-    sexagesimal: int = 0
+    sexagesimal: SexagesimalCount = field(default_factory=SexagesimalCount)
     whole: bool = True
 
     def add(self, values: pa.Array) -> None:
@@ -164,12 +214,7 @@ class Seen:
             number = pc.match_substring_regex(values, r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$")
             self.numbers += pc.sum(number).as_py() or 0
             self.whole &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
-            self.sexagesimal += (
-                pc.sum(
-                    pc.match_substring_regex(values, r"^\s*[+-]?\d{1,3}[: ]\s?\d{1,2}[: ]\s?\d{1,2}(?:\.\d*)?\s*$")
-                ).as_py()
-                or 0
-            )
+            self.sexagesimal.add(values)
             if len(self.words) <= 8:
                 for item in pc.value_counts(values.filter(pc.invert(number)).drop_null()).to_pylist()[:9]:
                     self.words[item["values"]] = self.words.get(item["values"], 0) + item["counts"]
@@ -184,9 +229,8 @@ class Seen:
 
     @property
     def is_sexagesimal(self) -> bool:
-        """Nearly all values are like 12 34 56.7 or -12:34:56."""
-        filled = self.rows - self.nulls
-        return filled > 0 and self.sexagesimal >= 0.98 * filled
+        """Nearly all values are like 12 34 56.7, -12:34:56 or 19h19m43.4s."""
+        return self.sexagesimal.covers(self.rows - self.nulls)
 
     @property
     def minus_one(self) -> bool:
@@ -254,6 +298,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     taken: set[str] = set()
     guesses: list[Guess] = []
     folded = Counter(column.name.lower() for column in columns)
+    own_names = {column.name.removeprefix(WRAPPED).lower() for column in columns}
     for column in columns:
         heading, unit = split_unit(column.name.removeprefix(WRAPPED))
         # size_km: a guess; size (km): said
@@ -267,11 +312,15 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
         if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
             heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
         name = identifier(heading)
+        reserved = is_reserved(_fold(heading))
+        used = (
+            taken | own_names if reserved else taken
+        )  # the name that a reserved word gets may be another column's own
         number = 2
-        while name in taken:
+        while name in used:
             stem = (
                 identifier(column.name)
-                if number == 2 and identifier(column.name) not in taken
+                if number == 2 and identifier(column.name) not in used
                 else f"{identifier(heading)}_{number}"
             )
             name, number = stem, number + 1
@@ -295,7 +344,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             name=name,
             type=kind,
             unit=unit,
-            label=None,
+            label=heading if reserved else None,
             null=None,
             minimum=None,
             maximum=None,
@@ -320,7 +369,11 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     found = units.suggest_ucds(
         [
-            (item.column.name if item.expression else item.source, item.column.unit, item.column.description)
+            (
+                item.column.label or (item.column.name if item.expression else item.source),
+                item.column.unit,
+                item.column.description,
+            )
             for item in guesses
         ]
     )
@@ -346,7 +399,7 @@ def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
         return word if word.startswith(("meta.", "phot.count")) else "meta.number"
     if word.startswith("time.") and column.type.is_string and facts.words and not _are_dates(facts.words):
         return None  # 16/05/10: which of them is the year, nobody can say
-    words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal
+    words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal.texts
     return None if words and word.startswith(("phys.", "phot.", "em.", "stat.")) else word
 
 
@@ -364,13 +417,7 @@ def _position(item: Guess, facts: Seen) -> Guess:
     if not word.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return item
     if item.column.type.is_string and facts.is_sexagesimal:
-        call = (
-            f"sexagesimal({quoted(item.source)}, 'hour')"
-            if word.startswith("pos.eq.ra")
-            else f"sexagesimal({quoted(item.source)})"
-        )
-        doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
-        return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call, doubt=doubt)
+        return convert_sexagesimal(item, hours=word.startswith("pos.eq.ra"))
     if (
         item.column.unit is None
         and item.column.type.is_numeric
@@ -392,11 +439,30 @@ def _position(item: Guess, facts: Seen) -> Guess:
     return item
 
 
+def convert_sexagesimal(item: Guess, *, hours: bool, ucd: str | None = None) -> Guess:
+    """Convert a column of sexagesimal text to degrees.
+
+    Parameters
+    ----------
+    item
+        The column.
+    hours
+        Whether its values are hours of right ascension.
+    ucd
+        Guessed by the values; None: the column has one.
+    """
+    call = f"sexagesimal({quoted(item.source)}, 'hour')" if hours else f"sexagesimal({quoted(item.source)})"
+    doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
+    guessed = [*item.guessed, *(["ucd"] if ucd else []), "degrees of sexagesimal " + ("hours" if hours else "text")]
+    column = item.column.having(type=FLOAT64, unit="deg", ucd=ucd or item.column.ucd)
+    return replace(item, column=column, expression=call, doubt=doubt, guessed=tuple(guessed))
+
+
 def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:
     """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
 
     def likely(item: Guess) -> int:
-        name, word = item.column.name, item.column.ucd or ""
+        name, word = (item.column.label or item.column.name).lower(), item.column.ucd or ""
         if word.startswith("meta.id;meta.main"):
             return 0
         if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(

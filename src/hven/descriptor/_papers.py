@@ -135,10 +135,16 @@ def written(text: str, papers: Sequence[str], files: Sequence[Path], table: Path
     about = _said(files)
     if not re.search(r"^# description:", text, re.MULTILINE):  # the draft has it already
         about.pop("abstract", None)
-    bibcode = bibcode or about.get("bibcode")
-    people = [one for one in re.split(r"\s+and\s+|;|(?<=\.),\s*|\n", about.get("authors", "")) if one.strip(" ,.")]
+    about |= {"bibcode": bibcode} if bibcode else {}
+    bibcode = about.get("bibcode")
+    people = plugins.load("sources", "fixed").readme.split_authors(about.get("authors", ""))
     lines = [f"title: {scalar(about['title'])}" if "title" in about else "", *(folded("description", about["abstract"]) if "abstract" in about else [])]  # fmt: skip
-    lines.append(f"creators: {flow([' '.join(one.split()).strip(' ,') for one in people])}" if people else '# creators: [{name: "Brahe, T.", orcid: ..}]  # to fill: who made the data, in the order of citation')  # fmt: skip
+    if people:
+        lines.append(f"creators: {flow(people)}")
+    elif not re.search(r"^creators:", text, re.MULTILINE):  # the draft may have them
+        lines.append(
+            '# creators: [{name: "Brahe, T.", orcid: ..}]  # to fill: who made the data, in the order of citation'
+        )
     subjects = [one.strip(" .").lower() for one in re.split(r"\s+-+\s+|;", about.get("keywords", "")) if one.strip(" .")]  # fmt: skip
     lines.append(f"subjects: {flow(subjects)}" if subjects else "# subjects: [..]  # to fill: words of the Unified Astronomy Thesaurus")  # fmt: skip
     lines.append(f"licence: {scalar(licence)}" if licence else "# licence: CC-BY-4.0  # to fill: what may be done with it, as its authors say")  # fmt: skip
@@ -153,14 +159,16 @@ def written(text: str, papers: Sequence[str], files: Sequence[Path], table: Path
     return "\n".join([*head[:at], *(one for one in lines if one), *head[at:]]) + "\n"
 
 
-_skipping = re.compile(r"# (creators|licence|description):")
+_PLACEHOLDER = re.compile(r"# (creators|licence|description):")
 
 
 def _replaced(line: str, about: dict[str, str]) -> bool:
     """Return whether a line of the draft says what is said better."""
+    if line.startswith(("creators:", "bibcode:")):
+        return {"creators": "authors", "bibcode": "bibcode"}[line.partition(":")[0]] in about
     if line.startswith("title:"):
         return "title" in about
-    return bool(_skipping.match(line)) and ("abstract" in about or not line.startswith("# description"))
+    return bool(_PLACEHOLDER.match(line)) and ("abstract" in about or not line.startswith("# description"))
 
 
 def _said(files: Sequence[Path]) -> dict[str, str]:
@@ -175,7 +183,7 @@ def _said(files: Sequence[Path]) -> dict[str, str]:
                 known = readme.read(one)
             except SourceError:
                 continue
-            told = {"title": known.title, "authors": known.authors, "bibcode": known.bibcode, "abstract": known.abstract}  # fmt: skip
+            told = {"title": known.title, "authors": "; ".join(known.authors), "bibcode": known.bibcode, "abstract": known.abstract}  # fmt: skip
             keywords = re.search(r"^Keywords\s*:\s*((?:.+\n)(?:[ \t]+\S.*\n)*)", one.read_text("latin-1"), re.MULTILINE)
             told["keywords"] = keywords[1] if keywords else None
             found |= {key: " ".join(value.split()) for key, value in told.items() if value}

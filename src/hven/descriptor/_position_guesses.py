@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.descriptor._guesses import Guess, quoted
+from hven.descriptor._guesses import Guess, convert_sexagesimal, quoted
 from hven.descriptor._position_names import belong_together
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.descriptor._guesses import Seen
 
 _EQUATORIAL = (("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"))
 # frame as `ivo_geom_transform` calls it -> UCDs of longitude and latitude
@@ -20,6 +23,10 @@ _OTHER_SKY_FRAMES = {
     "ECLIPTIC": ("pos.ecliptic.lon", "pos.ecliptic.lat"),
 }
 _ON_BODY = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
+# times and durations are written like right ascensions
+_TIME_NAME = re.compile(
+    r"(^|_)(time|date|ut|utc|ut1|start|stop|end|begin|beg|lst|gst|hour|duration|dur|exposure|length|rise|set|transit)(_|$)"
+)
 _LONGITUDE = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
@@ -75,6 +82,67 @@ def convert_positions(guesses: Sequence[Guess]) -> list[Guess]:
         point = f"ivo_geom_transform('{frame}', 'ICRS', POINT({lon}, {lat}))"
         return _make_position((f"coord1({point})", f"coord2({point})"), f"guessed: from {frame.lower()} coordinates")
     return []
+
+
+def convert_sexagesimal_pairs(guesses: Sequence[Guess], seen: Mapping[str, Seen]) -> list[Guess]:
+    """Convert right ascensions and declinations that only their values tell: hours, and beside them degrees with signs.
+
+    A column alone stays text, as ``12:30:00`` may be a time of day, and so does a pair beside a position in degrees, which is mostly the
+    same one. A comment says how such a text is converted.
+    """
+    texts = [
+        item
+        for item in guesses
+        if item.expression in {None, quoted(item.source)} and item.column.type.is_string and seen[item.source].is_sexagesimal
+    ]  # fmt: skip
+    has_position = find_sky_position(guesses) is not None
+    changed: dict[str, Guess] = {}
+    for lon in texts:
+        lat = _find_declination(lon, texts, seen, changed)
+        if lat is None or has_position:
+            continue
+        main = "" if changed else ";meta.main"
+        changed[lon.source] = convert_sexagesimal(lon, hours=True, ucd=f"pos.eq.ra{main}")
+        changed[lat.source] = convert_sexagesimal(lat, hours=False, ucd=f"pos.eq.dec{main}")
+    return [changed.get(item.source) or (_hint_at_notation(item, seen) if item in texts else item) for item in guesses]
+
+
+def _find_declination(
+    lon: Guess, texts: Sequence[Guess], seen: Mapping[str, Seen], taken: Mapping[str, Guess]
+) -> Guess | None:
+    """Find the next column of declinations behind one of right ascensions."""
+    if lon.source in taken or not seen[lon.source].sexagesimal.may_be_right_ascension or not _may_be_angle(lon):
+        return None
+    behind = texts[texts.index(lon) + 1 :]
+    return next(
+        (
+            item
+            for item in behind
+            if item.source not in taken
+            and seen[item.source].sexagesimal.may_be_declination
+            and (seen[item.source].sexagesimal.colons > 0) is (seen[lon.source].sexagesimal.colons > 0)
+            and _may_be_angle(item)
+        ),
+        None,
+    )
+
+
+def _may_be_angle(item: Guess) -> bool:
+    """Check that nothing says that a column is something else, such as a time."""
+    return not _TIME_NAME.search(item.column.name) and (
+        item.column.ucd is None or item.column.ucd.startswith("pos.eq.")
+    )
+
+
+def _hint_at_notation(item: Guess, seen: Mapping[str, Seen]) -> Guess:
+    count = seen[item.source].sexagesimal
+    if item.doubt is not None or _TIME_NAME.search(item.column.name) or not (count.hours or count.may_be_declination):
+        return item  # a time of day, perhaps
+    kind = ", 'hour'" if count.hours else ""
+    return replace(
+        item,
+        doubt=f"sexagesimal text: `{item.column.name}: sexagesimal({quoted(item.source)}{kind})` under `map` makes degrees of it",
+    )
 
 
 def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:

@@ -1,34 +1,28 @@
-"""What a source's columns may be in EPN-TAP or ObsCore: guessed from names, units, UCDs and the first values, with words on how sure."""
+"""What a source's columns may be in a standard: `Proposer` guesses from names, units, UCDs and the first values, with words on how sure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.descriptor._chains import contoured
-from hven.descriptor._features import features
 from hven.descriptor._guesses import quoted
-from hven.descriptor._image_guesses import FOOTPRINT
 from hven.model import units
-from hven.model.literal import ISO, form_of
 from hven.model.sky import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.descriptor._guesses import Guess
+    from hven.descriptor._source_facts import Fact
 
-SAMPLE = 5_000  # rows whose values are looked at
 # dates of a file or of its processing: no time of the observation
 _SHEET = re.compile(
     r"creat|modif|updat|ingest|releas|publi|approv|revis|reduc|discov|process|_rf\d|^rf\d|writ|made|_file|download|arch"
 )
-_ZERO_POINT = re.compile(r"(jd|mjd|time|date|epoch)_?(ref(_?[if])?|zero|0|off(set)?|orig(in)?|sys)$|^(jd|mjd)_?ref")
 # cards and columns that say the time of the observation by the standard's own name (FITS 4.0, table 35)
 _OBSERVED = re.compile(
     r"(date|mjd|jd|time)_?(obs|beg|start|avg)|(obs|start)_?(date|time|mjd|jd)|t_?(start|min|beg)|tstart"
@@ -43,119 +37,10 @@ _MEDIA = {
     "jp2": "image/jp2", "tif": "image/tiff", "tiff": "image/tiff", "json": "application/json", "html": "text/html", "tar": "application/x-tar", "zip": "application/zip",
     "sav": "application/octet-stream", "oifits": "application/x-oifits", "lbl": "application/x-pds", "img": "application/x-pds", "fits.fz": "application/fits",
 }  # fmt: skip
-_KINDS = {
-    "application/fits": "im",
-    "image/png": "im",
-    "image/jpeg": "im",
-    "image/jp2": "im",
-    "image/tiff": "im",
-    "application/x-netcdf": "cu",
-    "application/x-cdf": "ts",
-}
 _SPEAKS_OF = {
     "martian": "Mars", "lunar": "Moon", "lroc": "Moon", "jovian": "Jupiter", "solar": "Sun", "sunspot": "Sun", "sunspots": "Sun", "flare": "Sun", "flares": "Sun", "cme": "Sun", "coronal": "Sun",
     "carr": "Sun", "carrington": "Sun",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """A source column: its name, what it says of itself, and its first values."""
-
-    source: str
-    name: str
-    unit: str | None
-    ucd: str
-    sample: pa.Array
-    expression: str | None = None
-    called: str = ""  # the name that the table's column would have: the heading without its unit
-
-    @property
-    def sql(self) -> str:
-        """How an expression names it."""
-        return quoted(self.source)
-
-    @property
-    def is_number(self) -> bool:
-        """Whether its values are numbers."""
-        return bool(pa.types.is_integer(self.sample.type) or pa.types.is_floating(self.sample.type))
-
-    @property
-    def is_text(self) -> bool:
-        """Whether its values are text."""
-        return bool(pa.types.is_string(self.sample.type) or pa.types.is_large_string(self.sample.type))
-
-    @cached_property
-    def filled(self) -> pa.Array:
-        """Values that are there."""
-        there = self.sample.drop_null()
-        return there.filter(pc.not_equal(there, "")) if self.is_text else there
-
-    @property
-    def gaps(self) -> int:
-        """Tenths of the first rows that have no value."""
-        return 10 - 10 * len(self.filled) // max(len(self.sample), 1)
-
-    @cached_property
-    def bounds(self) -> tuple[float, float] | None:
-        """Least and greatest number."""
-        if not self.is_number or not len(self.filled):
-            return None
-        found = pc.min_max(self.filled)
-        return float(found["min"].as_py()), float(found["max"].as_py())
-
-    def within(self, low: float, high: float) -> bool:
-        """Check whether all numbers lie there."""
-        return self.bounds is not None and low <= self.bounds[0] and self.bounds[1] <= high
-
-    def mostly(self, pattern: str) -> bool:
-        """Check whether nearly all texts match."""
-        if not self.is_text or not len(self.filled):
-            return False
-        return (pc.sum(pc.match_substring_regex(self.filled, pattern)).as_py() or 0) >= 0.97 * len(self.filled)
-
-    def distinct(self, most: int = 300) -> list[str]:
-        """List the distinct texts, if they are few."""
-        if not self.is_text:
-            return []
-        found = pc.unique(self.filled).to_pylist()
-        return found if len(found) <= most else []
-
-    def date_format(self) -> str | None:
-        """Find the form that nearly all of the first texts have."""
-        return form_of([word.strip() for word in pc.unique(self.filled).to_pylist()[:200]])
-
-    def time(self) -> tuple[str, str] | None:
-        """Recognise times: their kind (stamp, jd, mjd, year), and an expression for them."""
-        if _ZERO_POINT.search(self.name):
-            return None  # what other times count from
-        if pa.types.is_timestamp(self.sample.type):
-            return "stamp", self.sql
-        if self.mostly(ISO):
-            return "stamp", f"parse_time({self.sql})"
-        if self.is_text and self.mostly(r"\d") and (form := self.date_format()) is not None:
-            text = f"parse_time({self.sql}, '{form}')"
-            return "stamp", f"tai_to_utc({text})" if form.endswith("_TAI") else text
-        if not self.is_number:
-            return None
-        # values far outside stand for nothing; one look at the rest is enough
-        if self.within(2_086_000, 2_817_000) and not re.search(r"int$|frac", self.name):
-            return "jd", self.sql
-        if self.within(15_000, 88_000) and (
-            "mjd" in self.name or (self.ucd.startswith("time") and self.unit in {None, "d"})
-        ):
-            return "mjd", self.sql
-        if self.within(3e8, 4e9) and re.search(r"unix|epoch|timestamp", self.name):
-            return "stamp", f"from_unix({self.sql})"
-        if (
-            self.within(17_000_101, 21_000_101)
-            and re.search(r"date|day", self.name)
-            and pa.types.is_integer(self.sample.type)
-        ):
-            return "stamp", f"parse_time(CAST({self.sql} AS VARCHAR))"
-        if self.name in {"year", "fall_year"} and pa.types.is_integer(self.sample.type):
-            return "year", self.sql
-        return None
 
 
 @dataclass(slots=True)
@@ -189,23 +74,6 @@ class Proposal:
         how, text, _ = self.settings.pop(column)
         self.types.pop(column, None)
         self.fill[column] = f"{how} {text} was thought of, but {reason}"
-
-
-def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array], *, lists: bool = False) -> list[Fact]:
-    """Collect what is known of the source's columns: those of single values, or of lists."""
-    return [
-        Fact(
-            source=item.source,
-            name=re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", item.source).lower()).strip("_"),
-            unit=item.column.unit,
-            ucd=(item.column.ucd or "").lower(),
-            sample=sample[item.source],
-            expression=item.expression,
-            called=item.column.name,
-        )
-        for item in guesses
-        if item.source and item.source in sample and pa.types.is_nested(sample[item.source].type) is lists
-    ]
 
 
 class Proposer:
@@ -573,226 +441,3 @@ def _spectral(unit: str, to: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def epn_tap(proposer: Proposer) -> Proposal:
-    """Propose a mapping to EPN-TAP 2.0."""
-    made = proposer.made
-    proposer.direct()
-    features(proposer)
-    proposer.identity("granule_uid")
-    proposer.access()
-    found = next(
-        (fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "obs_number", "orbit"}),
-        None,
-    )
-    if found is not None and "obs_id" not in made.settings:
-        made.map(
-            "obs_id",
-            f"coalesce(clean(CAST({found.sql} AS VARCHAR)), target.granule_uid)",
-            f"guessed from {found.source}",
-            found,
-        )
-    proposer.times("time_min", "time_max", "jd")
-    proposer.dates(
-        {"creation_date": r"creat", "modification_date": r"modif|updat|revis", "release_date": r"releas|publi"}
-    )
-    proposer.spectrum("spectral_range_min", "spectral_range_max", "Hz")
-    contoured(proposer)
-    _place(proposer)
-    asked = proposer.target()
-    if "target_class" not in made.settings:
-        sky = made.frame == "celestial"
-        if asked is None:
-            made.set(
-                "target_class",
-                "sky" if sky else "planet",
-                "to fill: what kind of target; this is a guess: planet, satellite, asteroid, comet, star, sky, exoplanet, sample ...",
-            )
-        elif asked.startswith("'"):
-            body = bodies.find(asked.strip("'"))
-            made.set("target_class", "planet" if body is None else body.target_class, "guessed from target_name")
-        else:
-            made.map(
-                "target_class",
-                f"coalesce(target_class({asked}), '{'sky' if sky else 'planet'}')",
-                "guessed by the name; to fill: what targets with other names are",
-            )
-    proposer.instruments("instrument_host_name", "instrument_name")
-    _elements(proposer)
-    exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$",
-        ucd="time.duration",
-        test=lambda item: item.is_number and item.within(0, 1e7),
-    )
-    if exposure is not None:
-        made.map("time_exp_min", exposure.sql, f"guessed from {exposure.source}", exposure)
-    if "dataproduct_type" not in made.settings:
-        kind = _KINDS.get(made.settings.get("access_format", ("", "", ""))[1]) or (
-            "im" if any(fact.name == "naxis2" for fact in proposer.facts) else "ci"
-        )
-        made.set(
-            "dataproduct_type",
-            kind,
-            "guessed: im images, sp spectra, ds dynamic spectra, cu cubes, ci if the row itself is the data",
-        )
-    made.fill.setdefault(
-        "processing_level", "1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary"
-    ) if "processing_level" not in made.settings else None
-    made.fill.setdefault(
-        "measurement_type", "what was measured, a UCD: phot.radiance"
-    ) if "measurement_type" not in made.settings else None
-    feature = proposer.find(r"^(feature(_?name)?|crater(_?name)?|name)$", test=lambda item: item.is_text)
-    if feature is not None and "feature_name" in proposer.standard and made.frame == "body":
-        made.map("feature_name", f"clean({feature.sql})", f"guessed from {feature.source}", feature)
-    _needed(proposer, made)
-    return made
-
-
-def _needed(proposer: Proposer, made: Proposal) -> None:
-    """Withdraw address and thumbnails without what belongs to them; add what the standard asks for."""
-    for column in ("service_title", "spatial_frame_type"):
-        if column == "service_title" and column in made.settings:
-            made.settings.pop(column)  # it is the schema's name here
-    if made.frame is None:
-        frame = made.settings.pop("spatial_frame_type", None)
-        fact = next((fact for fact in proposer.facts if fact.source.lower() == "spatial_frame_type"), None)
-        words = set(fact.distinct()) if frame is not None and fact is not None else set()
-        made.frame = words.pop() if len(words) == 1 else "none"
-        if made.frame == "none":
-            for name in [name for name in made.settings if re.match(r"c[123](min|max|_resol)", name)]:
-                made.settings.pop(name)
-
-
-_ELEMENTS = {
-    "diameter": r"diam(eter)?(_km)?", "semi_major_axis": r"a|sma|semi_?major_?axis|(pl_)?orb_?smax", "eccentricity": r"e|ecc(entricity)?|(pl_)?orb_?eccen",
-    "inclination": r"i|incl?(ination)?|(pl_)?orb_?incl", "long_asc": r"om|node|long?_?asc(ending)?(_?node)?", "arg_perihel": r"w|peri|arg(ument)?_?peri\w*",
-    "mean_anomaly": r"ma|m|mean_?anomaly", "mass": r"mass", "albedo": r"albedo|p_?v",
-}  # fmt: skip
-
-
-def _elements(proposer: Proposer) -> None:
-    """Propose the size and the orbit of a body; single letters are its elements where a, e and i are there together."""
-    left = [
-        fact
-        for fact in proposer.facts
-        if fact.source not in proposer.made.used and fact.is_number and fact.within(0, 1e30)
-    ]
-    orbit = {"a", "e", "i"} <= {fact.called for fact in left}
-    for column, pattern in _ELEMENTS.items():
-        if column not in proposer.standard or column in proposer.made.settings:
-            continue
-        unit = proposer.standard[column].get("unit")
-        for fact in left:
-            measures = fact.unit is None or units.convertible(fact.unit, unit)
-            if measures and (orbit or len(fact.called) > 2) and re.fullmatch(pattern, fact.called):
-                why = f"guessed from {fact.source}" + (
-                    "" if fact.unit or not unit else f": its unit is not said, it must be {unit}"
-                )
-                proposer.made.map(column, fact.sql, why, fact)
-                break
-
-
-def _place(proposer: Proposer) -> None:
-    """Propose c1 and c2: on the sky or on a body."""
-    made = proposer.made
-    if "c1min" in made.settings or made.lets:
-        return
-    if proposer.images is not None and "s_region" not in made.settings:
-        made.frame, made.families = "celestial" if proposer.images == "sky" else "body", ["region"]
-        made.map("s_region", FOOTPRINT, "guessed: what the image covers, by its WCS cards; c1min .. c2max follow")
-        return
-    if proposer.position is None:
-        return
-    lon, lat = proposer.position
-    ucd = (lon.column.ucd or "").lower()
-    x, y = (item.expression or quoted(item.source) for item in (lon, lat))
-    fact = next((fact for fact in proposer.facts if fact.source == lon.source), None)
-    if ucd.startswith("pos.eq.ra"):
-        made.frame = "celestial"
-        made.map(
-            "c1min",
-            x if fact is None or fact.within(0, 360) or not fact.is_number else f"lon_360({x})",
-            "guessed: right ascension and declination (ICRS)",
-        )
-    elif ucd.startswith(("pos.galactic", "pos.ecliptic")):
-        made.fill["c1min"] = (
-            "positions are galactic or ecliptic: coord1(ivo_geom_transform('GALACTIC', 'ICRS', POINT(lon, lat)))"
-        )
-        return
-    else:
-        made.frame = "body"
-        made.map("c1min", f"lon_360({x})", "guessed: east longitude; if it is west, write east_lon(..)")
-    made.map(
-        "c2min",
-        y,
-        "guessed; planetocentric: if it is planetographic, write planetocentric(.., 'Mars')"
-        if made.frame == "body"
-        else "",
-    )
-    made.used.update(item.source for item in (lon, lat) if item.source)
-
-
-def obscore(proposer: Proposer) -> Proposal:
-    """Propose a mapping to ObsCore 1.1."""
-    made = proposer.made
-    proposer.direct()
-    proposer.access()
-    found = next(
-        (
-            fact
-            for fact in proposer.facts
-            if fact.name in {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"}
-        ),
-        None,
-    )
-    if found is not None and "obs_id" not in made.settings:
-        made.map(
-            "obs_id",
-            f"coalesce(CAST({found.sql} AS VARCHAR), {proposer.unique()[0]})",
-            f"guessed from {found.source}",
-            found,
-        )
-    proposer.identity("obs_id")
-    if "obs_publisher_did" not in made.settings:
-        did = f"'ivo://' || site.authority || '/{proposer.name}?' || url_encode({proposer.unique()[0]})"
-        made.map("obs_publisher_did", did, "guessed: the site's authority, and a name that no other row has")
-    if "obs_collection" not in made.settings:
-        made.set("obs_collection", proposer.name, "guessed")
-    if "calib_level" not in made.settings:
-        made.set(
-            "calib_level",
-            "2",
-            "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 only stands here",
-        )
-    proposer.times("t_min", "t_max", "mjd")
-    exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$",
-        ucd="time.duration",
-        test=lambda item: item.is_number and item.within(0, 1e7),
-    )
-    if exposure is not None:
-        made.map("t_exptime", exposure.sql, f"guessed from {exposure.source}", exposure)
-    proposer.spectrum("em_min", "em_max", "m")
-    if (
-        proposer.position is not None
-        and "s_ra" not in made.settings
-        and (proposer.position[0].column.ucd or "").startswith("pos.eq.ra")
-    ):
-        for column, item in zip(("s_ra", "s_dec"), proposer.position, strict=True):
-            made.map(column, item.expression or quoted(item.source), f"guessed from {item.source or 'its parts'}")
-            made.used.add(item.source)
-    if proposer.images == "sky" and "s_region" not in made.settings:
-        made.map("s_region", FOOTPRINT, "guessed: what the image covers, by its WCS cards")
-    found = proposer.find(
-        r"^target(_?name)?$|^object(_?name)?$|targname", ucd="meta.id;src", test=lambda item: item.is_text
-    )
-    if found is not None:
-        made.map("target_name", f"trim({found.sql})", f"guessed from {found.source}", found)
-    proposer.instruments("facility_name", "instrument_name")
-    if "dataproduct_type" not in made.settings:
-        made.fill["dataproduct_type"] = "image, cube, spectrum, sed, timeseries, visibility, event or measurements"
-    return made
-
-
-STANDARDS = {"epn-tap": epn_tap, "obscore": obscore}

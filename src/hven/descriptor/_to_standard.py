@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import yaml
 
+from hven.descriptor import _credits
+from hven.descriptor._epn_proposals import epn_tap
 from hven.descriptor._loading import check
 from hven.descriptor._merging import standards
-from hven.descriptor._proposing import STANDARDS, Proposal, Proposer, facts_of
+from hven.descriptor._obscore_proposals import obscore
+from hven.descriptor._proposing import Proposal, Proposer
+from hven.descriptor._source_facts import facts_of
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.model.errors import UsageError, nearest
 from hven.model.sky import region_files
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from hven.descriptor._guesses import Guess
     from hven.model.settings import Settings
 
+STANDARDS = {"epn-tap": epn_tap, "obscore": obscore}
 ENOUGH = 4  # required columns by their own names: the source is a table of the standard already
 ROUNDS = 40  # proposals that are taken back, one check after the other
 
@@ -43,6 +48,8 @@ class Draft:
         Text in which the target may be named: file, title, description.
     images
         What images with WCS cards show: ``sky`` or ``body``; None: there are none.
+    credits, by_builder
+        As of `_credits.head`.
     carried
         What features in time and frequency have besides: their geometries and properties are columns of their own; None: the rows are none.
     """
@@ -64,6 +71,8 @@ class Draft:
     words: str = ""
     images: str | None = None
     carried: Carried | None = None
+    credits: Mapping[str, str] = field(default_factory=dict)
+    by_builder: bool = False
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
     def proposal(self, table: Mapping[str, Any]) -> Proposal:
@@ -124,6 +133,16 @@ class Draft:
             if self.carried is not None and item.column.utype not in {region_files.tfcat.ID, region_files.tfcat.DERIVED}
         ]
 
+    def _credit_lines(self) -> list[str]:
+        """Write who made the data as the source says, and what only the curator knows."""
+        said = [line for line in _credits.head(self.credits, by_builder=self.by_builder) if not line.startswith("#")]
+        lacking = {
+            "creators": '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
+            "publisher": "# publisher: {name: Observatory}  # to fill",
+            "licence": "# licence: CC-BY-4.0  # to fill",
+        }
+        return [*said, *(line for key, line in lacking.items() if not any(one.startswith(f"{key}:") for one in said))]
+
     def text(self, made: Proposal, table: Mapping[str, Any]) -> str:
         """Write the descriptor."""
         columns: Mapping[str, Any] = table["columns"]
@@ -139,9 +158,7 @@ class Draft:
                 else ["# description: to fill: some sentences - what, from where, how good"]
             ),
             f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one",
-            '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
-            "# publisher: {name: Observatory}  # to fill",
-            "# licence: CC-BY-4.0  # to fill",
+            *self._credit_lines(),
             "tables:",
             f"  {self.table(table)}:",
             f"    # {self.rows:,} rows"

@@ -549,6 +549,14 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Attributed(Protocol):
+    """A source that says whom its rows are owed to."""
+
+    def credits(self) -> Mapping[str, str]:
+        """Return what it says for the head of a descriptor, by its keys: ``creators`` (names between ``;``), ``bibcode``, ``licence`` ..."""
+
+
+@runtime_checkable
 class Credited(Protocol):
     """A source that says which columns name and place its rows, how many there are, and whom they are owed to.
 

@@ -93,6 +93,16 @@ class DelimitedText(TextRows):
             for name in first.names
         ]
 
+    def about(self) -> tuple[str | None, str | None]:
+        """Return the title of a machine-readable table, or the description of an ECSV file."""
+        first = self._guessed[0]
+        return first.title, first.description
+
+    def credits(self) -> dict[str, str]:
+        """Return the authors of a machine-readable table."""
+        authors = self._guessed[0].authors
+        return {"creators": "; ".join(authors)} if authors else {}
+
     def guessed(self) -> dict[str, object]:
         """Return guessed options that a descriptor should say, as they change what the rows are."""
         return {"units": True} if self._guessed and self._units and self.options.units is None else {}

@@ -214,6 +214,14 @@ class FixedText(TextRows):
         found = readme.read(self.context.directory / self.options.readme)
         return found.title, found.abstract
 
+    def credits(self) -> dict[str, str]:
+        """Return authors and bibcode of the ReadMe."""
+        if self.options.readme is None:
+            return {}
+        found = readme.read(self.context.directory / self.options.readme)
+        said = {"creators": "; ".join(found.authors), "bibcode": found.bibcode}
+        return {key: text for key, text in said.items() if text}
+
     def _names(self) -> list[str]:
         return list(self._known)
 

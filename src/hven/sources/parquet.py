@@ -32,6 +32,7 @@ from hven.sources._reading.wholenumbers import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from hven.formats import Read
     from hven.sources import Context, Source
 
 TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
@@ -301,11 +302,19 @@ def _footer(opened: pq.ParquetFile) -> list[Column]:
     text = (opened.schema_arrow.metadata or {}).get(VOPARQUET) or (opened.metadata.metadata or {}).get(VOPARQUET)
     if not text:
         return []
-    read = plugins.load("formats", "votable").FORMAT.read
     try:
-        return list(read(io.BytesIO(text)).head.columns)
+        read: Read = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(text))
+        columns = list(read.head.columns)
+        for _ in read.batches:
+            pass
     except HvenError:  # bad metadata do not spoil good data
         return []
+    if read.is_truncated:
+        raise SourceError(
+            "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable): there are more rows",
+            remedy="ask its service for more rows (MAXREC), or for less at once",
+        )
+    return columns
 
 
 def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> pa.Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._guesses import Guess, describe_guesses, guess_columns, identifier, quoted
+from hven.descriptor._guesses import Guess, describe_guesses, guess_columns, identifier, is_reserved, quoted
 from hven.descriptor._position_guesses import (
     convert_positions,
     describe_body_position,
@@ -275,7 +275,8 @@ def _guessed(one: TableSaid) -> list[Guess]:
         name = identifier(one.names.get(item.source, item.source))
         if item.source in one.names and name != item.column.name and name not in taken:
             taken.add(name)
-            found[at] = replace(item, column=item.column.having(name=name), expression=item.expression or quoted(item.source))  # fmt: skip
+            label = one.names[item.source] if is_reserved(one.names[item.source]) else None
+            found[at] = replace(item, column=item.column.having(name=name, label=label), expression=item.expression or quoted(item.source))  # fmt: skip
     return found + convert_positions(found)
 
 
@@ -283,7 +284,7 @@ def _names(tables: Sequence[TableSaid]) -> dict[str, str]:
     """Name tables as the collection does: regular, and none twice."""
     found: dict[str, str] = {}
     for one in tables:
-        plain = made = identifier(one.name)
+        plain = made = identifier(one.name, "table")
         number = 2
         while made in found.values():
             made, number = f"{plain}_{number}", number + 1
@@ -324,7 +325,7 @@ def _table(one: TableSaid, names: Mapping[str, str], guesses: Mapping[str, Seque
         lines.append(f"    # {comment(describe_body_position(pair))}")
     lines.append("    source: " + flow(dict(one.source)))
     lines.append("    columns:")
-    constants = [Guess(source="", column=column.having(name=identifier(column.name))) for column, _ in one.constants]
+    constants = [Guess(source="", column=_named_constant(column)) for column, _ in one.constants]
     width = min(max(len(scalar(item.column.name)) for item in (*mine, *constants)), 28)
     lines += [_column(item, width, indexed=item.source in alone) for item in (*mine, *constants)]
     mapped = [(item.column.name, item.expression) for item in mine if item.expression]
@@ -337,13 +338,20 @@ def _table(one: TableSaid, names: Mapping[str, str], guesses: Mapping[str, Seque
     return lines
 
 
+def _named_constant(column: Column) -> Column:
+    label = column.name if is_reserved(column.name) else column.label
+    return column.having(name=identifier(column.name), label=label)
+
+
 def _column(item: Guess, width: int, *, indexed: bool) -> str:
     column = item.column
     said: dict[str, Any] = {
         "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
     }
     said |= {
-        key: value for key in ("unit", "ucd", "utype", "description", "display") if (value := getattr(column, key))
+        key: value
+        for key in ("label", "unit", "ucd", "utype", "description", "display")
+        if (value := getattr(column, key))
     }
     said |= {key: True for key in ("required", "std") if getattr(column, key)}
     said |= {"indexed": True} if indexed or column.indexed else {}
@@ -363,7 +371,7 @@ def _keys(
         here = {item.source: item.column.name for item in guesses[one.name]}
         there = {item.source: item.column.name for item in guesses.get(key.target, ())}
         if key.target in names and set(key.columns) <= set(here) and set(key.target_columns) <= set(there):
-            found[identifier(name)] = {
+            found[identifier(name, "key")] = {
                 "columns": [here[column] for column in key.columns],
                 "target": names[key.target],
                 "target_columns": [there[column] for column in key.target_columns],

@@ -56,7 +56,7 @@ def read(given: Given) -> Description:
         )
     about: dict[str, Any] = {}
     if catalogue.authors:
-        about["creators"] = [{"name": name} for name in _authors(catalogue.authors)]
+        about["creators"] = [{"name": name} for name in catalogue.authors]
     if catalogue.bibcode:
         about["bibcode"] = catalogue.bibcode
     notes = [f"described, and not beside it: {', '.join(missing)}"] if missing else []
@@ -76,7 +76,3 @@ def _files(directory: Path, name: str) -> list[Path]:
     return sorted(
         one for one in pieces if _PIECES.search(one.name.removesuffix(".gz")) and one.name.startswith(f"{name}.")
     )
-
-
-def _authors(text: str) -> list[str]:
-    return [name for one in re.split(r",(?![^()]*\))", text) if (name := " ".join(one.split()).strip(" ,"))]

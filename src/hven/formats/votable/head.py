@@ -110,7 +110,7 @@ def field(
     inner = _values(column, magic(column, serialization), options)
     if column.link:
         inner += f"<LINK href={quoted(_link(column.link))}/>"
-    return _described("FIELD", _about(column, ident, frame), column.description, inner)
+    return _described("FIELD", _about(column, ident, frame), column.description or column.label, inner)
 
 
 def _about(column: Column, ident: str | None, frame: str | None) -> str:

@@ -143,6 +143,7 @@ _SPELT = {
     "magnitude": "mag", "kelvin": "K", "jansky": "Jy", "hertz": "Hz", "electronvolt": "eV", "joule": "J", "watt": "W", "gram": "g",
     "kilogram": "kg", "astronomicalunit": "AU", "nanometer": "nm", "nanometre": "nm", "percent": "%",
     "jupitermass": "jupiterMass", "jupitermasse": "jupiterMass", "jupiterradii": "jupiterRad", "earthmass": "earthMass", "earthmasse": "earthMass", "earthradii": "earthRad",
+    "earthradiu": "earthRad", "jupiterradiu": "jupiterRad", "solarradiu": "solRad", "decimaldegree": "deg",
     "solarmass": "solMass", "solarmasse": "solMass", "solarradii": "solRad", "solarluminositie": "solLum", "solarluminosity": "solLum",
 }  # fmt: skip
 

@@ -409,7 +409,7 @@ def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
     service = target.service
 
     def asks(adql: str) -> list[dict[str, object]]:
-        return list(_remote(service, adql, site.settings, seconds)[0].to_pylist())
+        return list(_remote(service, adql, site.settings, seconds, whole=True)[0].to_pylist())
 
     (table,) = epn.find_tables(asks, [target.name])
     names = {column.name.lower(): column.name for column in table.columns}
@@ -420,9 +420,9 @@ def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
 
 
 def _remote(
-    service: RemoteService, adql: str, settings: Settings, seconds: float
+    service: RemoteService, adql: str, settings: Settings, seconds: float, *, whole: bool = False
 ) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Ask a TAP service: its rows and what it says of their columns."""
+    """Ask a TAP service: its rows and what it says of their columns; `whole`: there must be no more rows."""
     with _lock:
         gate = _gates.setdefault(service.url, threading.BoundedSemaphore(EACH))
     if not gate.acquire(blocking=False):
@@ -468,5 +468,7 @@ def _remote(
         ) from error
     if status != 200:
         raise SourceError(say("{name} answers {status}", service.name, status))
+    if whole and found.is_truncated:
+        raise SourceError(say("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name))
     schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])
     return pa.Table.from_batches(batches, schema), tuple(found.head.columns)

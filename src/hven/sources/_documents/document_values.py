@@ -135,6 +135,9 @@ def _xml(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # no
     except etree.XMLSyntaxError as error:
         raise Wrong("it is a page, and no XML" if _PAGE.match(body) else f"it is no XML: {error}") from None
 
+    if etree.QName(root).localname == "VOTABLE":
+        _check_status(root)
+
     def says(key: str) -> object:
         path, at, attribute = key.partition("@")
         steps = [f"{{*}}{step}" for step in path.strip("/").split("/") if step]
@@ -144,6 +147,18 @@ def _xml(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # no
         return found.get(attribute) if at else (found.text or "").strip() or None
 
     return says
+
+
+def _check_status(root: Any) -> None:
+    """Refuse a VOTable that its service cut off, or that says an error (DALI 1.1, section 4.4.1)."""
+    for info in root.iterfind(".//{*}INFO"):
+        if (info.get("name") or "").upper() != "QUERY_STATUS":
+            continue
+        status = (info.get("value") or "").upper()
+        if status == "OVERFLOW":
+            raise Wrong("it is a VOTable that was cut off (QUERY_STATUS=OVERFLOW)")
+        if status == "ERROR":
+            raise Wrong(f"it is a VOTable with an error: {' '.join((info.text or '').split())[:200]}")
 
 
 FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {

@@ -54,6 +54,8 @@ class TextHeader:
         True if these places are bytes, not characters.
     continued
         True if a backslash at the end of a line continues the record in the next one.
+    title, authors
+        Of the paper.
     """
 
     names: list[str]
@@ -67,7 +69,8 @@ class TextHeader:
     counts_bytes: bool = False
     continued: bool = False
     units: bool = False
-    description: str | None = None
+    title: str | None = None
+    authors: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +396,8 @@ def _machine_readable(head: _Head, first: int) -> TextHeader | None:
         ranges=[(item.start, item.end) for item in fields],
         counts_bytes=True,
         units=any(item.column.unit for item in fields),
-        description=described.title,
+        title=described.title,
+        authors=described.authors,
     )
 
 

@@ -37,6 +37,8 @@ _FRAME = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
 _HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
 _HEAD = 4  # records at the top among which such lines are looked for
 _NUMBERED = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
+# the NASA Exoplanet Archive names each column in a comment
+_COLUMN_COMMENT = re.compile(r"\s*COLUMN\s+(\w+)\s*:\s*(\S.*)")
 _ECSV = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
          "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
 
@@ -49,6 +51,8 @@ class Look:
     ----------
     offset
         Bytes before the first data row.
+    title, authors, description
+        What the file says of itself.
     described
         Columns with metadata, if the file carries any (ECSV, numbered comments).
     typed
@@ -73,6 +77,8 @@ class Look:
     offset: int
     header: bool
     described: dict[str, Column]
+    title: str | None = None
+    authors: Sequence[str] = ()
     description: str | None = None
     typed: bool = False
     encoded: frozenset[str] = frozenset()
@@ -217,12 +223,15 @@ def look(
     sign = comment if comment is not None else "#" if lines.peek().startswith("#") else None
     last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
+    by_name: dict[str, str] = {}
     while lines.more() and (not (line := lines.peek()).strip() or (sign and line.lstrip().startswith(sign))):
         lines.take(1)
         if sign and line.strip(sign + " \t\r-=_*~"):
             last_comment, ruled = line.lstrip()[len(sign) :], False
             if match := _NUMBERED.fullmatch(last_comment):
                 numbered[int(match.group(1))] = match.group(2).strip()
+            elif match := _COLUMN_COMMENT.fullmatch(last_comment):
+                by_name[match.group(1)], last_comment = match.group(2).strip(), ""
         elif sign:
             ruled = ruled or "---" in line
     start = lines.at
@@ -306,7 +315,7 @@ def look(
             )
     else:
         final = _named(found, width, rows, file, at)
-    described = _described(final, numbered, told)
+    described = _described(final, numbered, told) | _described_by_name(final, by_name)
     return Look(
         names=final,
         delimiter=cut,
@@ -329,7 +338,8 @@ def _known_look(known: catalogue_headers.TextHeader, names: Sequence[str] | None
         offset=known.offset,
         header=True,
         described=dict(known.columns),
-        description=known.description,
+        title=known.title,
+        authors=known.authors,
         types=known.types,
         nulls=known.nulls,
         ranges=known.ranges,
@@ -364,6 +374,18 @@ def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[st
         for number, name in enumerate(names, 1)
         if about or units.get(name)
     }
+
+
+def _described_by_name(names: Sequence[str], texts: Mapping[str, str]) -> dict[str, Column]:
+    """Read comments ``COLUMN name: text [unit]``; what no unit is, such as ``[sexagesimal]``, stays in the text."""
+    return {name: _column_of_comment(name, texts[name]) for name in names if name in texts}
+
+
+def _column_of_comment(name: str, text: str) -> Column:
+    match = re.fullmatch(r"(.*\S)\s*\[([^\[\]]+)\]", text)
+    unit = units_.meant(match.group(2)) if match is not None else None
+    about = match.group(1) if match is not None and unit is not None else text
+    return Column(name=name, type=Type("char", "*"), description=about, unit=unit)
 
 
 def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]], file: str, line: int) -> list[str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 import hven
+from hven.model import units
 from hven.model.errors import FarFault, SourceError
 from hven.model.sky import footprints
 from hven.model.table import Column
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hven.sources.cards import Value
 
 _UNIT = re.compile(r"\[([^\]]{1,20})\]\s*")
+_UNIT_CUT = re.compile(r"\[([^\[\]]{1,20})")  # a comment that ends where the card of 80 characters does
 # what labels of ISIS write where a unit stands, for a value of each detector: `ExposureDuration = 640.0 <IR>`
 _CHANNELS = {"IR", "VIS", "UV", "VNIR", "SWIR", "NIR"}
 SAMPLE = 200
@@ -266,6 +268,8 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
 
 def _column(key: str, kind: pa.DataType, comment: str) -> Column:
     match = _UNIT.search(comment)
+    if match is None and (cut := _UNIT_CUT.fullmatch(comment.strip())) is not None and units.meant(cut.group(1)):
+        match = cut
     said = match.group(1).strip() if match else ""
     unit = None if not said or said.isdigit() or said in _CHANNELS else said
     text = comment.replace(match.group(0), "", 1).strip() if match and unit else comment

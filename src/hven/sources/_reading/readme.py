@@ -19,6 +19,12 @@ _FIELD = re.compile(r"^\s{0,8}(?:(\d+)\s*-\s*)?(\d+)\s+([AIFED]\S*|\d+[AIFEDX]\S
 _HEAD = re.compile(r"^Byte-(?:by|per)-byte Description of file\s*:\s*(.*)$", re.IGNORECASE)
 _NULL = re.compile(r"^(?:[\[\]][^\[\]]*[\[\]])?\s*\?(?:=(\S+))?\s*")
 _RANGE = re.compile(r"^([\[\]])([^\[\]]*)[\[\]]\s*")
+# initials: `E.`, `J.-P.`, `F. R.`; without dots one or two capitals
+_INITIALS = r"(?:[^\W\d_]{1,2}\.[ -]?)+(?:,? ?(?:Jr|Sr)\.?)?|[A-Z]{1,2}(?:-[A-Z])?"
+_SUFFIX = re.compile(r"(?:Jr|Sr)\.?|I{2,3}")
+_NAME = re.compile(rf"(?P<family>\S.*?[^\W\d_]{{2}}.*?)\s+(?P<given>{_INITIALS})")
+_KEY = re.compile(r"(Title|Authors?)\s*:\s*(.*)")
+_RULE = re.compile(r"={4,}|-{4,}")
 _NUMBER = re.compile(r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?$")
 
 
@@ -38,6 +44,10 @@ class ReadMe:
 
     Attributes
     ----------
+    title
+        The long one, whole; else that of the first line.
+    authors
+        One name each, `Rossetti, E.`
     summaries, records
         Of each file: its explanation, and how many records it has.
     tables
@@ -45,7 +55,7 @@ class ReadMe:
     """
 
     title: str | None = None
-    authors: str | None = None
+    authors: tuple[str, ...] = ()
     bibcode: str | None = None
     abstract: str | None = None
     summaries: dict[str, str] = field(default_factory=dict)
@@ -96,7 +106,7 @@ def parse(lines: list[str]) -> ReadMe:
     summaries, records = _summaries(lines)
     return ReadMe(
         title=_title(lines),
-        authors=next((line.strip() for line in lines[3:8] if re.match(r"\s{2,}\S+.*\w\.", line)), None),
+        authors=tuple(split_authors(_authors(lines))),
         bibcode=next(
             (
                 match.group(1)
@@ -215,10 +225,76 @@ def _explained(item: ByteField, text: str) -> ByteField:
     return ByteField(start=item.start, end=item.end, null=word, column=column)
 
 
+def _head(lines: list[str]) -> list[str]:
+    """List the lines between the first two rules: title, authors, references."""
+    if len(lines) < 3 or not _RULE.match(lines[1]):
+        return []
+    end = next((number for number, line in enumerate(lines[2:], 2) if _RULE.match(line)), len(lines))
+    return lines[2 : min(end, 200)]
+
+
 def _title(lines: list[str]) -> str | None:
     match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0]) if lines else None
-    full = lines[2].strip() if len(lines) > 2 and lines[1].startswith("===") else ""
-    return full or (match.group(2) if match else None)
+    full: list[str] = []
+    for line in _head(lines):
+        if not line.strip() or line[0].isspace() or line.startswith(("(", "<", "=")):  # a remark, or the authors
+            break
+        full.append(line.strip())
+    return " ".join(full) or _keyed(lines, "Title") or (match.group(2) if match else None)
+
+
+def _authors(lines: list[str]) -> str:
+    """Return the lines of authors: those that are indented, before the references."""
+    found: list[str] = []
+    for line in _head(lines):
+        if line.strip().startswith(("<", "=")):
+            break
+        if line[:1].isspace() and line.strip():
+            found.append(line.strip())
+    return " ".join(found) or _keyed(lines, "Author")
+
+
+def _keyed(lines: list[str], key: str) -> str:
+    """Return what the head of a machine-readable table of the AAS journals says: `Title: ..`, `Authors: ..`, perhaps over several lines."""
+    found: list[str] = []
+    for line in lines[:200]:
+        match = _KEY.match(line)
+        if found and (match or not line.strip() or _RULE.match(line) or re.match(r"\w+\s*:", line)):
+            break
+        if found or (match is not None and match.group(1).startswith(key)):
+            found.append(match.group(2).strip() if match is not None else line.strip())
+    return " ".join(found)
+
+
+def split_authors(text: str) -> list[str]:
+    """Split a list of authors into names, one for each person.
+
+    Parameters
+    ----------
+    text
+        ``Rossetti E., Ferraro F.R.``, ``Rossetti, E., Ferraro, F. R.``, or names between ``;`` or ``and``.
+
+    Returns
+    -------
+    names
+        Family names first where the initials tell them: ``Rossetti, E.``
+    """
+    text = re.sub(r",?\s*\bet\s+al\b\.?", "", " ".join(text.split()))
+    names: list[str] = []
+    groups = re.split(r"\s*;\s*|,?\s+and\s+|,?\s+&\s+", text)
+    for group in groups:
+        parts = [part.strip(" ,") for part in re.split(r",(?![^()]*\))", group)]
+        if len(parts) == 2 and not _NAME.fullmatch(parts[0]) and (len(groups) > 1 or " " not in parts[0]):
+            names.append(", ".join(filter(None, parts)))  # Brahe, Tycho
+            continue
+        for part in parts:
+            if names and (_SUFFIX.fullmatch(part) or ("," not in names[-1] and re.fullmatch(_INITIALS, part))):
+                names[-1] += f", {part}"
+            elif match := _NAME.fullmatch(part):
+                names.append(f"{match['family']}, {match['given'].strip()}")
+            elif part:
+                names.append(part)
+    return names
 
 
 def _section(lines: list[str], heads: tuple[str, ...]) -> str | None:

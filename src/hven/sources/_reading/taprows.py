@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
+from hven.model import Deviation, DeviationKind
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.sources import FILE_FACTS, ROW, Context, Pin
@@ -16,7 +17,7 @@ from hven.sources._reading.cells import no_nan
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.files import assemble, check_names
 from hven.sources._reading.pages import Key
-from hven.sources._reading.tapservice import TapService, overflows
+from hven.sources._reading.tapservice import TapService, TruncatedAnswerError, overflows
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
@@ -132,10 +133,17 @@ class TapRows(Narrowing):
         text = f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name IN ({wanted})"
         try:
             rows = (
-                self.tap.page(text, 100_000, small=True)
+                self.tap.page(text, 100_000, small=True, whole=True)
                 .table.rename_columns(["name", "description", "unit", "ucd", "utype", "indexed"])
                 .to_pylist()
             )
+        except TruncatedAnswerError as error:  # the rows are there as a whole: what is said of them is not
+            self.context.report(
+                Deviation(
+                    kind=DeviationKind.SERVICE, message=f"columns have no metadata of TAP_SCHEMA: {error.message}"
+                )
+            )
+            return []
         except (HvenError, ValueError):
             return []
         found = []

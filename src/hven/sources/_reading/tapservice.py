@@ -53,6 +53,10 @@ class Page:
     overflow: bool
 
 
+class TruncatedAnswerError(SourceError):
+    """An answer that must be whole was cut off by its service."""
+
+
 class TapService:
     """A TAP service.
 
@@ -71,8 +75,13 @@ class TapService:
         self.mode = mode
         self.wanted = wanted
 
-    def page(self, adql: str, maxrec: int, *, small: bool = False) -> Page:
+    def page(self, adql: str, maxrec: int, *, small: bool = False, whole: bool = False) -> Page:
         """Ask, and read the whole answer into memory.
+
+        Parameters
+        ----------
+        whole
+            There must be no more rows than the answer has.
 
         Raises
         ------
@@ -80,11 +89,17 @@ class TapService:
             The service refuses the query (with its words), does not answer, or answers with something else than a VOTable.
         """
 
-        def whole(job: bool) -> Page:
+        def read_answer(job: bool) -> Page:
             with self._obtained(adql, maxrec, job, QUICK if small else None) as file:
                 return self._whole(file)
 
-        return self._tried(whole, jobs=not small)
+        page = self._tried(read_answer, jobs=not small)
+        if whole and page.overflow:
+            raise TruncatedAnswerError(
+                f"{self.service.host} cut its answer off (QUERY_STATUS=OVERFLOW) after {page.table.num_rows:,} rows: there are more",
+                remedy="tell its operator: what a service says of its own tables must be there as a whole",
+            )
+        return page
 
     @contextmanager
     def stream(self, adql: str, maxrec: int, batch: int) -> Iterator[Read]:
@@ -320,7 +335,7 @@ def overflows(head: Head) -> bool:
 
 def offers(tap: TapService) -> list[Offer]:
     """List the tables of a service, but those about itself."""
-    found = tap.page("SELECT table_name, table_type FROM TAP_SCHEMA.tables", 100_000).table
+    found = tap.page("SELECT table_name, table_type FROM TAP_SCHEMA.tables", 100_000, whole=True).table
     pairs = zip(*(column.to_pylist() for column in found.columns), strict=True)
     listed = [
         Offer(choice=str(name).strip(), view=str(kind).strip().lower() == "view")

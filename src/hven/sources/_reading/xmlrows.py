@@ -99,7 +99,7 @@ class XmlRows(JsonFiles):
             raise SourceError("no records to see the columns from", place=Place(file=file.name), remedy="`record:` names their element")  # fmt: skip
         return min(several, key=lambda path: (len(path), -seen[path]))
 
-    def _events(self, file: DataFile, events: Sequence[str], tag: str | None) -> Iterator[tuple[str, Any]]:
+    def _events(self, file: DataFile, events: Sequence[str], tag: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
         stream = file.open()
         try:
             yield from etree.iterparse(stream, events=events, tag=tag, **SAFE)
@@ -113,8 +113,9 @@ class XmlRows(JsonFiles):
     def _elements(self, file: DataFile) -> Iterator[Any]:
         """Give one record after the other; what was read before is let go."""
         *above, name = self._steps
-        for _, element in self._events(file, ("end",), f"{{*}}{name.rpartition(':')[2]}"):
-            if self._meant(element, above):
+        for _, element in self._events(file, ("end",), (f"{{*}}{name.rpartition(':')[2]}", "{*}INFO")):
+            _check_whole(element, file)
+            if _name(element) == name.rpartition(":")[2] and self._meant(element, above):
                 yield element
                 element.clear(keep_tail=False)
                 while element.getprevious() is not None:
@@ -203,6 +204,18 @@ def local_name(tag: str) -> str:
         As lxml has it: ``{namespace}name``, ``name``, or ``prefix:name``.
     """
     return tag.rpartition("}")[2].rpartition(":")[2]
+
+
+def _check_whole(element: Any, file: DataFile) -> None:
+    """Refuse a VOTable that its service cut off (DALI 1.1, section 4.4.1)."""
+    if (element.get("name") or "").upper() != "QUERY_STATUS" or (element.get("value") or "").upper() != "OVERFLOW":
+        return
+    if _name(element) == "INFO" and _name(element.getroottree().getroot()) == "VOTABLE":
+        raise SourceError(
+            "the VOTable was cut off (QUERY_STATUS=OVERFLOW): there are more rows",
+            place=Place(file=file.name, line=element.sourceline),
+            remedy="ask its service for more rows (MAXREC), or for less at once",
+        )
 
 
 def _name(element: Any) -> str:

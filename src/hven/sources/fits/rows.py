@@ -24,6 +24,7 @@ from hven.sources.cards import BLOCK, Header, read_header
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hven.formats import Read
     from hven.model.table import Column
 LOT = 4 * BLOCK  # bytes that are read at a time of headers alone
 SCANNED = 1 << 30  # bytes of a table with unsigned 64-bit words that are looked at to know its types
@@ -84,9 +85,16 @@ class TableRows(FileRows):
         finally:
             stream.close()
         try:
-            return list(plugins.load("formats", "votable").FORMAT.read(io.BytesIO(text), table=0).head.columns)
+            read: Read = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(text), table=0)
         except HvenError:  # bad metadata do not spoil good data
             return []
+        if read.is_truncated:
+            raise SourceError(
+                "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable): there are more rows",
+                place=Place(file=self.files[0].name),
+                remedy="ask its service for more rows (MAXREC), or for less at once",
+            )
+        return list(read.head.columns)
 
     def _find(self, stream: Stream, file: str) -> Header:
         """Skip to the data of the wanted table."""
