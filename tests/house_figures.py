@@ -49,8 +49,8 @@ class Figures:
 
 
 def room(module: str) -> str:
-    """Give the room of a module; "" for the house itself, whose window for notebooks is `hven.sky`: names of the model, no code."""
-    return module.split(".")[1] if "." in module and module != "hven.sky" else ""
+    """Give the room of a module; "" for the house itself, whose window for notebooks is `hven.sky`: names of the model, no code; a private module mends the interpreter."""
+    return module.split(".")[1] if "." in module and module != "hven.sky" and not module.startswith("hven._") else ""
 
 
 def private(module: str) -> bool:

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from hven.model.errors import Fault
     from hven.model.resource import Resource, Rule, TableSpec
 
+LAST_CHANGE = "time.processing"  # first word of the UCD of a column that says when a row was changed last
+
 
 class Compiler:
     """One table's settings over one source."""
@@ -106,6 +108,8 @@ class Compiler:
         if self.names.failed():
             return None, self.faults.sorted()
         self._check_regions(rounds, table)
+        dates = set.intersection(*(one.dates_of_run() for one in rounds))
+        changes = {column.name for column in table.columns if (column.ucd or "").split(";")[0] == LAST_CHANGE}
         copies, conversions = _common([one.copies for one in rounds]), _common([one.conversions for one in rounds])
         return Mapping(
             table=table,
@@ -129,6 +133,8 @@ class Compiler:
             watched=() if watermark is None else self._needed((watermark,), ()),
             contours=contours if any(contours) else (),
             filled=frozenset().union(*(one.filled() for one in rounds)),
+            first_dates=frozenset(dates - changes),
+            change_dates=frozenset(dates & changes),
             warnings=tuple(fault for fault in self.faults.sorted() if fault.severity == "warning"),
         ), self.faults.sorted()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +53,12 @@ OUTWARD = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its 
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, images.FOOTPRINT: CONTOUR}
 
 
+class RunTime(str):
+    """The time of a run, where an expression has it for want of a date of the descriptor: a text that can be told from others."""
+
+    __slots__ = ()
+
+
 class Targets(Protocol):
     """The table's own columns, for ``target.x``."""
 
@@ -98,6 +105,7 @@ class Names:
         self.lets: dict[str, Expr | None] = {}
         self.used: set[str] = set()
         self.grouping = Grouping(self) if spec.group_by else None
+        self.run_time = RunTime(datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S"))
 
     def failed(self) -> bool:
         """Check whether there are errors."""
@@ -304,11 +312,9 @@ class Names:
         raise Broken
 
     def collection(self, word: str) -> str | None:
-        """Look up a key of the collection; without a date of creation, it is created now."""
+        """Look up a key of the collection; without a date of creation, its rows are created as they come."""
         found: str | None = getattr(self.resource, word)
-        if word == "created":
-            return found or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return found
+        return self.run_time if word == "created" and not found else found
 
     def header(self, node: Function, text: Written, what: str, offset: int) -> Expr:
         """Replace ``header('DATE-OBS')`` by the source column that the card became."""
@@ -393,6 +399,14 @@ def _may_be_address(tree: Expr) -> bool:
 def origins_of(tree: Any) -> set[str]:
     """List the names of all columns in a tree."""
     return {node.name.name for node in walk(tree) if isinstance(node, ColumnRef)}
+
+
+def is_made_of_run_time(tree: Expr) -> bool:
+    """Tell whether a value is made of the time of the run, and of no column."""
+    nodes = list(walk(tree))
+    return any(isinstance(node, Literal) and isinstance(node.value, RunTime) for node in nodes) and not any(
+        isinstance(node, ColumnRef) for node in nodes
+    )
 
 
 def some(names: Sequence[str]) -> str:

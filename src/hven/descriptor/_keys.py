@@ -782,7 +782,7 @@ class Collection(
     type: Many[Text]
     "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
     created: Loose
-    "date of creation: 2026-11-20"
+    "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run that first published them"
     registry: Registry
     "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, under ids made of the names"
     engine: Text

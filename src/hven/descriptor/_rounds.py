@@ -12,7 +12,7 @@ from hven.descriptor._column_expressions import Hole, holes, inner
 from hven.descriptor._constants import constant
 from hven.descriptor._conversions import twice
 from hven.descriptor._embargo import released
-from hven.descriptor._expression_names import Names, header_unit, some, written
+from hven.descriptor._expression_names import Names, header_unit, is_made_of_run_time, some, written
 from hven.descriptor._lookups import joined_keys
 from hven.descriptor.outcome import Broken
 from hven.model import units
@@ -105,6 +105,10 @@ class Round:
     def filled(self) -> set[str]:
         """List the columns that are empty where the contour of `s_region` has no region, as they are made of it."""
         return {name for name, tree in self.items() if self.contour is not None and regions.ask_contours(tree)}
+
+    def dates_of_run(self) -> set[str]:
+        """List the columns that are made of the time of this run and of nothing else that could differ between rows."""
+        return {name for name, tree in self.items() if is_made_of_run_time(tree)}
 
     def value(self, name: str, asked: Place | None, what: str) -> Expr:
         """Compile the final tree of a target column, once."""

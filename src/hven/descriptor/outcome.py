@@ -228,6 +228,10 @@ class Mapping:
         of none.
     filled
         Columns that follow from these contours.
+    first_dates
+        Columns that are made of the time of this run alone, as the descriptor has no ``created:``; they say when a row came.
+    change_dates
+        Those of them that say when a row was changed last, by their UCD.
     """
 
     table: Table
@@ -253,3 +257,5 @@ class Mapping:
     watched: tuple[str, ...] = ()
     contours: tuple[Bound | None, ...] = ()
     filled: frozenset[str] = frozenset()
+    first_dates: frozenset[str] = frozenset()
+    change_dates: frozenset[str] = frozenset()

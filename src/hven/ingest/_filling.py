@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from hven.engines import Engine, Snapshot, Staging
     from hven.ingest._ledger import Note, Notes
+    from hven.ingest._published_dates import PublishedDates
     from hven.ingest._rejects import Rejects
     from hven.ingest._transform import Mapped
     from hven.ingest._validate_unique import Seen
@@ -212,6 +213,7 @@ class Filling:
     sieve: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None  # leaves those out that are known
     watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
     allow_private: bool = False  # product_size may ask addresses that are not on the public internet
+    dates: PublishedDates | None = None  # of the rows that are published
     python: PythonLimits | None = None  # what functions beside the descriptor may use
     # of a table that is published: its rows may all go (true), or that must be said first (false)
     emptied: bool | None = None
@@ -496,6 +498,8 @@ class Filling:
             if rows.num_rows:
                 self.report.published += rows.num_rows
                 shaped = _shaped(rows, self._schema)
+                if self.dates is not None:
+                    shaped = self.dates.keep(shaped, validation.mapping)
                 if note is not None:
                     note.made(_places(batch, good), shaped)
                 writing.put(shaped)

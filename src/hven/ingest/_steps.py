@@ -22,6 +22,7 @@ from hven.descriptor.services import unserved
 from hven.descriptor.tables import GRANULES, LISTS, PUSH
 from hven.ingest import _flagged as flagged
 from hven.ingest import _ledger as ledger
+from hven.ingest import _published_dates as published_dates
 from hven.ingest import _space as space
 from hven.ingest import quality
 from hven.ingest._filling import FETCH, MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
@@ -29,6 +30,7 @@ from hven.ingest._ledger import Notes, State
 from hven.ingest._order import followers, ordered, takes_pushed_rows
 from hven.ingest._pieces import Pieces
 from hven.ingest._preparing import prepare
+from hven.ingest._published_dates import PublishedDates
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import Report, TableReport
 from hven.ingest._sent_places import undone
@@ -469,6 +471,7 @@ class Run:
                     allow_private=self.site.settings.allow_private,
                     python=self.site.settings.python,
                 )
+                one.dates = self._published_dates(one)
                 filling.append(one)
                 if not any(counts_bytes(entry.source) for entry in entries):  # files are read anew
                     for row in early:
@@ -493,6 +496,16 @@ class Run:
                     report.rejects = str(rejects.path)
         done.inputs = inputs
         return done
+
+    def _published_dates(self, one: Filling) -> PublishedDates | None:
+        """Find what is published of a table whose rows keep dates of it; None: they keep none, or all are new."""
+        names = published_dates.of_table(one.table, one.entries)
+        record = self.site.store.current()[1].get(one.table.qualified) if names else None
+        if record is None or record.collection != self.resource.name:
+            return None
+        return PublishedDates(
+            self.site.engines.of(record.snapshot), record, one.table, names, self.report.warnings.append
+        )
 
     def _told(self, table: TableReport, told: str | Deviation) -> None:
         """Report what a source says of its rows: a deviation belongs to its table, a sentence to the run."""

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.ingest._fingerprints import fingerprints
+from hven.ingest._picking import nullable
 from hven.ingest._report import SAMPLES
 from hven.ingest.sync._known import Known
 
@@ -181,8 +182,3 @@ def _taken(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa
         if not mask[begin:].any():
             break
     return pa.Table.from_batches(found, schema=plain)
-
-
-def nullable(schema: pa.Schema) -> pa.Schema:
-    """Return the same columns without a word of nulls."""
-    return pa.schema([item.with_nullable(True).remove_metadata() for item in schema])

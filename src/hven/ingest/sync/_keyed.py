@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from hven.ingest._fingerprints import fingerprints
 from hven.ingest._order import QUERY, made_from
-from hven.ingest.sync._differing import nullable, paired
-from hven.ingest.sync._lines import Anew, without_nan
-from hven.ingest.sync._picking import rows_of
+from hven.ingest._picking import nullable, rows_of, without_nan
+from hven.ingest.sync._differing import paired
+from hven.ingest.sync._lines import Anew
 from hven.ingest.sync._tracing import KEYS, Traced, trace
 from hven.model.table import Table
 

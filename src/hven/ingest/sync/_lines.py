@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from hven.ingest._fingerprints import fingerprints
 from hven.ingest._ledger import KEYS, words
-from hven.ingest.sync._differing import Differences, nullable, paired
+from hven.ingest._picking import nullable, rows_of, without_nan
+from hven.ingest.sync._differing import Differences, paired
 from hven.ingest.sync._known import Known
-from hven.ingest.sync._picking import rows_of
 from hven.model.errors import Unmergeable
 
 if TYPE_CHECKING:
@@ -175,17 +175,6 @@ def keys_of(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.
     whole = flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
     schema = nullable(pa.schema([table.arrow.field(name) for name in primary]))
     return pa.table([pc.struct_field(whole, name) for name in primary], schema=schema)
-
-
-def without_nan(rows: pa.Table) -> pa.Table:
-    """Write NaN as engines keep it: as null."""
-    for at, item in enumerate(rows.schema):
-        if pa.types.is_floating(item.type):
-            column = rows.column(at)
-            wrong = pc.is_nan(column)
-            if pc.any(wrong).as_py():
-                rows = rows.set_column(at, item, pc.if_else(wrong, pa.scalar(None, item.type), column))
-    return rows
 
 
 def _hash(keys: pa.Table) -> Any:

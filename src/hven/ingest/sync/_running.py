@@ -17,13 +17,14 @@ from hven.ingest import _space as space
 from hven.ingest._filling import Filled
 from hven.ingest._ledger import Notes
 from hven.ingest._order import Graph
+from hven.ingest._picking import nullable
 from hven.ingest._report import Report, TableReport
 from hven.ingest._steps import Run, Steps, carry_out, new_id, silent
 from hven.ingest._transform import uses_row
 from hven.ingest._trial import load
 from hven.ingest.sync import changes
 from hven.ingest.sync._changed_rows import Reading, Wider
-from hven.ingest.sync._differing import compare, nullable, tell
+from hven.ingest.sync._differing import compare, tell
 from hven.ingest.sync._guards import guard
 from hven.ingest.sync._keyed import Keyed, against, moved_on, narrowed, stays
 from hven.ingest.sync._lines import Anew, Lines, Merging, merged

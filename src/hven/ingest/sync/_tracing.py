@@ -34,7 +34,7 @@ from hven.adql.tree import (
     ref,
     walk,
 )
-from hven.ingest.sync._differing import nullable
+from hven.ingest._picking import nullable
 from hven.model.errors import HvenError
 
 if TYPE_CHECKING:

@@ -42,8 +42,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.ingest._picking import nullable
 from hven.ingest._report import Change
-from hven.ingest.sync._differing import ADDED, CHANGE, CHANGED, COLUMNS, REMOVED, compare, nullable, tell
+from hven.ingest.sync._differing import ADDED, CHANGE, CHANGED, COLUMNS, REMOVED, compare, tell
 from hven.model.errors import NotFound, StorageError
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.adql.bind import bind
 from hven.adql.scope import Tables
 from hven.adql.tree import Compare, Ident, Join, Query, Select, SelectItem, TableRef, conjunction, ref
 from hven.engines import Limits, Memory
-from hven.ingest.sync._differing import nullable
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 WANTED = ("TAP_UPLOAD", "hven_wanted")
 MOST = 100_000  # keys asked at once
+
+
+def nullable(schema: pa.Schema) -> pa.Schema:
+    """Return the same columns without a word of nulls."""
+    return pa.schema([item.with_nullable(True).remove_metadata() for item in schema])
+
+
+def without_nan(rows: pa.Table) -> pa.Table:
+    """Write NaN as engines keep it: as null."""
+    for at, item in enumerate(rows.schema):
+        if pa.types.is_floating(item.type):
+            column = rows.column(at)
+            wrong = pc.is_nan(column)
+            if pc.any(wrong).as_py():
+                rows = rows.set_column(at, item, pc.if_else(wrong, pa.scalar(None, item.type), column))
+    return rows
 
 
 def rows_of(
