@@ -33,6 +33,7 @@ def test_cards_are_of_one_height(tab: Tab) -> None:
 
 def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
     page = tab.go("/collections/sz")
+    page.click("summary:has-text('Columns')")
     left, right = (page.locator(f".beside > {one}").bounding_box() for one in (".covered", "section"))
     assert left is not None
     assert right is not None

@@ -83,6 +83,7 @@ def test_language_and_colours_stay(tab: Tab) -> None:
 
 def test_columns_have_small_histograms(tab: Tab) -> None:
     page = tab.go("/collections/stars")
+    page.click("summary:has-text('Columns')")
     page.locator("[data-histogram=vmag]").scroll_into_view_if_needed()
     bars = page.locator("[data-histogram=vmag] svg")
     bars.wait_for()

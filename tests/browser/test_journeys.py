@@ -483,6 +483,7 @@ def test_the_first_page_and_its_tree(tab: Tab) -> None:
     assert page.locator(".tree details[open]").count(), "the tree shows what it has"
     tab.shot("home")
     tab.go("/collections/sz")
+    page.click("summary:has-text('Columns')")
     page.locator("td.values").first.scroll_into_view_if_needed()
     page.wait_for_selector(".little-bars", state="attached")
     page.evaluate("scrollTo(0, 0)")

@@ -39,6 +39,7 @@ def test_a_search_without_scripts(still: Tab) -> None:
 def test_lines_can_be_copied(tab: Tab) -> None:
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = tab.go("/collections/stars")
+    page.click("summary:has-text('Ways to ask')")
     page.locator(".copyable").first.scroll_into_view_if_needed()
     button = page.locator(".copyable button").first
     button.click()
@@ -46,3 +47,30 @@ def test_lines_can_be_copied(tab: Tab) -> None:
     page.wait_for_function(
         "wanted => navigator.clipboard.readText().then((text) => text.trim() === wanted)", arg=wanted
     )
+
+
+SCREEN_PIXELS = 900
+
+
+def test_a_collection_of_one_table_fits_on_two_screens(tab: Tab, phone: Tab) -> None:
+    for one, screens in ((tab, 2), (phone, 3)):
+        page = one.go("/collections/stars?lang=en")
+        assert page.evaluate("document.documentElement.scrollHeight") <= screens * SCREEN_PIXELS
+        rows = page.locator("table.rows tbody tr").first.bounding_box()
+        assert rows is not None
+        assert rows["y"] < (screens - 1) * SCREEN_PIXELS, "rows are on the first screen, of a phone on the second one"
+        assert one.axe() == []
+
+
+def test_addresses_of_sections_open_what_is_folded(tab: Tab, still: Tab) -> None:
+    """A link to the citation opens it, with scripts and without, as one arrives and on the page itself."""
+    for one in (tab, still):
+        page = one.go("/collections/stars?lang=en#cite")
+        page.wait_for_selector("#cite pre")
+        assert page.locator("#cite").is_visible()
+        page = one.go("/collections/stars?lang=en")
+        assert not page.locator("#cite").is_visible()
+        page.click(".cite-line a[href='#cite']")
+        page.wait_for_selector("#cite pre")
+        page.click("summary:has-text('Ways to ask')")
+        page.wait_for_selector(".how pre")

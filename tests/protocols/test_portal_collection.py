@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 from asking import Client
+from lxml import html
 from mocpy import MOC
 from portal_site import HOSTILE, make
 
@@ -47,13 +48,48 @@ def test_of_one_table_it_is_not_said_that_it_is_one(reader: Client, name: str) -
     assert re.fullmatch(r" *[\d,]+ +rows? *", told), told
 
 
-def test_ways_to_ask_stand_beside_the_map_if_there_is_one(reader: Client) -> None:
-    for path in ("/collections/images", "/collections/stars"):
+def outline(page: str) -> list[str]:
+    """List what a reader sees of a collection's page in the order of the page: headings, and the summaries of closed parts in brackets."""
+    main = html.document_fromstring(page).find(".//main")
+    seen = []
+    for node in main.iter("h2", "h3", "summary"):
+        closed = [one for one in node.iterancestors("details") if one.get("open") is None]
+        if node.tag == "summary":
+            assert node.getparent() in closed or closed, "a part that is open at once"
+            closed = [one for one in closed if one is not node.getparent()]
+        if not closed:
+            text = " ".join(node.text_content().split())
+            seen.append(f"[{text}]" if node.tag == "summary" else text)
+    return seen
+
+
+def test_rows_stand_first_and_the_rest_is_folded(reader: Client) -> None:
+    """A page with all examples of access and all columns open is five screens long."""
+    for path, title in (("/collections/images", "Every image images.main"), ("/collections/stars", None)):
         page = reader.get(path).text
-        tables = page.count('<article id="')
-        assert page.count("<h3>Ways to ask</h3>") == tables, path
+        seen = outline(page)
+        assert title is None or seen[0] == title
+        assert seen[1] == "First rows", seen
+        assert [re.sub(r"\d+", "N", one) for one in seen[2:4]] == ["[Ways to ask N]", "[Columns N]"], seen
+        assert seen[-2:] == ["[How to cite]", "[Changes]"], seen
         for beside in page.split('<div class="beside">')[1:]:
-            assert beside.index("</figure>") < beside.index("<h3>Ways to ask</h3>") < beside.index("<h3>Columns</h3>")
+            assert beside.index("</figure>") < beside.index("<h3>First rows</h3>") < beside.index("Ways to ask")
+
+
+def test_old_anchors_lead_to_their_sections(reader: Client) -> None:
+    """Papers and HAPI's resourceURL link them; a target in a closed part is its content: for a target in the summary browsers would not open it."""
+    root = html.document_fromstring(reader.get("/collections/images").text)
+    for anchor, text in (
+        ("main", "First rows"),
+        ("cite", "@misc"),
+        ("change-log", "published"),
+        ("query-examples", ""),
+    ):
+        (target,) = root.xpath(f"//*[@id='{anchor}']")
+        assert text in target.text_content(), anchor
+        assert not [*target.iterancestors("summary")]
+    for link in root.xpath("//main//a[starts-with(@href, '#')]/@href"):
+        assert root.xpath(f"//*[@id='{link[1:]}']"), link
 
 
 def test_columns_that_say_the_same_are_said_once_above_the_first_rows(reader: Client) -> None:

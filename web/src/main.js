@@ -1,5 +1,5 @@
 // Begins on every page: brings the panes to life that the server has drawn, each from a module of its own when it comes into view.
-import { all, button, make } from "./dom.js";
+import { all, button, make, maybe } from "./dom.js";
 import { Workspace } from "./workspace.js";
 
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
@@ -123,3 +123,14 @@ workspace.bring = (root) => {
   void Promise.race([Promise.all(sole.map(mount)), long]).then(others);
 };
 workspace.bring(document);
+
+/** Open the parts of the page in which the target of its address stands: not all browsers do so by themselves. */
+function openTarget() {
+  const target = maybe(document, ":target");
+  const closed = all(document, "details:not([open])", HTMLDetailsElement).filter((part) => part.contains(target));
+  if (!target || !closed.length) return;
+  for (const part of closed) part.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+openTarget();
