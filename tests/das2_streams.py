@@ -268,6 +268,9 @@ def find_das2c_faults(raw: bytes) -> list[str]:
                 if not all(map(_IDENTIFIER.fullmatch, filter(None, one.get("name", "").split(".")))):
                     faults.append(f"{one.get('name')!r} is no identifier")
         elif root.tag == "dataset":
+            for one in root.findall("data"):
+                roles = {each.get("use", "center") for each in one if each.tag in {"scalar", "vector"}}
+                faults += [] if "center" in roles else [f"{one.get('name')} has no center, which das2py is asked for"]
             for one in [*root.findall("coord"), *root.findall("data")]:
                 names = (one.get("physDim", ""), one.get("name", ""))
                 faults += [f"{name!r} is no identifier" for name in names if not _IDENTIFIER.fullmatch(name)]

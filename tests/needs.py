@@ -141,6 +141,7 @@ GROUPS = {
     "root": Group("the rights of root", "run them as root", lambda: os.geteuid() == 0),
     "proof": Group("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
     "fetching": Group("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
+    "HVEN_DAS2C": _named("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
     "HVEN_DAS2PY": _named("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
     "HVEN_DATACITE_SCHEMA": _named("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
     "HVEN_LSDB": _named("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
@@ -149,7 +150,17 @@ GROUPS = {
 }  # fmt: skip
 
 # not even CI has these: rights are the machine's, proofs take hours
-OPTIONAL = {"proof", "mount", "root", "HVEN_DAS2PY", "HVEN_DATACITE_SCHEMA", "HVEN_LSDB", "HVEN_MASER", "HVEN_VERIFIER"}
+OPTIONAL = {
+    "proof",
+    "mount",
+    "root",
+    "HVEN_DAS2C",
+    "HVEN_DAS2PY",
+    "HVEN_DATACITE_SCHEMA",
+    "HVEN_LSDB",
+    "HVEN_MASER",
+    "HVEN_VERIFIER",
+}
 
 
 def is_left_out(name: str) -> bool:

@@ -54,6 +54,24 @@ def test_a_secret_that_is_not_set_is_an_error_at_its_place(tmp_path, source):
     assert "NOWHERE_DB = '...' into" in faults[0]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: query.json}", "a search has no 'query_uri'"),
+        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: other.json}", "the query other.json cannot be read: No such file or directory"),
+        ("{kind: rest, url: 'http://127.0.0.1:9', cursor: c, number: n}", "cursor and number are two ways from page to page"),
+    ],
+)  # fmt: skip
+def test_what_the_source_of_a_service_refuses_is_an_error_of_check(tmp_path, source, message):
+    """Without asking the service: an ingest reads the same options and files by the same parser."""
+    folder = tmp_path / "collections" / "stars"
+    folder.mkdir(parents=True)
+    (folder / "query.json").write_text('{"query_uri": "http://127.0.0.1:9/nrh", "query": {"match_all": {}}}')
+    faults = [fault for fault in check_source(tmp_path, source, code=1) if fault["severity"] == "error"]
+    assert [fault["message"] for fault in faults] == [message]
+    assert (faults[0]["file"], faults[0]["line"]) == ("collections/stars/stars.yaml", 6)
+
+
 @pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, True)])
 def test_secrets_that_others_can_read_are_told_of_one_collection_too(tmp_path, mode, told):
     with closing(sqlite3.connect(tmp_path / "a.db")) as database:

@@ -195,6 +195,34 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     assert "query.json" in str(caught.value.remedy)
 
 
+def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world: ElasticWorld, tmp_path: Path):
+    """As scripts keep them that ask an index: query_url and query_data."""
+    search = {"size": 10_000, "query": {"bool": {"filter": {"term": {"good": True}}}}}
+    for at, (address, data, words) in enumerate(
+        [
+            (f"{url}/nrh/_search?scroll=1m", search, 1),
+            (f"{url}/nrh/_search", json.dumps(search), 1),
+            ("https://es.example:9200/other/_search", search, 2),
+            (None, search, 1),
+        ]
+    ):
+        said = {"query_data": data} | ({"query_url": address} if address else {})
+        (tmp_path / f"query{at}.json").write_text(json.dumps(said))
+        told: list[str] = []
+        context = Context(directory=tmp_path, allow_private=True, tell=told.append)
+        source = opened("elastic", url, context, index="nrh", query=f"query{at}.json")
+        assert read(source, "_source.n") == [0, 3, 6]
+        assert len([one for one in told if "left out" in one or "is not asked" in one]) == words, told
+    with pytest.raises(SourceError, match="'size' stands beside 'query_data'"):
+        opened("elastic", url, index="nrh", query={"query_url": url, "query_data": {}, "size": 3})
+    with pytest.raises(SourceError, match="no 'qery'"):
+        opened("elastic", url, index="nrh", query={"query_data": {"qery": {}}})
+    with pytest.raises(SourceError, match="query_data:1: the query is no JSON"):
+        opened("elastic", url, index="nrh", query={"query_data": "{"})
+    with pytest.raises(SourceError, match="is no object"):
+        opened("elastic", url, index="nrh", query={"query_data": []})
+
+
 def test_only_what_is_new_is_asked_for(url: str, world: ElasticWorld):
     del world.documents[1]["n"]  # unknown: it counts as new
     source = opened("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})

@@ -1,4 +1,4 @@
-"""What an ingest needs beside files, looked at before there is one: secrets that sources name, databases and services that they ask."""
+"""What an ingest needs beside files, looked at before there is one: secrets that sources name, databases and services that they ask, and what of their options only the source itself can read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield an error for each secret that a source names and nobody has set, and a warning for each server that does not answer.
+    """Yield an error for each secret that a source names and nobody has set and for options that a service's source cannot read, and a warning for each server that does not answer.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
             yield from unset
             if unset:
                 continue
+            yield from _open_service(source, directory, settings)
             for what, address in _find_servers(source):
                 if (what, address) not in probes:
                     probe = partial(_probe, source, address, directory, settings)
@@ -87,6 +88,24 @@ def _find_secrets(value: Any) -> Iterator[str]:
             yield from _find_secrets(item)
     elif isinstance(value, str) and _SECRET.fullmatch(value):
         yield str(value)
+
+
+def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
+    """Open a source that asks a service, as an ingest does; yield why it cannot be opened.
+
+    Opening asks nothing yet: it reads the options, and files beside the descriptor that they name. Sources of files are opened by the other checks.
+    """
+    module = plugins.load("sources", source.kind)
+    fields = module.Options.model_fields
+    if source.kind in _DATABASES or "url" not in fields or "files" in fields:
+        return
+    resolve_secret = partial(secret, settings.directory)
+    context = Context(directory=directory, secret=resolve_secret, allow_private=settings.allow_private)
+    try:
+        module.open(module.Options.model_validate(dict(source.options)), context)
+    except SourceError as error:
+        message = f"{error.place}: {error.message}" if error.place.file else error.message
+        yield Fault(message=message, place=source.place, remedy=error.remedy)
 
 
 def _find_servers(source: SourceSpec) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 from pydantic import Field
@@ -41,6 +41,7 @@ KINDS = {
 }  # fmt: skip
 OURS = ("size", "from", "search_after", "pit", "scroll", "slice", "aggs", "aggregations", "track_total_hits")
 HITS = ("hits", "hits")
+SEARCH, ADDRESS = "query_data", "query_url"  # in files of scripts that ask an index: what is searched for, and where
 _LAST = re.compile(rb"\s*\}\s*\]\s*\}\s*\}\s*")  # what follows the last `sort` of a page
 _REASON = re.compile(r'"type"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"reason"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _LOST = ("search_context_missing_exception", "No search context found", "point_in_time")
@@ -50,7 +51,7 @@ class Options(PageOptions):
     """What a descriptor may say of an index."""
 
     index: str = Field(min_length=1, description="Index, alias, or several (`nrh-*`).")
-    query: str | dict[str, Any] | None = Field(None, description="A query as the index takes it, or the JSON file beside the descriptor that holds it; what it says of pages is left out. Default: all documents.")  # fmt: skip
+    query: str | dict[str, Any] | None = Field(None, description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top or as `query_data`; what it says of pages is left out. Default: all documents.")  # fmt: skip
     order: Texts = Field(default_factory=list, description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind the last. Default: the columns of the table's key, where they can.")  # fmt: skip
     source: Texts = Field(default_factory=list, description="Only these fields of the documents; `*` stands for any characters.")  # fmt: skip
     api_key: Secret | None = Field(None, description="`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`.")  # fmt: skip
@@ -92,11 +93,15 @@ class Documents(PagedRecords, Narrowing):
 
     def __init__(self, options: Options, context: Context, secret: str | None) -> None:
         super().__init__(options, context, secret)
-        self._query = _query(options.query, context.directory)
+        self._query, address = _query(options.query, context.directory)
         self._newest: dict[str, Any] | None = None
         for word in OURS:
             if self._query.pop(word, None) is not None:
                 self._tell(f"`{word}` of the query is left out: all documents are read, page by page")
+        if address and not _asks_index(address, options.url, options.index):
+            self._tell(
+                f"`{ADDRESS}` of the query is {address}, which is not asked: `url` and `index` say {self._index}"
+            )
 
     _path = HITS
     _sure = True  # it refuses documents with a key twice
@@ -308,26 +313,54 @@ def _last(data: bytes) -> list[Any] | None:
     return list(hits[-1].get("sort", [])) if hits else None
 
 
-def _query(said: str | dict[str, Any] | None, directory: Path) -> dict[str, Any]:
-    if said is None or isinstance(said, dict):
-        found = said or {}
-    else:
-        path = directory / said
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            there = sorted(one.name for one in directory.glob("*.json")) if directory.is_dir() else []
-            raise SourceError(f"the query {said} cannot be read: {error.strerror}", remedy=nearest(path.name, there) or "it stands beside the descriptor") from error  # fmt: skip
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SourceError(f"the query is no JSON: {error}", place=Place(file=said, line=error.lineno), remedy="mend it there") from error  # fmt: skip
+def _query(said: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
+    """Read what to search for, and the address in a file that has one beside its search, as scripts keep them."""
+    found = _parse_query(_read_query(said, directory), said) if isinstance(said, str) else said or {}
     if not isinstance(found, dict):
         raise SourceError("a query is an object: {query: {..}}", remedy='write {"query": {"match_all": {}}}')
+    address = ""
+    if SEARCH in found or ADDRESS in found:
+        found, address = _unwrap(found)
     known = {"query", "sort", "_source", "fields", "runtime_mappings", "min_score", "post_filter", "stored_fields", "docvalue_fields", "script_fields", *OURS}  # fmt: skip
     for word in found:
         if word not in known:
             raise SourceError(
                 f"a search has no {word!r}", remedy=nearest(word, sorted(known)) or "it begins with `query`"
             )
-    return dict(found)
+    return dict(found), address
+
+
+def _read_query(name: str, directory: Path) -> str:
+    path = directory / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        there = sorted(one.name for one in directory.glob("*.json")) if directory.is_dir() else []
+        raise SourceError(f"the query {name} cannot be read: {error.strerror}", remedy=nearest(path.name, there) or "it stands beside the descriptor") from error  # fmt: skip
+
+
+def _parse_query(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SourceError(f"the query is no JSON: {error}", place=Place(file=name, line=error.lineno), remedy="mend it there") from error  # fmt: skip
+
+
+def _unwrap(found: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Take the search and the address out of ``{"query_url": .., "query_data": ..}``; the search may be a text of JSON."""
+    for word in found:
+        if word not in {SEARCH, ADDRESS}:
+            raise SourceError(f"{word!r} stands beside {SEARCH!r} in the query", remedy=f"what is searched for stands in {SEARCH!r}")  # fmt: skip
+    search, address = found.get(SEARCH, {}), found.get(ADDRESS, "")
+    if isinstance(search, str):
+        search = _parse_query(search, SEARCH)
+    if not isinstance(search, dict) or not isinstance(address, str):
+        raise SourceError(f"{SEARCH!r} of the query is no object, or {ADDRESS!r} no text", remedy=f'write {{"{SEARCH}": {{"query": {{"match_all": {{}}}}}}}}')  # fmt: skip
+    return search, address
+
+
+def _asks_index(address: str, url: str, index: str) -> bool:
+    """Tell whether the address of a search is that of an index of a server; what it says of pages does not count."""
+    there, here = urlsplit(address), urlsplit(url)
+    path = unquote(there.path).rstrip("/").removesuffix("/_search").removesuffix("/_doc")
+    return (there.hostname, there.port, path) == (here.hostname, here.port, f"{here.path.rstrip('/')}/{index}")

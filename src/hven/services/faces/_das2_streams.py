@@ -37,7 +37,8 @@ _TAGS = {
     3: {"stream": "|Sx||{size}|", "packet": "|Hx|{number}|{size}|", "exception": "|Ex||{size}|", "data": "|Pd|{number}|{size}|"},
 }  # fmt: skip
 _TYPES = {"Datum": "real", "double": "real", "boolean": "bool", "DatumRange": "realRange", "TimeRange": "datetimeRange"}
-_USES = {"": "center", "BIN_AVG": "average", "BIN_MAX": "max", "BIN_MIN": "min"}
+# a mean is the center of its dimension: the schema knows "average" and not "mean", the libraries the reverse; `operation` says what it is
+_USES = {"": "center", "BIN_AVG": "center", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
 class Plane(NamedTuple):
@@ -321,7 +322,7 @@ def _dataset(planes: Sequence[Plane], sizes: Sequence[int], form: Form, number: 
     for name, group in groupby(zip(planes, sizes, strict=True), lambda each: quoteattr(each[0].source or each[0].name)):
         for at, (one, size) in enumerate(group):
             if not at:
-                said = _said({"label": one.label, "summary": one.summary}, 3)
+                said = _said({"label": one.label, "summary": one.summary, "operation": one.operation}, 3)
                 lines.append(f"  <data physDim={name} name={name}>\n{said}")
             lines.append(
                 f"""    <scalar use="{_USES[one.operation]}" semantic="real" index="*{many}" units={quoteattr(units(one.unit))}>

@@ -1,0 +1,85 @@
+"""A table of arrays, lines, polarisations and channels that change, as das2 sources: for our own reader and for those of das2's makers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SECOND = 1_000_000
+START = int(np.datetime64("2016-12-31T23:00:00.25", "us").astype(int))
+MANY = 4000
+GAP = 1500, 2100  # of samples that are not there
+DESCRIPTOR = """\
+collection: {name}
+title: Decametre array
+description: Spectra of Jupiter
+tables:
+  routine:
+    title: Routine
+    access: {access}
+    source: {{kind: parquet, files: ../../nda.parquet}}
+    columns:
+      at: {{ucd: time.epoch}}
+      lh: {{type: "float32[8]", unit: V**2.m**-2.Hz**-1, description: Left <hand>}}
+      swept: {{type: "float64[8]"}}
+      table: {{type: "float64[8]"}}
+      field: {{type: "float64[3]", unit: nT}}
+      stokes: {{type: "float32[8x2]", unit: K}}
+      mag: {{unit: nT}}
+      count: {{description: Number}}
+      note: {{description: Words}}
+    series:
+      - id: {name}_lh
+        das2: {path}/routine_jup_lh
+        cadence: 1 s
+        parameters: [lh]
+        bins: {{lh: {{name: frequency, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24]}}}}
+      - {{id: {name}_lines, das2: "{path}/lines", title: Lines & more, parameters: [mag, field, count, note]}}
+      - id: {name}_swept
+        das2: {path}/swept
+        parameters: [swept, table]
+        bins: {{swept: {{name: frequency, unit: MHz, centers: table}}}}
+      - id: {name}_all
+        das2: {path}/all
+        parameters: [lh, mag, swept, stokes, count]
+        bins: {{lh: {{name: Frequency of the channel, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24]}}, stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
+      - id: {name}_stokes
+        das2: {path}/stokes
+        parameters: [stokes]
+        bins: {{stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
+"""
+
+
+def make_samples() -> pa.Table:
+    """Make the samples, by a fixed seed: one an element is missing of each kind of number."""
+    rng = np.random.default_rng(5)
+    moments = START + np.arange(MANY) * SECOND
+    moments[GAP[1] :] += 3600 * SECOND
+    keep = np.r_[0 : GAP[0], GAP[1] : MANY]
+    lh = rng.exponential(size=(MANY, 8)).astype(np.float32)
+    lh[7, 3] = np.nan
+    mag = rng.normal(size=MANY)
+    mag[9] = np.nan
+    table = np.where(np.arange(MANY)[:, None] < 2500, np.arange(10.0, 18.0), np.arange(20.0, 36.0, 2))
+    whole = {
+        "at": pa.array(moments[keep]).cast(pa.timestamp("us")), "lh": pa.array(list(lh[keep]), pa.list_(pa.float32())),
+        "swept": pa.array(list(rng.normal(size=(len(keep), 8))), pa.list_(pa.float64())), "table": pa.array(list(table[keep]), pa.list_(pa.float64())),
+        "field": pa.array(list(rng.normal(size=(len(keep), 3))), pa.list_(pa.float64())),
+        "stokes": pa.array(list(rng.normal(size=(len(keep), 16)).astype("f4")), pa.list_(pa.float32())),
+        "mag": mag[keep], "count": pa.array(np.arange(len(keep), dtype="i4"), mask=np.arange(len(keep)) == 3), "note": ["a"] * len(keep),
+    }  # fmt: skip
+    return pa.table(whole)
+
+
+def write_site(directory: Path, samples: pa.Table, **settings: str) -> None:
+    """Write a directory with the collections nda, which all may read, and shut, which nobody may."""
+    pq.write_table(samples, directory / "nda.parquet")
+    for name, access, path in (("nda", "public", "Nancay/NDA/Routine"), ("shut", "private", "Nancay/Shut")):
+        folder = directory / "collections" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access, path=path))
+    lines = {"contact_email": "a@b.example", "title": "Nançay", **settings}
+    (directory / "hven.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in lines.items()))
