@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -14,6 +17,7 @@ from hven import query
 from hven.descriptor import check
 from hven.descriptor.new import create
 from hven.ingest import ingest
+from hven.ingest._rejects import describe_value
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._permit import OWNER
@@ -111,3 +115,21 @@ def test_reference_values_are_positions_where_the_axes_say_so(tmp_path):
     _, table, _ = publish(tmp_path)
     assert "position" not in table
     assert not any("pos.eq.dec" in column.get("ucd", "") for column in table["columns"].values())
+
+
+def test_a_structure_is_no_value_of_a_message(tmp_path):
+    """What the reader keeps of an image without a footprint is told in words, wherever a row is shown."""
+    write_images(tmp_path / "images", (SKY[0], ("RA---XYZ", "DEC--XYZ", 10.0, 5.0)))
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "hven.toml").write_text("")
+    settings = Settings(directory=tmp_path)
+    path = create(settings, "images", str(tmp_path / "images"))
+    path.write_text(re.sub(r"(s_region: +{type: polygon)", r"\1, required: true", path.read_text()))
+    with Site(settings) as site:
+        report = ingest(site, "images")
+    kept = Path(report.tables["images.main"].rejects).read_text()
+    assert "the header names a projection that is none of FITS" in kept
+    assert "fault" not in kept
+    assert describe_value({"fault": 0, "number": 0, "pixels": 12, "region": []}) == "a region of 12 pixels"
+    assert describe_value([{"a": 1}]) == '[{"a":1}]'
+    assert describe_value("plain") == "plain"

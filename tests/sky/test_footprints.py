@@ -34,7 +34,7 @@ IMAGES = {
     "TPV": TPV,
     "as SCAMP writes TPV": {**TPV, **ctypes("TAN")},
     "ZPN": {**ctypes("ZPN"), "PV2_1": 1.0, "PV2_3": 20.0},
-    **{name: {**ctypes(name), **WIDE} for name in ("SIN", "ARC", "STG", "ZEA", "CAR", "CEA", "MER", "SFL", "AIT", "MOL")},
+    **{name: {**ctypes(name), **WIDE} for name in ("SIN", "ARC", "STG", "ZEA", "CAR", "CEA", "MER", "SFL", "GLS", "AIT", "MOL")},
     "COE": {**ctypes("COE"), "PV2_1": 40.0, "PV2_2": 10.0, "CRVAL2": 40.0},
     "galactic": ctypes("TAN", "GLON", "GLAT"),
     "B1950": {"RADESYS": "FK4", "EQUINOX": 1950.0},
@@ -231,3 +231,14 @@ def test_the_observer_of_a_disc():
     assert contours.disc({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
     assert contours.disc({**cards, "R_SUN": 480}).radius[0] == 960.0
     assert np.isnan(contours.disc(cards).radius[0]), "a disc's radius is its observation's own"
+
+
+def test_gls_is_sanson_flamsteed_about_the_reference():
+    """AIPS's GLS: the latitude is that of the line, and a degree of longitude shrinks with its cosine (Calabretta & Greisen 2002, section 6.1.4)."""
+    cards = BASE | ctypes("GLS") | {"CDELT1": -0.1, "CDELT2": 0.1, "CRVAL1": 120.0, "CRVAL2": 30.0}
+    region = footprints.of_headers([cards]).regions
+    lon, lat = np.asarray(region.lon), np.asarray(region.lat)
+    x, y = (np.array([0.5, 200.5]) - cards["CRPIX1"]) * -0.1, (np.array([0.5, 120.5]) - cards["CRPIX2"]) * 0.1
+    assert (lat.min(), lat.max()) == (pytest.approx(30 + y[0], abs=1e-6), pytest.approx(30 + y[1], abs=1e-6))
+    low = np.abs(lat - lat.min()) < 1e-6
+    assert np.ptp(lon[low]) == pytest.approx(np.ptp(x) / np.cos(np.radians(lat.min())), abs=1e-6)

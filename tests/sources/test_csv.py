@@ -311,7 +311,6 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         ("a,b\n1,x\n".encode("utf-16"), {}, "NUL bytes.*encoding: utf-16"),
         (b"a,b,c\n1,2,3\n4,5,6\n", {"delimiter": ";"}, "delimiter ';' finds a single column; comma would give 3"),
         (b"a,b\n1,2\n", {"delimiter": "::"}, "more than one character"),
-        (b"a,A,a\n1,2,3\n", {}, "1 column name occurs twice in the header: a; name all columns"),
         (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` has 3 names, but the header has 2"),
         (b"a,b\n1,2\n", {"types": {"c": "int32"}}, "no column 'c'"),
         (b"a,b\n1,2\n", {"types": {"a": "number"}}, "no type 'number'"),

@@ -43,6 +43,7 @@ def write_draft(
     origin: str | None,
     carried: Carried,
     head: Sequence[str],
+    series: Sequence[str] = (),
 ) -> str:
     """Write the descriptor of a collection with one table `main`."""
     width = min(max(len(scalar(item.column.name)) for item in guesses), 28)
@@ -77,6 +78,7 @@ def write_draft(
         lines.append(
             f"    # {carried.hidden:,} columns are for programs, as the source says: pages show them to who asks; take `display: hidden` out of others"
         )
+    lines += series
     lines.append("    source: " + flow({"kind": kind, **options}))
     lines.append("    columns:")
     lines += [_write_column(item, width, carried) for item in guesses]

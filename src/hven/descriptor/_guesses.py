@@ -344,7 +344,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             name=name,
             type=kind,
             unit=unit,
-            label=heading if reserved else None,
+            label=heading if reserved else column.label,
             null=None,
             minimum=None,
             maximum=None,
@@ -366,11 +366,16 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     return _with_ucds(guesses, seen)
 
 
+def _own_name(item: Guess) -> str:
+    """Return the reserved word that a column is called by in its source; empty: it is none."""
+    return item.column.label if item.column.label and is_reserved(_fold(item.column.label)) else ""
+
+
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     found = units.suggest_ucds(
         [
             (
-                item.column.label or (item.column.name if item.expression else item.source),
+                _own_name(item) or (item.column.name if item.expression else item.source),
                 item.column.unit,
                 item.column.description,
             )
@@ -462,7 +467,7 @@ def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Gues
     """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
 
     def likely(item: Guess) -> int:
-        name, word = (item.column.label or item.column.name).lower(), item.column.ucd or ""
+        name, word = (_own_name(item) or item.column.name).lower(), item.column.ucd or ""
         if word.startswith("meta.id;meta.main"):
             return 0
         if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(

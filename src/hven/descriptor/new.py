@@ -32,6 +32,7 @@ from hven.descriptor._position_guesses import (
     find_body_position,
     find_sky_position,
 )
+from hven.descriptor._series_guesses import describe_outliers, propose_series
 from hven.descriptor._source_facts import facts_of
 from hven.descriptor._source_places import (
     find_catalogue,
@@ -69,6 +70,7 @@ from hven.sources import (
     Guesses,
     Headed,
     Reject,
+    Sampled,
     Source,
     filekinds,
     stores,
@@ -463,6 +465,13 @@ def _draft(
         notes = [*notes, chain.hint]
     elif chain is not None and "s_region" not in {item.column.name for item in guesses}:
         guesses.append(_outlined(chain))
+    facts_of_samples = source.samples() if isinstance(source, Sampled) else None
+    series: list[str] = []
+    if facts_of_samples is not None and isinstance(source, Sampled):
+        clock = [column for column in columns if column.name == facts_of_samples.time]
+        times = read_first_rows(module, options, context, clock)
+        series = propose_series(facts_of_samples, guesses, times[facts_of_samples.time], source.dataset())
+        notes = [*notes, *describe_outliers(facts_of_samples, guesses, seen)]
     title, description = source.about() if isinstance(source, Described) else (None, None)
     carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
     credits_ = source.credits() if isinstance(source, Attributed) else {}
@@ -492,6 +501,7 @@ def _draft(
             *_credits.head(credits_, by_builder=credited is not None),
             *([] if credited is None else _head_of(credited, settings)),
         ],
+        series,
     )
 
 

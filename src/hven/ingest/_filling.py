@@ -18,7 +18,7 @@ from hven.engines import Adopts
 from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity, pinned
 from hven.ingest._mapped_rows import Grouper, Unrolled
 from hven.ingest._read_ahead import Ahead, Behind
-from hven.ingest._rejects import as_text
+from hven.ingest._rejects import as_text, describe_value
 from hven.ingest._report import OFFENDERS, Offender, TableReport
 from hven.ingest._rules import ERROR, WARNING, Broken
 from hven.ingest._sizes import Sizes
@@ -685,7 +685,7 @@ def _offender(
         file=file,
         row=batch.column(ROW)[position].as_py(),
         column=item.column,
-        value=None if value is None else str(value),
+        value=None if value is None else str(describe_value(value)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven.model.errors import StorageError
+from hven.model.sky import contours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,4 +78,18 @@ class Rejects:
 
 def as_text(row: Mapping[str, object]) -> str:
     """Write a source row as JSON."""
-    return orjson.dumps(dict(row), default=str).decode()
+    return orjson.dumps({name: _describe_contour(value) for name, value in row.items()}, default=str).decode()
+
+
+def describe_value(value: object) -> object:
+    """Write a value for messages: of a contour what it is, or why it is none; other structures as JSON; the others stay."""
+    value = _describe_contour(value)
+    return orjson.dumps(value, default=str).decode() if isinstance(value, dict | list) else value
+
+
+def _describe_contour(value: object) -> object:
+    if isinstance(value, dict) and value.keys() >= {"fault", "number", "pixels"}:
+        if not value["fault"]:
+            return f"a region of {value['pixels']:,} pixels" if value["pixels"] else "a region"
+        return list(contours.FAULTS.values())[value["fault"] - 1].format(number=value["number"])
+    return value

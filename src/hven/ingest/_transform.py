@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from hven.adql.tree import Bound, ColumnRef, Select, SelectItem, walk
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import convert, whole
+from hven.ingest._rejects import describe_value
 from hven.model.errors import Cancelled, DataError
 from hven.model.sky import contours
 from hven.sources import ROW
@@ -302,7 +303,7 @@ def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, s
             else "without any row"
         )
     file = f" of {batch.column(FILE)[at]}" if FILE in batch.schema.names else ""
-    values = ", ".join(repr(column[at].as_py())[:60] for column in columns)
+    values = ", ".join(repr(describe_value(column[at].as_py()))[:60] for column in columns)
     return f"in row {numbers[at]}{file}, with {values}"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.formats import Head
-    from hven.formats.media import Product
+    from hven.formats.media import Product, SampleFacts
     from hven.model import Cache, Deviation
     from hven.model.table import Column, FileReader
 
@@ -554,6 +554,17 @@ class Attributed(Protocol):
 
     def credits(self) -> Mapping[str, str]:
         """Return what it says for the head of a descriptor, by its keys: ``creators`` (names between ``;``), ``bibcode``, ``licence`` ..."""
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """A source whose rows may be samples in time, and which says so."""
+
+    def samples(self) -> SampleFacts | None:
+        """Return what it says of its samples; None: its rows are none."""
+
+    def dataset(self) -> str | None:
+        """Return the name under which archives know these data; None: nothing says one."""
 
 
 @runtime_checkable

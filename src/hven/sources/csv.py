@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
+from hven.model import duplicate_name_deviation
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
@@ -242,6 +243,8 @@ class DelimitedText(TextRows):
                         [place for record, place in zip(found, where, strict=True) if len(record) > at]
                     )
         first = looks[0]
+        for name, new in first.renamed:
+            self.context.report(duplicate_name_deviation(name, new, self.files[0].name))
         self._units = all(seen.units for seen in looks)
         said = self._said(first)
         kinds = {name: said.get(name) or self._guess(name, cells.get(name, []), first) for name in first.names}

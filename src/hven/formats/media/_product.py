@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats.media._distant import Place
+    from hven.formats.media._istp import SampleFacts
     from hven.model import Deviation
     from hven.model.sky import footprints
     from hven.model.table import Column
@@ -165,6 +166,8 @@ class Rows:
         The file itself has this table, beside arrays of one length that are put together.
     support
         Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages show the other columns first.
+    samples
+        Collects what is said of rows that are samples in time, or returns None; None: nobody says anything.
     """
 
     index: int
@@ -179,6 +182,7 @@ class Rows:
     cut: Callable[[str], bool] = lambda _: False
     declared: bool = False
     support: frozenset[str] = frozenset()
+    samples: Callable[[], SampleFacts | None] | None = None
 
     @property
     def role(self) -> str:

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
+from hven.formats.media import _istp as istp
 from hven.formats.media._grids import LARGEST, guarded, on_disk
+from hven.formats.media._istp import AxisFacts, SampleFacts
 from hven.formats.media._packed_cdf import PLAIN, unpack
 from hven.formats.media._product import MISSING, Variable
 from hven.model import plugins
@@ -21,7 +23,7 @@ from hven.model.table import MJD, Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import numpy.typing as npt
@@ -47,7 +49,6 @@ _DRIFTS = (
     ("1965-03-01", 3_640_130_000, 38_761, 1_296_000), ("1965-07-01", 3_740_130_000, 38_761, 1_296_000), ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
     ("1966-01-01", 4_313_170_000, 39_126, 2_592_000), ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
 )  # fmt: skip
-SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of ISTP's VAR_TYPE; the other one is "data"
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
@@ -89,13 +90,12 @@ class _Variable:
 
     @property
     def unit(self) -> str | None:
-        found = str(self.said.get("UNITS") or "").strip()
-        return found or None
+        return istp.read_unit(str(self.said.get("UNITS") or ""))
 
     @property
     def supports(self) -> bool:
         """Whether it describes data, by its VAR_TYPE (ISTP Metadata Guidelines, variable attributes)."""
-        return str(self.said.get("VAR_TYPE") or "").strip().lower() in SUPPORT_TYPES
+        return istp.is_support(self.said)
 
     def records(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read records as they are stored."""
@@ -147,7 +147,13 @@ class _Variable:
         said = str(self.said.get("CATDESC") or self.said.get("FIELDNAM") or "").strip()
         if self.time:
             return Column(name=self.name, type=Type("double", size), unit="d", ucd="time.epoch", description="MJD, UTC", epoch=None if size else MJD)  # fmt: skip
-        return Column(name=self.name, type=Type(kind, "*" if kind == "char" else size), unit=self.unit, description=said or None)  # fmt: skip
+        return Column(
+            name=self.name,
+            type=Type(kind, "*" if kind == "char" else size),
+            unit=self.unit,
+            description=said or None,
+            label=istp.read_label(self.said, self.name),
+        )
 
     def arrow(self, start: int, stop: int, kind: pa.DataType) -> pa.Array:
         """Read records as cells, nulls where they are filled."""
@@ -560,7 +566,7 @@ def _parts(known: dict[str, _Variable]) -> Iterator[Part]:
         count = max(one.count for one in members if one.name == clock or clock not in known)
         kept = [one for one in members if one.count == count and math.prod(one.shape) * one.width <= WIDEST and not (one.kind in TEXTS and one.shape)]  # fmt: skip
         if kept:
-            yield _rows(kept, index, clock, count)
+            yield _rows(kept, index, clock, count, partial(_samples, kept, known))
             index += 1
     for one in known.values():
         axes = _axes(one, known) if one.varies and one.shape and one.kind not in TEXTS and not one.time and one.count > 0 else ()  # fmt: skip
@@ -569,7 +575,47 @@ def _parts(known: dict[str, _Variable]) -> Iterator[Part]:
             index += 1
 
 
-def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows:
+def _samples(kept: Sequence[_Variable], known: Mapping[str, _Variable]) -> SampleFacts | None:
+    """Collect what is said of samples, for those who draft a data set of them; None: they have no times, or no variable says that it is data."""
+    clock = kept[0]
+    data = [one for one in kept if one is not clock and istp.is_data(one.said)]
+    if not clock.time or clock.shape or not data:
+        return None
+    names = {one.name for one in kept}
+    axes = {one.name: found for one in kept if one.shape and (found := _facts_of_axes(one, known, names))}
+    ranges = {one.name: limits for one in kept if not one.shape and not one.time and (limits := istp.read_valid_range(one.said)) is not None}  # fmt: skip
+    systems = {one.name: system for one in data if one.shape == (3,) and (system := istp.read_text(one.said, "COORDINATE_SYSTEM"))}  # fmt: skip
+    return SampleFacts(time=clock.name, data=tuple(one.name for one in data), axes=axes, valid=ranges, systems=systems)
+
+
+def _facts_of_axes(one: _Variable, known: Mapping[str, _Variable], names: Collection[str]) -> tuple[AxisFacts, ...]:
+    """Tell what the elements of each dimension stand for (DEPEND_1 ..); empty: not of all of them is it known."""
+    found = []
+    for number, size in enumerate(one.shape, 1):
+        other = known.get(str(one.said.get(f"DEPEND_{number}") or "").strip())
+        if other is None or other.kind in TEXTS or other.time or other.shape not in {(size,), ()}:
+            return ()
+        if istp.read_text(other.said, "VAR_TYPE").lower() == "metadata":  # numbers of components
+            return ()
+        if other.varies and other.shape == (size,) and other.name in names and other.count > 1:
+            centers: tuple[float, ...] | str = other.name
+        else:
+            values = np.asarray(_once(other)(), np.float64).ravel()
+            if values.size != size or size > istp.MOST_CENTERS or not np.isfinite(values).all():
+                return ()
+            centers = tuple(float(f"{value:.9g}") for value in values)
+        about = str(other.said.get("CATDESC") or other.said.get("FIELDNAM") or "").strip()
+        found.append(AxisFacts(name=other.name, unit=other.unit, label=istp.read_label(other.said, other.name) or about or None, centers=centers))  # fmt: skip
+    return tuple(found)
+
+
+def _rows(
+    kept: Sequence[_Variable],
+    index: int,
+    clock: str,
+    count: int,
+    samples: Callable[[], SampleFacts | None] | None = None,
+) -> Rows:
     columns = tuple(one.column() for one in kept)
     schema = pa.schema([column.arrow for column in columns])
     width = sum(math.prod(one.shape) * one.width for one in kept)
@@ -594,6 +640,7 @@ def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows
         moments=lambda name, start, stop: named[name].moments(start, stop),
         cut=lambda name: named[name].cut,
         support=frozenset(one.name for one in kept if one.supports),
+        samples=samples,
     )
 
 

@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, wavelengths
 from hven.formats.media import _compounds as compounds
+from hven.formats.media import _istp as istp
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
+from hven.formats.media._istp import AxisFacts, SampleFacts
 from hven.formats.media._product import MISSING, Variable
 from hven.formats.media._records import NAMES, UINT64_DIGITS, exceed_int64, text_deviation
 from hven.model import plugins
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from hven.model import Deviation
 
 WIDEST = 1 << 16  # bytes of a cell of a table
+FILLS = ("_FillValue", "missing_value", "FILLVAL")
 DEEPEST = 20  # groups in each other
 _SINCE = re.compile(r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?", re.IGNORECASE)  # fmt: skip
 _UNITS = {"d": 1.0, "day": 1.0, "h": 24.0, "hr": 24.0, "hour": 24.0, "min": 1440.0, "minute": 1440.0, "s": 86_400.0, "sec": 86_400.0, "second": 86_400.0, "ms": 86_400e3, "msec": 86_400e3, "millisecond": 86_400e3, "us": 86_400e6, "microsecond": 86_400e6}  # fmt: skip
@@ -97,7 +100,7 @@ class _Variable:
 
     def missing(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         gone = np.zeros(stored.shape, np.bool_)
-        for name in ("_FillValue", "missing_value"):
+        for name in FILLS:
             fill = np.asarray(self.said.get(name)).ravel()
             if fill.dtype.kind in "iuf" and stored.dtype.kind in "iuf":
                 gone |= np.isin(stored, fill.astype(stored.dtype))
@@ -117,7 +120,7 @@ class _Variable:
             if self.number(name) is not None:
                 return np.dtype("f4" if self.number(name).dtype == np.float32 and self.dtype.itemsize <= 2 else "f8")
         own = self.dtype.newbyteorder("=")
-        filled = any(np.asarray(self.said.get(name)).dtype.kind in "iuf" for name in ("_FillValue", "missing_value"))
+        filled = any(np.asarray(self.said.get(name)).dtype.kind in "iuf" for name in FILLS)
         return own if own.kind == "f" or not filled else np.dtype("f4" if own.itemsize <= 2 else "f8")
 
     def values(self, window: Window) -> npt.NDArray[Any]:
@@ -165,7 +168,8 @@ class _Variable:
         return exceed_int64(read, self.shape[0], max(1, WIDEST * 16 // max(1, math.prod(self.shape[1:]))))
 
     def column(self) -> Column:
-        name, told = self.name.rsplit("/", 1)[-1], self.word("long_name") or self.word("standard_name")
+        name = self.name.rsplit("/", 1)[-1]
+        told = self.word("long_name") or self.word("standard_name") or istp.read_text(self.said, "CATDESC")
         size = "x".join(str(one) for one in reversed(self.shape[1:])) or None
         if self.zero is not None:
             return Column(name=name, type=Type("double", size), unit="d", ucd="time.epoch", description=f"MJD: {told}".rstrip(": "), epoch=None if size else MJD)  # fmt: skip
@@ -173,7 +177,20 @@ class _Variable:
             size = "x".join(str(one) for one in (UINT64_DIGITS, *reversed(self.shape[1:])))
             return Column(name=name, type=Type("char", size if len(self.shape) > 1 else f"{UINT64_DIGITS}*"), unit=self.word("units").strip() or None, description=told or None)  # fmt: skip
         kind = "char" if self.text else NAMES[self.meant.str[1:] if self.scaled else self.dtype.str[1:]]
-        return Column(name=name, type=Type(kind, "*" if kind == "char" else size), unit=self.word("units").strip() or None, description=told or None)  # fmt: skip
+        return Column(
+            name=name,
+            type=Type(kind, "*" if kind == "char" else size),
+            unit=self.unit,
+            description=told or None,
+            label=istp.read_label(self.said, name),
+        )
+
+    @property
+    def unit(self) -> str | None:
+        """The unit; of variables with ISTP's attributes without markup and words for none."""
+        if istp.read_text(self.said, "VAR_TYPE"):
+            return istp.read_unit(istp.read_text(self.said, "UNITS"))
+        return self.word("units").strip() or None
 
     def arrow(self, start: int, stop: int, kind: pa.DataType) -> pa.Array:
         """Read records as cells, nulls where they are filled."""
@@ -415,7 +432,7 @@ def _parts(known: Mapping[str, _Variable], index: int) -> Iterator[Part]:
             continue
         members.sort(key=lambda one: one.zero is None)
         tables.update(one.name for one in members)
-        yield _rows(members, index, f"{group}/{dim}".lstrip("/"), count)
+        yield _rows(members, index, f"{group}/{dim}".lstrip("/"), count, partial(_samples, members, known))
         index += 1
     for one in known.values():
         if one.text or min(one.shape, default=0) < 1 or (len(one.shape) < 2 and one.name in tables):
@@ -432,7 +449,50 @@ def _parts(known: Mapping[str, _Variable], index: int) -> Iterator[Part]:
         index += 1
 
 
-def _rows(members: Sequence[_Variable], index: int, name: str, count: int) -> Rows:
+def _samples(members: Sequence[_Variable], known: Mapping[str, _Variable]) -> SampleFacts | None:
+    """Collect what variables with ISTP's attributes say of samples; None: there are no times, or none says that it is data."""
+    clock = members[0]
+    data = [one for one in members if one is not clock and istp.is_data(one.said)]
+    if clock.zero is None or len(clock.shape) != 1 or not data:
+        return None
+    names = {one.name: one.name.rsplit("/", 1)[-1] for one in members}
+    axes = {names[one.name]: found for one in members if len(one.shape) > 1 and (found := _facts_of_axes(one, known, names))}  # fmt: skip
+    ranges = {names[one.name]: limits for one in members if len(one.shape) == 1 and one.zero is None and (limits := istp.read_valid_range(one.said)) is not None}  # fmt: skip
+    systems = {names[one.name]: system for one in data if one.shape[1:] == (3,) and (system := istp.read_text(one.said, "COORDINATE_SYSTEM"))}  # fmt: skip
+    return SampleFacts(
+        time=names[clock.name], data=tuple(names[one.name] for one in data), axes=axes, valid=ranges, systems=systems
+    )
+
+
+def _facts_of_axes(one: _Variable, known: Mapping[str, _Variable], names: Mapping[str, str]) -> tuple[AxisFacts, ...]:
+    """Tell what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension; empty: not of all of them is it known."""
+    found = []
+    for number, (dim, size) in enumerate(zip(one.dims[1:], one.shape[1:], strict=True), 1):
+        other = known.get(istp.read_text(one.said, f"DEPEND_{number}")) or _coordinate(dim, one.name, known)
+        if other is None or other.text or other.zero is not None or other.shape not in {(size,), (one.shape[0], size)}:
+            return ()
+        if istp.read_text(other.said, "VAR_TYPE").lower() == "metadata":  # numbers of components
+            return ()
+        centers: tuple[float, ...] | str = names.get(other.name, "")
+        if other.shape == (size,):
+            values = np.asarray(other.values((slice(0, size),)), np.float64)
+            if size > istp.MOST_CENTERS or not np.isfinite(values).all():
+                return ()
+            centers = tuple(float(f"{value:.9g}") for value in values)
+        if not centers:
+            return ()
+        column = other.column()
+        found.append(AxisFacts(name=column.name, unit=column.unit, label=column.label or column.description, centers=centers))  # fmt: skip
+    return tuple(found)
+
+
+def _rows(
+    members: Sequence[_Variable],
+    index: int,
+    name: str,
+    count: int,
+    samples: Callable[[], SampleFacts | None] | None = None,
+) -> Rows:
     columns = tuple(one.column() for one in members)
     schema = pa.schema([column.arrow for column in columns])
     width = sum(math.prod(one.shape[1:]) * max(8, one.dtype.itemsize) for one in members)
@@ -453,6 +513,8 @@ def _rows(members: Sequence[_Variable], index: int, name: str, count: int) -> Ro
         batches=batches,
         narrow=lambda names: _rows([one for known, one in named.items() if known in names], index, name, count),
         moments=lambda known, start, stop: named[known].moments(start, stop),
+        support=frozenset(known for known, one in named.items() if istp.is_support(one.said)),
+        samples=samples,
     )
 
 

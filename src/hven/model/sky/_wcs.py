@@ -55,6 +55,7 @@ _PROJECTIONS = frozenset(
         "CAR",
         "MER",
         "SFL",
+        "GLS",
         "PAR",
         "MOL",
         "AIT",

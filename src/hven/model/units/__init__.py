@@ -14,10 +14,11 @@ from hven.model.units._conversion import (
     spelt,
     written,
 )  # fmt: skip
+from hven.model.units._idl import strip_idl_markup
 from hven.model.units._ucd import canonical_ucd, check_ucd, measured, modern_ucd, suggest_ucd, suggest_ucds
 from hven.model.units._vounits import Unit, parse
 
 __all__ = [
     "Unit", "astropy_unit", "canonical_ucd", "check", "check_ucd", "convertible", "divide", "factor", "meant", "measured", "modern_ucd", "multiply", "parse",
-    "power", "same", "spectral", "spelt", "suggest_ucd", "suggest_ucds", "written",
+    "power", "same", "spectral", "spelt", "strip_idl_markup", "suggest_ucd", "suggest_ucds", "written",
 ]  # fmt: skip

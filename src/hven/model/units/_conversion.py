@@ -13,6 +13,7 @@ from typing import Any
 
 from hven.model import cached
 from hven.model.errors import say
+from hven.model.units._idl import strip_idl_markup
 from hven.model.units._vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, REFUSED, SYMBOLS, collect, parse, write
 
 # bodies of quoted (custom) units that astropy can convert
@@ -180,6 +181,7 @@ def meant(text: str | None) -> str | None:
     """
     if not text or not text.strip():
         return None
+    text = strip_idl_markup(text, is_unit=True)
     try:
         return check(text.strip()) or None
     except ValueError:

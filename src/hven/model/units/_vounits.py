@@ -69,7 +69,7 @@ _WORDS: dict[str, str] = {
         "mas": "milliarcsec milliarcsecs milliarcsecond milliarcseconds marcsec",
         "uarcsec": "uas muas microarcsec microarcsecond microarcseconds",
         "rad": "radian radians",
-        "sr": "steradian steradians",
+        "sr": "steradian steradians ster sterad",
         "'hourangle'": "hourangle",
         "'bar'": "bar bars",
         "s": "sec secs second seconds",

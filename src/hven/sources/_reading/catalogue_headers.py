@@ -16,6 +16,7 @@ from hven.model.table import Column
 from hven.model.types import Type
 from hven.sources._reading import readme
 from hven.sources._reading.cutter import UNIT
+from hven.sources._reading.repeated_names import find_renamed, number_names
 from hven.sources._reading.unit_words import units_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class TextHeader:
         True if a backslash at the end of a line continues the record in the next one.
     title, authors
         Of the paper.
+    renamed
+        Names that occurred twice, each with its new one.
     """
 
     names: list[str]
@@ -71,6 +74,7 @@ class TextHeader:
     units: bool = False
     title: str | None = None
     authors: Sequence[str] = ()
+    renamed: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def read_text_header(head: bytes, start: int, file: str) -> TextHeader | None:
     Raises
     ------
     SourceError
-        Two columns of one name; several tables in one file.
+        Several tables in one file.
     """
     parts = head[start:].splitlines(keepends=True)
     starts = [start]
@@ -123,15 +127,25 @@ def read_text_header(head: bytes, start: int, file: str) -> TextHeader | None:
         return None
     for recognise in _FORMATS:
         if (found := recognise(lines, first)) is not None:
-            repeated = sorted({name for name in found.names if found.names.count(name) > 1})
-            if repeated:
-                raise SourceError(
-                    f"{len(repeated)} column name{'s' if len(repeated) > 1 else ''} occur{'' if len(repeated) > 1 else 's'} twice in the header: {', '.join(repeated[:5])}",
-                    place=Place(file=file, line=first + 1),
-                    remedy="name all columns yourself with `names: [...]`",
-                )
-            return found
+            return _number_columns(found)
     return None
+
+
+def _number_columns(header: TextHeader) -> TextHeader:
+    """Give columns of one name numbers; where a format describes them by name, all have the description of that name."""
+    names = number_names(header.names)
+    renamed = find_renamed(header.names, names)
+    if not renamed:
+        return header
+    columns, types, nulls = dict(header.columns), dict(header.types), dict(header.nulls)
+    for name, new in renamed:
+        if name in columns:
+            columns[new] = columns[name].having(name=new)
+        if name in types:
+            types[new] = types[name]
+        if name in nulls:
+            nulls[new] = nulls[name]
+    return replace(header, names=names, columns=columns, types=types, nulls=nulls, renamed=[*header.renamed, *renamed])
 
 
 def _described(name: str, *, unit: str | None = None, description: str | None = None, ucd: str | None = None) -> Column:
@@ -223,7 +237,8 @@ def _ipac(head: _Head, first: int) -> TextHeader | None:
     kinds_are_known = len(rows) > 1 and all(cell.strip("-").strip().lower() in _IPAC_WORDS for cell in cells[1])
     if not kinds_are_known and not body:
         return None  # rows between bars, without a header
-    names = [cell.strip("-").strip() or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
+    own = [cell.strip("-").strip() or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
+    names = number_names(own)
     kinds, units, nulls = (cells[row] if len(cells) > row else [""] * len(names) for row in (1, 2, 3))
     return TextHeader(
         names=names,
@@ -239,6 +254,7 @@ def _ipac(head: _Head, first: int) -> TextHeader | None:
         nulls={name: [null] for name, null in zip(names, nulls, strict=True) if null},
         ranges=ranges,
         units=len(rows) > 2,
+        renamed=find_renamed(own, names),
     )
 
 
@@ -356,7 +372,8 @@ def _rdb(head: _Head, first: int) -> TextHeader | None:
         at += 1
     if at + 1 >= len(head.lines) or "\t" not in head.lines[at]:
         return None
-    names = [cell.strip() for cell in head.lines[at].split("\t")]
+    own = [cell.strip() for cell in head.lines[at].split("\t")]
+    names = number_names(own)
     formats = [cell.strip() for cell in head.lines[at + 1].split("\t")]
     if len(names) != len(formats) or not all(names) or not all(map(_RDB.fullmatch, formats)):
         return None
@@ -366,6 +383,7 @@ def _rdb(head: _Head, first: int) -> TextHeader | None:
         delimiter="\t",
         comment="#",
         types={name: _TEXT for name, form in zip(names, formats, strict=True) if form.endswith("S")},
+        renamed=find_renamed(own, names),
     )
 
 

@@ -43,8 +43,10 @@ _TRUE = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
 _FINITE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
+MINUS = "\u2212"  # Unicode's minus sign, as typesetters write it
+RESPELT = rf"{MINUS}|[\d.][dD][+-]?\d"  # numbers with it, or with an exponent of Fortran: 1.5D+03
 _INT = r"^[+-]?\d{1,18}$"
-_MAYBE = re.compile(r"[-+.\d]|true|false|inf|nan", re.IGNORECASE)  # how numbers, times, true and false begin
+_MAYBE = re.compile(r"[-+.\d\u2212]|true|false|inf|nan", re.IGNORECASE)  # how numbers, times, true and false begin
 _WORDS = pa.array(["true", "false"])
 BLANKS = " \t\r\n\v\f"
 
@@ -104,7 +106,7 @@ def convert(
         text = pc.replace_substring(text, thousands, "")
     if decimal != ".":
         text = pc.replace_substring(text, decimal, ".")
-    text = pc.replace_substring_regex(text, r"^\+", "")
+    text = pc.replace_substring_regex(pc.replace_substring(text, MINUS, "-"), r"^\+", "")
     values, bad = _floats(text, kind) if pa.types.is_floating(kind) else _integers(text, kind)
     return without(values, nulls), bad
 
@@ -269,6 +271,7 @@ def guess(
     lower = pc.utf8_lower(text)
     if pc.all(pc.is_in(lower, value_set=_WORDS)).as_py():
         return pa.bool_()
+    text = pc.replace_substring(text, MINUS, "-")
     options = {"decimal": decimal, "thousands": thousands}
     if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d{2,}$")).as_py():
         return pa.string()

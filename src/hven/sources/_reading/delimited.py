@@ -19,11 +19,23 @@ from hven.model.errors import Place, SourceError
 from hven.model.literal import TIME_FORM, find_rounded, may_lose_digits
 from hven.model.types import from_arrow
 from hven.sources import Reject
-from hven.sources._reading.cells import NULL_WORDS, convert, decoded, is_number, no_nan, nulled, trimmed, without
+from hven.sources._reading.array_cells import is_list, read_arrays
+from hven.sources._reading.cells import (
+    MINUS,
+    NULL_WORDS,
+    RESPELT,
+    convert,
+    decoded,
+    is_number,
+    no_nan,
+    nulled,
+    trimmed,
+    without,
+)
 from hven.sources._reading.text import check_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from hven.sources._reading.text import Block
@@ -83,6 +95,7 @@ class Parsed:
     rounded: dict[str, tuple[int, int, str]] = field(
         default_factory=dict
     )  # column -> count, first position, first text
+    respelt: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # the same
 
 
 def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parsed:
@@ -127,9 +140,15 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
     arrays: dict[str, pa.Array] = {}
     faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
     rounded: dict[str, tuple[int, int, str]] = {}
+    respelt: dict[str, tuple[int, int, str]] = {}
+    may_be_respelt = MINUS.encode() in data or b"D" in data or b"d" in data
     for name in wanted:
         cells, kind, words = _whole(table.column(name)), shape.kinds[name], shape.words(name)
-        if name in texts:
+        if is_list(kind):
+            arrays[name], bad = read_arrays(cells, kind)
+            if bad is not None:
+                faults[name] = (bad, cells, reason_of(kind))
+        elif name in texts:
             values, bad = convert(cells, kind, nulls=words, decimal=shape.decimal, thousands=shape.thousands)
             if b"\0" in data:
                 nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
@@ -140,6 +159,13 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             elif name in learnt:
                 shape.as_text.add(name)
             arrays[name] = values
+            if may_be_respelt and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+                changed = np.asarray(
+                    pc.and_(pc.fill_null(pc.match_substring_regex(cells, RESPELT), False), pc.is_valid(values))
+                )
+                if changed.any():
+                    first = int(np.argmax(changed))
+                    respelt[name] = (int(changed.sum()), first, cells[first].as_py())
             if pa.types.is_float64(kind) and (flags := find_rounded(_plain(cells, shape), values)) is not None:
                 first = int(np.argmax(flags))
                 rounded[name] = (int(flags.sum()), first, cells[first].as_py())
@@ -150,10 +176,11 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             arrays[name] = without(cells, words) if words else cells
             arrays[name] = no_nan(arrays[name])
     if not ragged and not faults:
-        return Parsed(arrays, total, total, rounded=rounded)
+        return Parsed(arrays, total, total, rounded=rounded, respelt=respelt)
     parsed = _sorted_out(arrays, ragged, faults, total, data, shape, len(table))
     places = np.delete(np.arange(total), [row.number - 1 for row in ragged])
     parsed.rounded = {name: (count, int(places[first]), text) for name, (count, first, text) in rounded.items()}
+    parsed.respelt = {name: (count, int(places[first]), text) for name, (count, first, text) in respelt.items()}
     return parsed
 
 
@@ -183,7 +210,10 @@ def _read(data: bytes, shape: Shape, wanted: Sequence[str], texts: set[str], rag
             invalid_row_handler=keep,
         ),
         convert_options=csv.ConvertOptions(
-            column_types={name: pa.string() if name in texts else shape.kinds[name] for name in wanted},
+            column_types={
+                name: pa.string() if name in texts or is_list(shape.kinds[name]) else shape.kinds[name]
+                for name in wanted
+            },
             include_columns=list(wanted),
             null_values=[*NULL_WORDS, *_PADDED, *shape.nulls.get("*", ())],
             true_values=["true", "True", "TRUE", "T", "t", "1"],
@@ -226,6 +256,8 @@ def reason_of(kind: pa.DataType) -> str:
         return "not a number"
     if pa.types.is_boolean(kind):
         return "neither true nor false"
+    if is_list(kind):
+        return f"no JSON array of {from_arrow(kind)}"
     if pa.types.is_timestamp(kind):
         return f"not a time of the form {TIME_FORM}"
     return NUL
@@ -272,6 +304,36 @@ def report_rounded(parsed: Parsed, first: int, file: str, report: Callable[[Devi
     """
     for name, (count, position, value) in parsed.rounded.items():
         report(rounded_deviation(name, count, file, first + position, value))
+
+
+def report_respelt(
+    parsed: Parsed, first: int, file: str, declared: Collection[str], report: Callable[[Deviation], None]
+) -> None:
+    """Report the numbers of a block that are written with Unicode's minus sign, or with an exponent of Fortran.
+
+    Parameters
+    ----------
+    first
+        Number of the first row of the block.
+    declared
+        Columns whose type the file or the descriptor's source says: that they are numbers is no guess.
+    report
+        Takes the deviations.
+    """
+    for name, (count, position, value) in parsed.respelt.items():
+        if name not in declared:
+            message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
+            report(
+                Deviation(
+                    kind=DeviationKind.TYPE,
+                    column=name,
+                    count=count,
+                    file=file,
+                    row=first + position,
+                    value=value,
+                    message=message,
+                )
+            )
 
 
 def _sorted_out(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from hven.model import units as units_
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import Type, parse_type
 from hven.sources._reading import catalogue_headers, foreign
 from hven.sources._reading.cells import NULL_WORDS
+from hven.sources._reading.repeated_names import find_renamed, number_names
 from hven.sources._reading.unit_words import NO_UNIT, bare_unit, units_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Look:
         How its records are cut.
     barred
         True if each line begins and ends with a bar, which bounds no further column.
+    renamed
+        Names that occurred twice in the header, each with its new one.
     """
 
     names: list[str]
@@ -89,6 +92,7 @@ class Look:
     counts_bytes: bool = False
     continued: bool = False
     barred: bool = False
+    renamed: Sequence[tuple[str, str]] = ()
 
     def split(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
         """Split lines into the values of records."""
@@ -305,6 +309,7 @@ def look(
         told, start, rows = rows[0], lines.at, rows[1:]
     if top:
         start = lines.past(sign)
+    renamed: Sequence[tuple[str, str]] = ()
     if names is not None:
         final = list(names)
         if found is not None and len(found) != len(final):
@@ -314,7 +319,8 @@ def look(
                 remedy="give one name per field",
             )
     else:
-        final = _named(found, width, rows, file, at)
+        final = number_names(own := _named(found, width, rows))
+        renamed = find_renamed(own, final)
     described = _described(final, numbered, told) | _described_by_name(final, by_name)
     return Look(
         names=final,
@@ -325,6 +331,7 @@ def look(
         described=described,
         units=bool(told),
         barred=barred,
+        renamed=renamed,
     )
 
 
@@ -340,6 +347,7 @@ def _known_look(known: catalogue_headers.TextHeader, names: Sequence[str] | None
         described=dict(known.columns),
         title=known.title,
         authors=known.authors,
+        renamed=known.renamed,
         types=known.types,
         nulls=known.nulls,
         ranges=known.ranges,
@@ -388,20 +396,13 @@ def _column_of_comment(name: str, text: str) -> Column:
     return Column(name=name, type=Type("char", "*"), description=about, unit=unit)
 
 
-def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]], file: str, line: int) -> list[str]:
+def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
     if found is None:
         return [f"column_{number}" for number in range(1, width + 1)]
     names = [cell or f"column_{number}" for number, cell in enumerate(found, 1)]
     names[0] = names[0].lstrip("#").strip() or "column_1"
     if records and width == len(names) + 1:  # R writes no name above the row names
         names = ["row_name", *names]
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise SourceError(
-            f"{len(twice)} column name{'s' if len(twice) > 1 else ''} occur{'' if len(twice) > 1 else 's'} twice in the header: {', '.join(twice[:5])}",
-            place=Place(file=file, line=max(line - 1, 1)),
-            remedy="name all columns yourself with `names: [...]` and `header: true`",
-        )
     return names
 
 
@@ -542,17 +543,34 @@ def _nested(text: str) -> int:
 def _ecsv_column(item: dict[str, Any]) -> Column:
     datatype = str(item.get("datatype", "string"))
     subtype = str(item.get("subtype", ""))
-    kind = (
-        Type("char", "*")
-        if datatype == "string" or subtype
-        else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
-    )
+    kind = _ecsv_array(subtype)
+    if kind is None:
+        kind = (
+            Type("char", "*")
+            if datatype == "string" or subtype
+            else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
+        )
     meta = item.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     unit, about, ucd = item.get("unit"), item.get("description"), meta.get("ucd")
     return Column(
         name=str(item["name"]), type=kind, unit=str(unit) if unit else None, description=str(about) if about else None, ucd=str(ucd) if ucd else None,
     )  # fmt: skip
+
+
+def _ecsv_array(subtype: str) -> Type | None:
+    """Read the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``; None: it is read as JSON text.
+
+    The last number changes fastest there, the first one in VOTable.
+    """
+    match = re.fullmatch(r"(\w+)\[\s*(\d+(?:\s*,\s*\d+)*|null)\s*\]", subtype)
+    if match is None:
+        return None
+    sizes = [size.strip() for size in match.group(2).split(",")]
+    shape = "*" if sizes == ["null"] else "x".join(reversed(sizes))
+    if match.group(1) == "string":
+        return parse_type("string[*x*]") if len(sizes) == 1 else None
+    return Type(_ECSV[match.group(1)], shape) if match.group(1) in _ECSV else None
 
 
 def _loader() -> Any:

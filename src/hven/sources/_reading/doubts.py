@@ -21,6 +21,29 @@ _COMMAS = {
     "`thousands: ','`": r"^[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})*)(?:\.\d*)?$",
     "`decimal: ','` and `thousands: '.'`": r"^[+-]?\d{1,3}(?:\.\d{3})*(?:,\d*)?$",
 }  # how numbers are written with commas
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PLAIN = rf"^{_NUMBER}$"
+# how numbers are written with more than the number -> the form, what it is, and expressions that take it apart
+_MARKED = (
+    (rf"^{_NUMBER}\s*%$", "percentages", "CAST(regexp_extract({0}, '^[^%]+') AS DOUBLE PRECISION)", 'with `unit: "%"`'),
+    (
+        rf"^[<>≤≥~]=?\s*{_NUMBER}$",
+        "numbers, or limits",
+        "CAST(regexp_extract({0}, '[-+.0-9eE]+$') AS DOUBLE PRECISION)",
+        "and into a second column whether it is a limit, regexp_extract({0}, '^[^-+.0-9]+')",
+    ),
+    (
+        rf"^{_NUMBER}\s*(?:±|\+/-|\+-)\s*{_NUMBER}$",
+        "numbers with their errors",
+        "CAST(regexp_extract({0}, '^[-+.0-9eE]+') AS DOUBLE PRECISION)",
+        "and the error into a second column, CAST(regexp_extract({0}, '[.0-9eE]+$') AS DOUBLE PRECISION)",
+    ),
+)
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
+_DATE_LIKE = (
+    r"(?i)^\s*(?:\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{1,2}[-.]\d{1,2}[-.]\d{4}"
+    rf"|\d{{1,2}}\.?[- ]?{_MONTH}[-, ]+\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}}|\d{{4}}[- ]{_MONTH}[- ]\d{{1,2}})(?:[T ,]|\s*$)"
+)
 DATES = 200  # different texts that are read as dates
 
 
@@ -63,6 +86,9 @@ def doubt(
             f"its values are numbers with commas, as {first[:30]!r}",
             f"say {signs} in the source, with `type: float64` for the column; or {text}",
         )
+    if (marked := _doubt_marked(name, values)) is not None:
+        message, call = marked
+        return message, f"map it: {call}; or say {text}"
     _, bad = convert(values, pa.float64(), decimal=decimal, thousands=thousands)
     good = values if bad is None else values.filter(pc.invert(bad))
     if bad is not None and _few(len(values) - len(good), len(values)):
@@ -82,7 +108,7 @@ def doubt(
     forms, others = forms_of([str(word) for word in pc.unique(values)[:DATES].to_pylist()])
     strange = pc.is_in(values, value_set=pa.array(others, pa.string()))
     if not forms or (others and not _few(pc.sum(strange).as_py(), len(values))):
-        return None
+        return _doubt_dates(name, values, text)
     calls = [f"parse_time({quote(name)}, '{form}')" if form else f"parse_time({quote(name)})" for form in forms]
     said = " and ".join(form or "ISO 8601" for form in forms)
     message = (
@@ -91,6 +117,31 @@ def doubt(
     message += f", but not {_shown(where, values, strange)}" if others else ""
     call = f"coalesce({', '.join(calls)})" if len(forms) > 1 else calls[0]
     return message, f"map it: {call}; or say {text}"
+
+
+def _doubt_marked(name: str, values: pa.Array) -> tuple[str, str] | None:
+    """Explain numbers that have a sign beside them: all values are such, or plain numbers."""
+    plain = pc.match_substring_regex(values, _PLAIN)
+    for form, what, call, more in _MARKED:
+        marked = pc.match_substring_regex(values, form)
+        if pc.any(marked).as_py() and pc.all(pc.or_(plain, marked)).as_py():
+            first = values.filter(marked)[0].as_py()
+            return f"its values are {what}, as {first[:30]!r}", f"{call} {more}".replace("{0}", quote(name))
+    return None
+
+
+def _doubt_dates(name: str, values: pa.Array, text: str) -> tuple[str, str] | None:
+    """Explain texts that look like dates, of more styles than can be told apart."""
+    like = pc.match_substring_regex(values, _DATE_LIKE)
+    if not _few(len(values) - pc.sum(like).as_py(), len(values)):
+        return None
+    some = pc.unique(values.filter(like))[:SHOWN].to_pylist()
+    shown = ", ".join(repr(word[:30]) for word in some)
+    call = f"coalesce(parse_time({quote(name)}, '%d/%m/%Y'), parse_time({quote(name)}, ..))"
+    return (
+        f"its values look like dates of several styles: {shown}",
+        f"say the form of each, that of most first: {call}; or say {text}",
+    )
 
 
 def _few(odd: int, number: int) -> bool:

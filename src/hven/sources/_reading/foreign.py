@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Place, SourceError
@@ -41,6 +42,7 @@ _TEXTS = (
         f"it is of `kind: product`; {_ANYTHING}",
     ),
 )
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTES = (
     (b"\x89HDF\r\n", "an HDF5 file (netCDF 4, too)"),
     (b"CDF\x01", "a netCDF file"),
@@ -53,7 +55,16 @@ _BYTES = (
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
     (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (_OLD_OFFICE, "an old office document"),
     (b"%PDF-", "a PDF document"),
+)
+_SHEETS = (  # what stands in the first bytes of an archive, or where its list of members does
+    (b"xl/", "an Excel workbook (.xlsx)"),
+    (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet (.ods)"),
+)
+_SHEET_RECIPE = (
+    "save the sheet as CSV UTF-8 in the program that made it, or "
+    "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, and look whether dates and long numbers are what the sheet shows"
 )
 _NO_TEXT = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
 _LABEL = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")
@@ -79,6 +90,29 @@ def known(head: bytes) -> str | None:
     )
 
 
+def known_sheet(head: bytes, file: str) -> str | None:
+    """Recognise a workbook of a spreadsheet program by the beginning of its archive; None: it is none.
+
+    Parameters
+    ----------
+    head
+        Its first bytes.
+    file
+        Its name, whose ending decides where the bytes do not.
+    """
+    if head.startswith(_OLD_OFFICE):
+        return "an old Excel workbook (.xls)" if file.lower().endswith((".xls", ".xlt")) else None
+    if not head.startswith(b"PK\x03\x04"):
+        return None
+    found = next((what for mark, what in _SHEETS if mark in head[:4096]), None)
+    ends = {
+        ".xlsx": "an Excel workbook (.xlsx)",
+        ".xlsm": "an Excel workbook (.xlsm)",
+        ".ods": "an OpenDocument spreadsheet (.ods)",
+    }
+    return found or ends.get(PurePath(file.lower()).suffix)
+
+
 def check_bytes(head: bytes, file: str) -> None:
     """Refuse what is no text.
 
@@ -87,6 +121,10 @@ def check_bytes(head: bytes, file: str) -> None:
     SourceError
         With what it is, if it begins as a known format does.
     """
+    if sheet := known_sheet(head, file):
+        name = PurePath(file).name
+        remedy = _SHEET_RECIPE.format(file=name, stem=PurePath(file).stem)
+        raise SourceError(f"{file} is {sheet}, no table of text", remedy=remedy)
     if other := known(head):
         raise SourceError(f"{file} is {other}, no table of text", remedy=_ANYTHING)
     if b"\0" in head[:4096]:

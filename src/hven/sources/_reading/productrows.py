@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from hven.sources._reading.rows import words_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import Card, Product
+    from hven.formats.media import Card, Product, SampleFacts
     from hven.sources import Context
     from hven.sources._reading.files import DataFile, FileOptions
     from hven.sources._reading.headrows import HeadOptions
@@ -202,6 +203,7 @@ class TableRows(FileRows):
         super().__init__(options, context)
         self._part, self._nulls = part, nulls
         self._known: list[Column] | None = None
+        self._said: dict[str, str] | None = None
 
     def columns(self) -> list[Column]:
         """List the columns of the table in the first file."""
@@ -211,6 +213,41 @@ class TableRows(FileRows):
                 self._known = list(table.columns)
                 self._report(product, table)
         return self._known
+
+    def samples(self) -> SampleFacts | None:
+        """Return what the first file says of its samples in time; None: its rows are none."""
+        with self._product(self.files[0]) as product:
+            table = self._table(product, self.files[0])
+            return None if table.samples is None else table.samples()
+
+    def _cards(self) -> dict[str, str]:
+        """Read what the first file says of itself; of ISTP's attributes that have several entries the whole text."""
+        if self._said is None:
+            with self._product(self.files[0]) as product:
+                self._said = {
+                    card.keyword.upper(): " ".join(str(card.value or "").split()) for card in reversed(product.cards)
+                }
+        return self._said
+
+    def about(self) -> tuple[str | None, str | None]:
+        """Return title and description by the global attributes of ISTP."""
+        said = self._cards()
+        if "LOGICAL_SOURCE" not in said:
+            return None, None
+        return said.get("LOGICAL_SOURCE_DESCRIPTION") or said.get("TITLE") or None, said.get("TEXT") or None
+
+    def credits(self) -> dict[str, str]:
+        """Return who made the data, and what is asked of their users, by the global attributes of ISTP."""
+        said = self._cards()
+        if "LOGICAL_SOURCE" not in said:
+            return {}
+        people = re.sub(r"\s*\([^()]*@[^()]*\)", "", said.get("PI_NAME", ""))
+        found = {"creators": people, "acknowledgement": said.get("ACKNOWLEDGEMENT", "")}
+        return {key: text for key, text in found.items() if text}
+
+    def dataset(self) -> str | None:
+        """Return the name under which archives know these data (Logical_source)."""
+        return self._cards().get("LOGICAL_SOURCE") or None
 
     def _report(self, product: Product, table: Rows) -> None:
         """Report what is not read of the first file; other tables only where nobody chose one."""
@@ -275,11 +312,13 @@ class TableRows(FileRows):
 
 
 def tables_of(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
-    """List number, name and rows of each table, and the number of the one that is meant: there is nothing else, or it is the only one that the file declares."""
+    """List number, name and rows of each table, and the number of the one that is meant: there is nothing else, it is the only one that the file declares, or the first one of samples in time."""
     with open_product(file.path, file.name.rpartition("/")[2], rasters=True) as product:
         found = [one for one in product.parts if isinstance(one, Rows)]
         declared = [one for one in found if one.declared]
+        series = [one for one in found if one.samples is not None and one.samples() is not None]
         sure = found if len(found) == 1 and not product.arrays else declared if len(declared) == 1 else []
+        sure = sure or series[:1]
         return [(one.index, one.name, one.count) for one in found], sure[0].index if sure else None
 
 

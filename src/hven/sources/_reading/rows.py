@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator
 
 from hven.model.errors import Place, SourceError
-from hven.sources._reading.delimited import Parsed, Shape, rejects_of, report_rounded, run
+from hven.sources._reading.delimited import Parsed, Shape, rejects_of, report_respelt, report_rounded, run
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import DataFile, assemble
 
@@ -75,6 +75,8 @@ class TextRows(FileRows):
 
     def _report(self, parsed: Parsed, first: int, file: DataFile) -> None:
         report_rounded(parsed, first, file.name, self.context.report)
+        if parsed.respelt:
+            report_respelt(parsed, first, file.name, self._declared(), self.context.report)
         if not parsed.rejects:
             return
         declared = {**self.context.wanted, **self._declared()}

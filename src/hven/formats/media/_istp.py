@@ -1,0 +1,116 @@
+"""What variables of CDF say of themselves by the ISTP Metadata Guidelines, and variables of netCDF that follow them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.units import strip_idl_markup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
+_NO_UNITS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
+TIMES_LOOKED_AT = 5_000  # by which the time between two samples is told
+MOST_CENTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisFacts:
+    """What the elements of one dimension of a variable stand for.
+
+    Attributes
+    ----------
+    name, unit, label
+        Of the quantity.
+    centers
+        A value for each element; or the name of the column that has them for each sample.
+    """
+
+    name: str
+    unit: str | None = None
+    label: str | None = None
+    centers: tuple[float, ...] | str = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFacts:
+    """What a table of samples in time says of its columns.
+
+    Attributes
+    ----------
+    time
+        The column of times.
+    data
+        Columns that are data (VAR_TYPE) and to be shown (DISPLAY_TYPE).
+    axes
+        By the name of a column that is an array: one for each dimension, the slowest first.
+    valid
+        Least and greatest value that is right (VALIDMIN, VALIDMAX) of columns of single numbers.
+    systems
+        Coordinate systems of columns that are vectors (COORDINATE_SYSTEM).
+    """
+
+    time: str
+    data: tuple[str, ...] = ()
+    axes: Mapping[str, tuple[AxisFacts, ...]] = field(default_factory=dict)
+    valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    systems: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_attribute(said: Mapping[str, Any], name: str) -> Any:
+    """Find an attribute by its name, in any case (``VAR_TYPE``, ``Var_Type``); None: there is none."""
+    if name in said:
+        return said[name]
+    return next((value for key, value in said.items() if key.upper() == name), None)
+
+
+def read_text(said: Mapping[str, Any], name: str) -> str:
+    """Read an attribute as a text."""
+    value = find_attribute(said, name)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, list | np.ndarray):
+        value = " ".join(str(one) for one in np.asarray(value).ravel())
+    return "" if value is None else str(value).strip()
+
+
+def read_number(said: Mapping[str, Any], name: str) -> float | None:
+    """Read an attribute that is one finite number."""
+    try:
+        value = np.asarray(find_attribute(said, name), np.float64).ravel()
+    except (TypeError, ValueError):
+        return None
+    return float(value[0]) if value.size == 1 and np.isfinite(value[0]) else None
+
+
+def is_support(said: Mapping[str, Any]) -> bool:
+    """Check whether a variable describes data (VAR_TYPE)."""
+    return read_text(said, "VAR_TYPE").lower() in SUPPORT_TYPES
+
+
+def is_data(said: Mapping[str, Any]) -> bool:
+    """Check whether a variable is data that are to be shown: VAR_TYPE and DISPLAY_TYPE say so."""
+    return read_text(said, "VAR_TYPE").lower() == "data" and read_text(said, "DISPLAY_TYPE").lower() != "no_plot"
+
+
+def read_unit(text: str) -> str | None:
+    """Read a unit: without the markup of IDL, and none where the words for none stand."""
+    plain = strip_idl_markup(text, is_unit=True).strip()
+    return None if plain.lower() in _NO_UNITS else plain
+
+
+def read_label(said: Mapping[str, Any], name: str) -> str | None:
+    """Read the label of a variable (LABLAXIS); None: there is none, or it is the variable's name."""
+    label = strip_idl_markup(read_text(said, "LABLAXIS"))
+    return label if label and label.lower() != name.lower() else None
+
+
+def read_valid_range(said: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
+    """Read the range of right values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max); None: nothing is said."""
+    low = next((value for name in ("VALIDMIN", "VALID_MIN") if (value := read_number(said, name)) is not None), None)
+    high = next((value for name in ("VALIDMAX", "VALID_MAX") if (value := read_number(said, name)) is not None), None)
+    return None if low is None and high is None else (low, high)
