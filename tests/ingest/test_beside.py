@@ -17,8 +17,11 @@ from hven.model.settings import PythonLimits
 from hven.site.auth._permit import OWNER
 from hven.sources.beside import Failure, Python, first_wrong
 from hven.testing.site import site_with
+from running import until
 
 MEMORY = 512 * 1024**2
+# loops for ever, and says so before: only then its time begins, however long the machine took to come there
+LOOP = "open(os.path.join(os.path.dirname(__file__), 'looping'), 'a').write('x')\n        while True: pass"
 TEXT = """
 collection: c
 title: C
@@ -38,7 +41,7 @@ BAD = {  # what the function does at a row, and how it is told
     "raise": ("        1 / 0\n", ["ZeroDivisionError: division by zero (f.py:6)", "in row 17 of d.csv, with 17.5"]),
     "exit": ("        os._exit(3)\n", ["it ended its process, with exit code 3", "in row 17"]),
     "leave": ("        sys.exit('enough')\n", ["SystemExit: enough", "in row 17"]),
-    "loop": ("        while True: pass\n", ["it gave no answer within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
+    "loop": (f"        {LOOP}\n", ["it gave no answer within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
     "segfault": ("        ctypes.string_at(0)\n", ["its process died of SIGSEGV: a fault in compiled code", "in row 17"]),
     "killed": ("        os.kill(os.getpid(), 9)\n", ["its process died of SIGKILL", "in row 17"]),
     "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it wanted more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
@@ -46,6 +49,28 @@ BAD = {  # what the function does at a row, and how it is told
     "list": ("        return [1.0] * len(v)\n", ["the function f gave list, not an Arrow array"]),
     "short": ("        return v[1:]\n", ["the function f gave 19 values for 20 rows"]),
 }  # fmt: skip
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """Let the time of an answer begin when the code loops; gives what names the directory that it loops in."""
+    answer, known, where = Python.answer, [0], []
+
+    def answer_of_loop(self, seconds):
+        def loops_since():
+            return sum(path.stat().st_size for path in where[0].glob("looping")) - known[0]
+
+        if where:
+            until(lambda: loops_since() or self._channel.closed or self._channel.poll(0), 300)
+        try:
+            return answer(self, seconds)
+        except Failure as failure:
+            if not failure.answered:  # it was stopped: the next loop is another one
+                known[0] += loops_since()
+            raise
+
+    monkeypatch.setattr(Python, "answer", answer_of_loop)
+    return where.append
 
 
 def code(what: str) -> str:
@@ -72,8 +97,9 @@ def home(request, tmp_path_factory):
 @pytest.mark.parametrize(
     ("home", "what"), [(2.0 if "within 2 s" in BAD[what][1][0] else 60.0, what) for what in BAD], indirect=["home"]
 )
-def test_whatever_a_function_does_is_told_with_its_row(home, what):
+def test_whatever_a_function_does_is_told_with_its_row(home, what, loops):
     site, file = home
+    loops(file.parent)
     file.write_text(code(BAD[what][0]))
     with pytest.raises(DataError) as caught:
         (ingest if len(what) % 2 else sync)(site, "c")
@@ -161,12 +187,13 @@ def test_the_first_wrong_row_is_found_by_halves(rows, bad):
 
 
 @pytest.mark.parametrize("home", [2.0], indirect=True)
-def test_a_file_that_cannot_be_imported_is_told_at_ingest(home):
+def test_a_file_that_cannot_be_imported_is_told_at_ingest(home, loops):
     site, file = home
+    loops(file.parent)
     for text, words in (
         ("import nothing_of_that_name\n" + GOOD, "f.py cannot be imported: ModuleNotFoundError"),
         (GOOD + "\nimport os\nos._exit(5)\n", "f.py cannot be imported: it ended its process, with exit code 5"),
-        (GOOD + "\nwhile True: pass\n", "f.py cannot be imported: it gave no answer within 2 s"),
+        (GOOD + f"\nimport os\nif True:\n        {LOOP}\n", "f.py cannot be imported: it gave no answer within 2 s"),
         (GOOD + "\ndel f\n", "f.py has no function 'f'"),
     ):
         file.write_text(text)
@@ -189,7 +216,7 @@ tables:
     ("line", "words"),
     [
         ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process, with exit code 0"),
-        ("while True: pass", r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
+        (LOOP.replace(" " * 8, " " * 4), r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
         ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process died of SIGSEGV"),
         (
             "[bytearray(2**26) for _ in range(1000)]",
@@ -199,7 +226,8 @@ tables:
         ("sys.exit(1)", r"rows\(\) after 2,500 rows: SystemExit: 1"),
     ],
 )
-def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, words):
+def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, words, loops):
+    loops(tmp_path / "collections" / "s")
     text = f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
     seconds = 2.0 if "within 2 s" in words else 60.0  # what takes its time on a busy machine is not what is tried here
     with (
@@ -209,8 +237,40 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
         ingest(site, "s")
 
 
-def test_a_slow_source_has_its_time_for_each_row(tmp_path):
-    """The limit is the time without a row, not that of a batch, nor of everything."""
-    text = "import time\n\ndef rows():\n    for n in range(8):\n        time.sleep(0.5)\n        yield {'id': n}\n"
-    with site_with(tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site:
+def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
+    """The limit is the time without a row, not that of a batch, nor of everything: here it is over behind each row."""
+    begin, seen = Python._begin, tmp_path / "collections" / "s" / "seen"
+
+    class Impatient:
+        """The way to the process: the time for an answer is over as soon as a row came."""
+
+        def __init__(self, channel, python):
+            self.channel, self.python, self.rows = channel, python, 0
+
+        def __getattr__(self, name):
+            return getattr(self.channel, name)
+
+        def poll(self, _seconds):
+            until(lambda: self.python.rows > self.rows or self.channel.poll(0), 300)
+            if self.python.rows == self.rows:
+                return True
+            self.rows = self.python.rows
+            with seen.open("a") as file:
+                file.write("x")
+            return False
+
+    def begin_impatiently(python):
+        begin(python)
+        python._channel = Impatient(python._channel, python)
+
+    monkeypatch.setattr(Python, "_begin", begin_impatiently)
+    # each row waits until the one before was seen: there are as many looks without an answer as rows
+    text = (
+        "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'seen')\n\ndef rows():\n    for n in range(8):\n"
+        "        while n > os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
+    )
+    with site_with(
+        tmp_path, SOURCE, {"w.py": text, "seen": ""}, python=PythonLimits(seconds=2.0, memory=MEMORY)
+    ) as site:
         assert ingest(site, "s").rows == 8
+    assert seen.stat().st_size >= 7

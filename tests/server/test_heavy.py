@@ -17,23 +17,35 @@ pytestmark = pytest.mark.slow
 MIB = 1024**2
 MEMORY = 64 * MIB
 ANEW = "more than its queries may use, and is begun anew"
-#: In each worker of the server, from its beginning: while a query runs, takes what `ballast` says, which no query has and none gives back.
+#: In each worker of the server, from its beginning: while a query runs, does what `ballast` says, and then removes it. A number is bytes that are taken, which no query
+#: has and none gives back; behind "at once", they are only counted, so that no look meets a part of them. "stubborn" ends the patience of the worker, which has no end before.
 BALLAST = """\
 import sys, threading, time
 from pathlib import Path
 
-def take():
+def obey():
     file = Path(__file__).with_name("ballast")
-    while not (file.exists() and any(one.name == "hven-ceiling" for one in threading.enumerate())):
-        time.sleep(0.05)
-    sys.modules["hven.query.memory"].STUBBORN = 4.0  # seconds, where a server has ten
-    global held
-    held = b"x" * int(file.read_text())
-    file.unlink()
+    held = []
+    while not any(one.name == "hven-ceiling" for one in threading.enumerate()):
+        time.sleep(0.02)
+    memory = sys.modules["hven.query.memory"]
+    memory.STUBBORN = 1e9
+    used = memory.used
+    while True:
+        if file.exists():
+            word, _, number = file.read_text().rpartition(" ")
+            if word == "take":
+                held.append(b"x" * int(number))
+            elif word == "at once":
+                memory.used = lambda process="self": used(process) + int(number)
+            elif word == "stubborn":
+                memory.STUBBORN = float(number)
+            file.unlink()
+        time.sleep(0.02)
 
 def switched(seconds, switch=sys.setswitchinterval):  # what a worker calls first
     switch(seconds)
-    threading.Thread(target=take, daemon=True).start()
+    threading.Thread(target=obey, daemon=True).start()
 
 sys.setswitchinterval = switched
 """
@@ -57,28 +69,52 @@ def held(pid: int) -> int:
     return (int(pages[1]) - int(pages[2])) * 4096
 
 
-@pytest.mark.parametrize(
-    "more", [2.5, 1.5], ids=["twice what queries may use, at once", "more than they may use, for long"]
-)
-def test_a_worker_that_holds_too_much_is_replaced(more: float, server: Serving) -> None:
-    (worker,) = server.workers()
-    before, said = held(worker), server.log.read_text().count(ANEW)
-    told: list[int] = []
+LONG = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c, stars.main AS d WHERE a.ra + b.ra > c.ra + d.ra"
 
-    def ask() -> None:
-        with contextlib.suppress(ConnectionError, http.client.HTTPException):
-            query = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c, stars.main AS d WHERE a.ra + b.ra > c.ra + d.ra"
-            told.append(server.get("/tap/sync", LANG="ADQL", QUERY=query)[0])
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    (server.log.parent / "ballast").write_text(str(int(more * MEMORY)))
-    until(lambda: not Path(f"/proc/{worker}").exists(), 60)
-    asking.join()
-    # by the next one; nobody was turned away meanwhile
+def say(server: Serving, words: str) -> None:
+    """Tell the worker what to do, as soon as a query runs there."""
+    file = server.log.parent / "ballast"
+    new = file.with_suffix(".new")
+    new.write_text(words)
+    new.replace(file)  # it is whole as soon as it is there
+
+
+def ask(server: Serving, told: list[int]) -> None:
+    with contextlib.suppress(ConnectionError, http.client.HTTPException):
+        told.append(server.get("/tap/sync", LANG="ADQL", QUERY=LONG)[0])
+
+
+def replaced(server: Serving, worker: int, before: int, said: int) -> None:
+    """Look at the worker that is there instead; nobody was turned away meanwhile."""
+    until(lambda: not Path(f"/proc/{worker}").exists())
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]
     (following,) = server.workers()
     assert following != worker
     assert held(following) < before + MEMORY / 2
-    assert told == ([] if more > 2 else [413])  # the query goes first; the worker only if that does not help
     assert server.log.read_text().count(ANEW) == said + 1
+
+
+def test_a_worker_that_holds_twice_what_queries_may_use_is_replaced_at_once(server: Serving) -> None:
+    (worker,) = server.workers()
+    before, said = held(worker), server.log.read_text().count(ANEW)
+    told: list[int] = []
+    asking = threading.Thread(target=ask, args=(server, told))
+    asking.start()
+    say(server, f"at once {int(2.5 * MEMORY)}")
+    replaced(server, worker, before, said)
+    asking.join()
+    assert told == [], "its connection ends with it"
+
+
+def test_a_worker_that_holds_too_much_for_long_is_replaced(server: Serving) -> None:
+    (worker,) = server.workers()
+    before, said = held(worker), server.log.read_text().count(ANEW)
+    told: list[int] = []
+    asking = threading.Thread(target=ask, args=(server, told))
+    asking.start()
+    say(server, f"take {int(1.5 * MEMORY)}")
+    asking.join()
+    assert told == [413], "the query goes first; the worker only if that does not help"
+    say(server, "stubborn 0.1")
+    replaced(server, worker, before, said)

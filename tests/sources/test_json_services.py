@@ -17,7 +17,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
 from hven.model.settings import Settings
 from hven.sources import Context, _turns, filekinds
-from hven.sources._reading import jsonpages
+from hven.sources._reading import service
 from hven.testing.source import SourceContract
 from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
 
@@ -396,7 +396,7 @@ def test_budgets(url: str):
 
 
 def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(jsonpages, "LARGEST", 1000)
+    monkeypatch.setattr(service, "MAX_ANSWER_BYTES", 1000)
     assert len(read(opened("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
     with pytest.raises(TooLarge, match="more than 1,000 bytes at once") as caught:
         read(opened("elastic", url, index="nrh", page=7), "_id")

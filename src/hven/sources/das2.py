@@ -131,7 +131,7 @@ class Samples(Windows):
     def _asked(self, given: dict[str, str]) -> Stream:
         def ask() -> Stream:
             with self.service.asked("GET", f"{self.service.url}?{urlencode(given, safe=':/,')}") as answer:
-                data = self._budget.read(answer.parts) if answer.status < 400 else b"".join(answer.parts)
+                data = self._budget.read(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(f"{self.what}: the server answers {answer.status}: {words(data)}", remedy="look at server=list")  # fmt: skip
             return das3packets.parse(data) if data[:1] in {b"|", b"/"} else das2packets.parse(data)

@@ -216,7 +216,9 @@ class NamedFiles:
                         fact, checksum = self._looked(path, fact, checksum)
                     except (OSError, FarFault) as error:
                         if isinstance(error, FarSilence):
-                            raise SourceError(f"{path}: {error.message}", remedy=error.remedy) from error
+                            raise SourceError(
+                                f"{self._root.address}/{path}: {error.message}", remedy=error.remedy
+                            ) from error
                         gone += 1
                         continue
                 yield path, fact, checksum
@@ -243,7 +245,9 @@ class NamedFiles:
     def _checksum(self, path: str, fact: Fact) -> str:
         found = hashlib.sha256()
         if fact.bytes is None:
-            raise SourceError(f"{path}: its server does not say its size", remedy="checksums: false")
+            raise SourceError(
+                f"{self._root.address}/{path}: its server does not say its size", remedy="checksums: false"
+            )
         for part in self._store.read(path, 0, fact.bytes, fact) if fact.bytes else ():
             found.update(part)
         return found.hexdigest()

@@ -218,7 +218,7 @@ class Samples(Windows):
 
     def _refused(self, answer: Streamed) -> Exception:
         """Make the error that the server means."""
-        data = b"".join(answer.parts)
+        data = self._budget.read(answer.parts, LIMIT)
         code, message = _status(data)
         if code == TOO_MUCH or answer.status == 413:
             return TooMuch(message)

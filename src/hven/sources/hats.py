@@ -246,19 +246,27 @@ class _Address:
 
     def file(self, name: str) -> FetchedFile:
         """Return a file that is fetched when all of it is read."""
-        return _Ranged(self._service(name), self._budget, self._ranges, f"{self._options.path.rstrip('/')}/{name}")
+        return _Ranged(self._service(name), self._ranges, f"{self._options.path.rstrip('/')}/{name}")
 
     def _service(self, name: str) -> Service:
         said = self._options
         url = f"{said.path.rstrip('/')}/{quote(name)}"
-        return Service(url, self._context, seconds=said.seconds, tries=said.tries, rate=said.rate, secret=self._secret)
+        return Service(
+            url,
+            self._context,
+            seconds=said.seconds,
+            tries=said.tries,
+            rate=said.rate,
+            secret=self._secret,
+            budget=self._budget,
+        )
 
 
 class _Ranged(FetchedFile):
     """A file behind an address of which ranges are read, until all of it was fetched."""
 
-    def __init__(self, service: Service, budget: Budget, ranges: WebCatalogues, address: str) -> None:
-        super().__init__(service, budget)
+    def __init__(self, service: Service, ranges: WebCatalogues, address: str) -> None:
+        super().__init__(service)
         self._ranges, self._where = ranges, address
 
     @property

@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.sources import Changes, Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service import Broken, Secret, Service, authorization, words
+from hven.sources._reading.service import Broken, Budget, BudgetOptions, Secret, Service, authorization, words
 from hven.sources._reading.taprows import TapRows
 from hven.sources._reading.tapservice import TapService, overflows
 from hven.sources._reading.tapservice import offers as listed
@@ -41,10 +41,8 @@ _TAP = re.compile(r"/tap(/(sync|async|tables))?/?$")
 SERVICE = ServiceKind(table="table")
 
 
-class Options(BaseModel):
+class Options(BudgetOptions):
     """What a descriptor may say of a table of another Hven."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
         pattern=r"^https?://", description="Address of the site: https://host, or with the path below which it is."
@@ -93,6 +91,7 @@ class HvenRows(TapRows):
         service = Service(
             f"{base}/tap", context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
+        service.budget = self._budget = Budget(options, service.host, "or ask for less")
         tap = TapService(service, mode=options.mode, wanted=FORMAT)
         super().__init__(tap, context, table=options.table, columns=options.columns, key=options.key, page=options.page)
         self.feed = f"{base}/changes/{percent(options.table)}"
@@ -150,7 +149,7 @@ class HvenRows(TapRows):
                     raise Busy(f"its feed answers {answer.status}: {words(answer)}")
                 if answer.status != 200:
                     raise SourceError(f"the feed of {self.what} answers {answer.status}: {words(answer)}")
-                data = b"".join(answer.parts)
+                data = self._budget.read(answer.parts)
             try:
                 read = plugins.load("formats", FORMAT).FORMAT.read(io.BytesIO(data))
                 rows = list(read.batches)

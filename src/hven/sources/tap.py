@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hven.sources import ServiceKind
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service import Secret, Service, authorization
+from hven.sources._reading.service import Budget, BudgetOptions, Secret, Service, authorization
 from hven.sources._reading.taprows import TapRows
 from hven.sources._reading.tapservice import TapService, offers
 
@@ -22,10 +22,8 @@ SERVICE = ServiceKind(address=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tab
 _PARTS = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 
-class Options(BaseModel):
+class Options(BudgetOptions):
     """What a descriptor may say of a TAP service."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(pattern=r"^https?://", description="Address of the service, above /sync: https://host/tap.")
     table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.")
@@ -98,6 +96,7 @@ def _service(options: Options, context: Context) -> TapService:
     secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
     url = _PARTS.sub("", options.url.rstrip("/"))
     service = Service(url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
+    service.budget = Budget(options, service.host, "or ask for less")
     return TapService(service, mode=options.mode, wanted=options.format)
 
 

@@ -92,7 +92,8 @@ def _files(options: Options, context: Context) -> Sequence[DataFile]:
     service = Service(
         options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
     )
-    return [FetchedFile(service, Budget(options, service.host, "or ask for less"))]
+    service.budget = Budget(options, service.host, "or ask for less")
+    return [FetchedFile(service)]
 
 
 class _Raw(io.RawIOBase):

@@ -17,7 +17,7 @@ from hven.model import split_address
 from hven.model.errors import SourceError, StorageError
 from hven.sources import Pin
 from hven.sources._reading.files import CHUNK, DataFile, Stream
-from hven.sources._reading.service import Broken, Budget, Service, words
+from hven.sources._reading.service import Broken, Service, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,12 +31,12 @@ class FetchedFile(DataFile):
     What is said of it (`listing`) is never newer than what is read of it afterwards: a change between the two is read again the next time.
     """
 
-    def __init__(self, service: Service, budget: Budget) -> None:
+    def __init__(self, service: Service) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="hven-far-", ignore_cleanup_errors=True)
         weakref.finalize(self, self._home.cleanup)
         last = PurePosixPath(unquote(split_address(service.url).path)).name
         super().__init__(path=Path(self._home.name, last.replace("\0", "")[:200] or "data"), name=service.url)
-        self._service, self._budget = service, budget
+        self._service = service
         self._said: Mapping[str, str] | None = None
 
     def open(self) -> Stream:
@@ -102,7 +102,6 @@ class FetchedFile(DataFile):
                 self._answered(answer)
                 with part.open("wb") as file:
                     for data in answer.parts:
-                        self._budget.count(len(data))
                         file.write(data)
             length = answer.headers.get("content-length", "")
             whole = "content-encoding" in answer.headers or not length.isdigit() or part.stat().st_size == int(length)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from lxml import etree
 from pydantic import Field
 
+from hven.model import split_address
 from hven.model.errors import SourceError, UserError
 from hven.sources._reading.files import DataFile, Texts
 from hven.sources._reading.service import AskedOptions, Broken, Budget, Service, authorization, words
@@ -68,7 +69,8 @@ class Harvest:
         said = json.dumps([sorted(options.url), options.prefix, options.set])
         self.directory = directory / f"oai-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
         self.options, self.context, self.first = options, context, first
-        self._budget = Budget(options, "the harvest", "or harvest fewer registries at once")
+        hosts = ", ".join(dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url))
+        self._budget = Budget(options, f"the harvest of {hosts:.200}", "or harvest fewer registries at once")
         self._secret = authorization(options.token or options.login, context, "Bearer" if options.token else "Basic")
 
     # --- files ---------------------------------------------------------------------------------------------------
@@ -120,7 +122,13 @@ class Harvest:
     def _harvest(self, url: str, known: Mapping[str, str] | None) -> dict[str, str]:
         said = self.options
         service = Service(
-            url, self.context, seconds=said.seconds, tries=said.tries, rate=said.rate, secret=self._secret
+            url,
+            self.context,
+            seconds=said.seconds,
+            tries=said.tries,
+            rate=said.rate,
+            secret=self._secret,
+            budget=self._budget,
         )
         asking = _Repository(url, service, self._budget)
         incoming = self.directory / "incoming"

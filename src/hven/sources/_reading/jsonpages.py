@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from hven.sources.remote import Streamed
 
-LARGEST = 256 << 20  # bytes of one page: it is held in memory
 AHEAD = 8 << 20  # bytes of pages that wait to be read; one may wait whatever its size
 JSON = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
@@ -101,7 +100,7 @@ class PagedRecords(JsonTable):
             options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
         self._told = set()
-        self._budget = self._spent()
+        self._budget = self.service.budget = self._spent()
         self._count = 0
         self._expected: int | None = None  # how many the service says there are
 
@@ -156,7 +155,8 @@ class PagedRecords(JsonTable):
         self, columns: Sequence[str] | None = None, after: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield records, each page with what leads on behind it."""
-        self._budget, self._expected = self._spent(), None
+        self._budget = self.service.budget = self._spent()
+        self._expected = None
         names = check_names(columns, self._names(), self._title)
         self._count, place = json.loads(after) if after else (0, None)
         with self.service.connected(), closing(self._ahead(None, place)) as pages, self._reader(names) as read:
@@ -168,7 +168,8 @@ class PagedRecords(JsonTable):
         self._complete()
 
     def _records(self, limit: int | None) -> Iterator[tuple[Page, Records]]:
-        self._budget, self._count, self._expected = self._spent(), 0, None
+        self._budget = self.service.budget = self._spent()
+        self._count, self._expected = 0, None
         with self.service.connected(), closing(self._ahead(limit, None)) as pages:
             for page in pages:
                 for part in self._parts(page):
@@ -253,7 +254,7 @@ class PagedRecords(JsonTable):
                     raise Broken(f"answers {answer.status}: {words(answer)}")
                 if answer.status >= 400:
                     raise self._refused(answer.status, words(answer))
-                data = self._budget.read(answer.parts, LARGEST)
+                data = self._budget.read(answer.parts)
             start = data[:64].lstrip()[:1]
             if start not in {b"{", b"["}:
                 said = words(data) or "nothing"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hven.sources.remote import Streamed
 
 PATIENCE = 600.0  # seconds that a service may ask us to wait (Retry-After)
+MAX_ANSWER_BYTES = 256 << 20  # of an answer that is held in memory
 KEPT = 32 << 20  # bytes of an answer that is kept, where they are
 WORDS = 400  # characters of an answer that is no document
 AGENT = {"User-Agent": "hven (sync)"}
@@ -42,13 +43,18 @@ def _named(value: str) -> str:
 Secret = Annotated[str, AfterValidator(_named)]
 
 
-class AskedOptions(BaseModel):
-    """What a descriptor may say of how something elsewhere is asked for."""
+class BudgetOptions(BaseModel):
+    """What a descriptor may say of how much a run may cost."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
     total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
+
+
+class AskedOptions(BudgetOptions):
+    """What a descriptor may say of how something elsewhere is asked for."""
+
     token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
     login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
     rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
@@ -63,27 +69,41 @@ class ServiceOptions(AskedOptions):
 
 
 class Budget:
-    """Bytes and seconds that a run may still cost."""
+    """Bytes and seconds that a run may still cost. Its `Service` counts what it is sent, so that no answer is left out."""
 
-    def __init__(self, options: AskedOptions, what: str, remedy: str) -> None:
+    def __init__(self, options: BudgetOptions, what: str, remedy: str) -> None:
         self.options, self.what, self.remedy = options, what, remedy
         self.bytes, self._begun = 0, time.monotonic()
 
+    def renew(self) -> None:
+        """Begin another run."""
+        self.bytes, self._begun = 0, time.monotonic()
+
+    def watch(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass an answer on, and count it.
+
+        Raises
+        ------
+        TooLarge, SourceError
+            As `count`.
+        """
+        for part in parts:
+            self.count(len(part))
+            yield part
+
     def read(self, parts: Iterable[bytes], most: int | None = None) -> bytes:
-        """Read an answer, within what is left, of `most` bytes.
+        """Read an answer of a service into memory.
 
         Raises
         ------
         TooLarge
-            More bytes.
-        SourceError
-            More seconds.
+            It has more bytes than `most`, or `MAX_ANSWER_BYTES`.
         """
+        most = MAX_ANSWER_BYTES if most is None else most
         found = bytearray()
         for part in parts:
             found += part
-            self.count(len(part))
-            if most is not None and len(found) > most:
+            if len(found) > most:
                 raise TooLarge(
                     f"{self.what} sends more than {most:,} bytes at once", remedy="ask for fewer at once: `page`"
                 )
@@ -94,8 +114,10 @@ class Budget:
 
         Raises
         ------
-        TooLarge, SourceError
-            As `read`.
+        TooLarge
+            More bytes.
+        SourceError
+            More seconds.
         """
         self.bytes += more
         if self.bytes > self.options.bytes:
@@ -128,6 +150,8 @@ class Service:
         Requests a second at most.
     secret
         The header ``Authorization``.
+    budget
+        What a run may cost: all that the service sends counts.
 
     Attributes
     ----------
@@ -136,8 +160,17 @@ class Service:
     """
 
     def __init__(
-        self, url: str, context: Context, *, seconds: float, tries: int, rate: float | None, secret: str | None = None
+        self,
+        url: str,
+        context: Context,
+        *,
+        seconds: float,
+        tries: int,
+        rate: float | None,
+        secret: str | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self.budget = budget
         self.url = url.rstrip("/")
         self.host = split_address(url).hostname or url
         self.seconds = seconds
@@ -173,6 +206,11 @@ class Service:
             raise
         except UserError:
             return
+
+    def renew_budget(self) -> None:
+        """Begin another run, which may cost as much as the one before."""
+        if self.budget is not None:
+            self.budget.renew()
 
     def slow(self, rate: float | None) -> None:
         """Limit requests to so many a second; None: as before."""
@@ -271,6 +309,8 @@ class Service:
                         f"answers {answer.status}: {words(answer) or 'it does not say why'}",
                         after(answer.headers.get("retry-after")),
                     )
+                if self.budget is not None:
+                    answer = replace(answer, parts=self.budget.watch(answer.parts))  # noqa: PLW2901
                 keeps = self._answers is not None and key is not None and answer.status == 200
                 yield replace(answer, parts=self._kept(key, answer)) if keeps else answer
                 return

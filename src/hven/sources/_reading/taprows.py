@@ -235,6 +235,7 @@ class TapRows(Narrowing):
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows, in the order of the key if there is one."""
+        self.tap.service.renew_budget()
         names = check_names(columns, list(self._columns), self.what)
         self.read = 0
         if self._portions is not None:
@@ -256,6 +257,7 @@ class TapRows(Narrowing):
         if key is None or self._portions is not None:
             yield from ((batch, "") for batch in self.batches(columns))
             return
+        self.tap.service.renew_budget()
         names = check_names(columns, list(self._columns), self.what)
         number, last = key.read(after) if after else (1, None)
         before = self.size() if not self._where and last is None else None

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from hven.formats import Refused
 from hven.model import plugins, split_address
-from hven.model.errors import Forbidden, HvenError, SourceError, StorageError
+from hven.model.errors import Forbidden, HvenError, SourceError, StorageError, TooLarge
 from hven.sources import Offer
 from hven.sources._reading.service import Broken, words
 from hven.sources.remote import Silent
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.service import Service
     from hven.sources.remote import Streamed
 
+MAX_PAGE_BYTES = 512 << 20  # of an answer whose rows are held in memory
 IN_MEMORY = 64 << 20  # bytes of an answer; larger ones wait on disk
 LOOK, SELDOM = 0.25, 10.0  # seconds between two looks at a job: first, and later
 JOB = 24 * 3600.0  # seconds that a job may take
@@ -90,7 +91,7 @@ class TapService:
         """
 
         def read_answer(job: bool) -> Page:
-            with self._obtained(adql, maxrec, job, QUICK if small else None) as file:
+            with self._obtained(adql, maxrec, job, QUICK if small else None, MAX_PAGE_BYTES) as file:
                 return self._whole(file)
 
         page = self._tried(read_answer, jobs=not small)
@@ -148,7 +149,7 @@ class TapService:
 
     # --- the two ways to ask ------------------------------------------------------------------------------------
 
-    def _obtained(self, adql: str, maxrec: int, job: bool, seconds: float | None) -> IO[bytes]:
+    def _obtained(self, adql: str, maxrec: int, job: bool, seconds: float | None, most: int | None = None) -> IO[bytes]:
         form = [
             ("REQUEST", "doQuery"),
             ("LANG", "ADQL"),
@@ -158,10 +159,10 @@ class TapService:
             ("RESPONSEFORMAT", self.wanted),
         ]
         if job:
-            return self._done_as_job(form)
+            return self._done_as_job(form, most)
         try:
             with self.service.asked("POST", f"{self.service.url}/sync", form, seconds=seconds) as answer:
-                return self._kept(answer)
+                return self._kept(answer, most)
         except Silent as error:
             if self.mode != "auto" and seconds is None:
                 raise
@@ -169,14 +170,15 @@ class TapService:
                 f"{self.service.host} has not begun to answer after {seconds or self.service.seconds:g} s"
             ) from error
 
-    def _kept(self, answer: Streamed) -> IO[bytes]:
-        """Fetch an answer to memory or disk; an error document is an error."""
+    def _kept(self, answer: Streamed, most: int | None) -> IO[bytes]:
+        """Fetch an answer to memory or disk, of `most` bytes; an error document is an error."""
         if answer.status != 200:
             raise self._failed(answer)
         file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, prefix="hven-tap-")  # noqa: SIM115  (the caller closes it)
         try:
             for part in answer.parts:
                 file.write(part)
+                self._check_size(file.tell(), most)
             file.seek(0)
         except OSError as error:
             file.close()
@@ -188,6 +190,13 @@ class TapService:
             file.close()
             raise
         return file
+
+    def _check_size(self, size: int, most: int | None) -> None:
+        """Refuse an answer that is too large to be held in memory."""
+        if most is not None and size > most:
+            raise TooLarge(
+                f"{self.service.host} sends more than {most:,} bytes at once", remedy="ask for fewer at once: `page`"
+            )
 
     def _failed(self, answer: Streamed) -> SourceError:
         """Find the service's words in an answer that is no good."""
@@ -225,7 +234,7 @@ class TapService:
             else SourceError(f"{self.service.host} {said}", remedy="try the query at the service itself")
         )
 
-    def _done_as_job(self, form: list[tuple[str, str]]) -> IO[bytes]:
+    def _done_as_job(self, form: list[tuple[str, str]], most: int | None) -> IO[bytes]:
         """Run a query as a job (UWS 1.1): make it, wait for its end, fetch its result, destroy it."""
         with self.service.asked("POST", f"{self.service.url}/async", [*form, ("PHASE", "RUN")], follow=False) as answer:
             if answer.status in NO_JOBS:
@@ -250,7 +259,7 @@ class TapService:
                 raise SourceError(
                     f"{self.service.host}: the job ended as {phase}: {self._reason(place) or 'it does not say why'}"
                 )
-            return self.service.tried(lambda: self._result(place))
+            return self.service.tried(lambda: self._result(place, most))
         finally:
             with suppress(HvenError):
                 self._destroyed(place)
@@ -298,9 +307,9 @@ class TapService:
                 raise Broken("gives no phase of the job")
             return found[1]
 
-    def _result(self, place: str) -> IO[bytes]:
+    def _result(self, place: str, most: int | None) -> IO[bytes]:
         with self.service.asked("GET", f"{place}/results/result") as answer:
-            return self._kept(answer)
+            return self._kept(answer, most)
 
     def _reason(self, place: str) -> str:
         """Ask a job why it failed: an error document, as a rule."""
@@ -310,6 +319,8 @@ class TapService:
             with tempfile.SpooledTemporaryFile(max_size=REASONS) as file:
                 for part in answer.parts:
                     file.write(part)
+                    if file.tell() > REASONS:
+                        break
                 file.seek(0)
                 try:
                     _opened(file)

@@ -61,7 +61,7 @@ class Windows(Narrowing):
             options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
         self._from: int | None = None
-        self._budget = self._spent()
+        self._budget = self.service.budget = self._spent()
         self._told: set[str | Deviation] = set()
 
     # --- what a kind of server says ------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Windows(Narrowing):
         number = 1
         if after:
             number, start = (int(one) for one in after.split())
-        self._budget = self._spent()
+        self._budget = self.service.budget = self._spent()
         width = sum(column.type.arrow.list_size if pa.types.is_fixed_size_list(column.type.arrow) else 1 for name, column in self._columns.items() if name in real)  # fmt: skip
         wanted = max(min(CELLS // width, self.context.page or CELLS, few or CELLS), 1)
         step = self._cadence * wanted if self._cadence else max((stop - start) // 100, 60 * SECOND)

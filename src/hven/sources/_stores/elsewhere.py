@@ -158,10 +158,10 @@ class RangedFile(_Elsewhere):
                 self._fact, self._begin = self._store.begun(self.name, BLOCK)
             except FarFault as fault:
                 _away(fault, self._address)
-                raise OSError(2, fault.message) from fault
+                raise OSError(2, f"{fault.message} ({self._url})") from fault
         fact = self._fact
         if fact.bytes is None:
-            raise OSError(22, "its server does not say its size")
+            raise OSError(22, f"its server does not say its size ({self._url})")
         moment = 0.0 if fact.modified is None else (fact.modified - _EPOCH).total_seconds()
         exact = round(moment * 1e9) if moment else zlib.crc32(fact.tag.encode()) if fact.tag else 0
         return cast("os.stat_result", _Stat(fact.bytes, moment or (0.0 if fact.tag else 1e11), exact, zlib.crc32(self._address.encode())))  # fmt: skip
@@ -188,7 +188,8 @@ class RangedFile(_Elsewhere):
                 return b"".join(self._store.read(path, begin, end, fact))
             except FarFault as fault:
                 _away(fault, self._address)
-                raise SourceError(fault.message, place=Place(file=path), remedy=fault.remedy) from fault
+                message = f"{fault.message} ({self._address}/{quote(path)})"
+                raise SourceError(message, place=Place(file=path), remedy=fault.remedy) from fault
 
         return read
 

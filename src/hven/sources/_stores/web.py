@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import re
+import time
 import weakref
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -61,7 +62,7 @@ class Web:
             found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
             if answer.status == 206 and found is not None and found[1] == "0":
                 body = bytearray()
-                for part in answer.parts:
+                for part in self._in_time(answer.parts):
                     body += part
                     if len(body) > size:
                         break
@@ -114,11 +115,19 @@ class Web:
             if answer.status != 200:
                 raise refusal(answer.status)
             found = bytearray()
-            for part in answer.parts:
+            for part in self._in_time(answer.parts):
                 found += part
                 if len(found) > most:
                     raise FarFault(f"{REFUSED}: it sends more than {most:,} bytes", remedy=OWNER)
             return bytes(found)
+
+    def _in_time(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass on what is small: all of it comes within the time that a server may be silent, or a server that drips would hold its reader for ever."""
+        end = time.monotonic() + self._seconds
+        for part in parts:
+            if time.monotonic() > end:
+                raise slow()
+            yield part
 
     def listed(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, Fact]]:
         """Refuse: a web server lists nothing that programs could rely on."""
