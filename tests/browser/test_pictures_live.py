@@ -114,3 +114,24 @@ def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.lightbox", state="detached")
     assert page.url.partition("?")[0] == here, "the picture replaces the page"
+
+
+def test_a_sign_stands_where_a_picture_is_gone(tab: Tab) -> None:
+    """On every page that shows pictures of rows: no browser's mark of a broken picture, and what it was called is still told."""
+    tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404, body=""))
+    tab.expected = (*tab.expected, "404")
+    broken = (
+        "() => [...document.querySelectorAll('main img')].filter((one) => one.complete && !one.naturalWidth).length"
+    )
+    for path in (
+        "/?lang=en",
+        "/collections/omega?lang=en",
+        "/search/epn?target_name=Mars&lang=en",
+        f"{CUBES}?_look=gallery&lang=en",
+    ):
+        page = tab.go(path)
+        page.wait_for_selector("main .no-shot")
+        page.wait_for_function(f"() => ({broken})() === 0")
+        assert tab.axe() == [], path
+    page = tab.go("/collections/omega?lang=en")
+    page.wait_for_selector(".shots a .no-shot[role=img][aria-label='Picture of a row']")

@@ -23,6 +23,7 @@ from hven.services import citing
 from hven.services.face import Surroundings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS
+from needs import ROOT
 
 XSD = os.environ.get("HVEN_DATACITE_SCHEMA")  # directory with metadata.xsd of kernel 4.6
 NS = {"d": citing.KERNEL}
@@ -213,3 +214,36 @@ def test_bibtex_is_read_by_another_program(site: Site) -> None:
     assert fields["author"].count(" and ") == 2
     assert r"\&" in fields["title"]
     assert citing.sentence(one.resource, label="R4", doi="10.5072/psz2.r4", year="2026") == "Brahe, Tycho, Brahe, Sophie, The Uraniborg <team> (2026). Clusters of galaxies & their masses, R4. Uraniborg. https://doi.org/10.5072/psz2.r4"  # fmt: skip
+
+
+DESCRIPTORS = [
+    path
+    for folder in ("examples/*/collections", "demo/collections")
+    for path in sorted(ROOT.glob(f"{folder}/*/*.yaml"))
+    if path.stem == path.parent.name
+]
+
+
+def test_datacites_schema_judges_what_all_descriptors_say() -> None:
+    """Of every example and of the demo, whatever they lack: by DataCite's JSON Schema, and its XML by DataCite's own writer and schema."""
+    judged = 0
+    for path in DESCRIPTORS:
+        about = descriptor.load(path, settings.load(path.parents[2], {}))
+        one = citing.Cited(
+            resource=about,
+            address=citing.page_of("http://vo.example", about.name),
+            doi="10.5072/example",
+            publisher=about.publisher or "Uraniborg",
+            ivoid=f"ivo://uraniborg.example/{about.name}",
+            description=about.description,
+            issued="2026-01-02T03:04:05",
+            updated="2026-02-03T04:05:06",
+        )
+        made = citing.datacite(one)
+        judge(made)
+        own = etree.fromstring(citing.datacite_xml(made).encode())
+        assert _plain(own) == _plain(schema45.dump_etree(made)), path
+        if XSD:
+            etree.XMLSchema(etree.parse(str(Path(XSD) / "metadata.xsd"))).assertValid(own)
+        judged += 1
+    assert judged > 25

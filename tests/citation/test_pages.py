@@ -16,7 +16,7 @@ from lxml import etree, html
 from citation_world import PSZ2, make
 from hven.app._server import create
 from hven.model.settings import load
-from hven.services import minting
+from hven.services import citing, minting
 from hven.site import Site
 from running import hven
 
@@ -125,6 +125,26 @@ def test_a_doi_shows_at_once(tmp_path: Path) -> None:
         assert after.headers["etag"] != before.headers["etag"]
 
 
+def check_negotiation(reader: Client, path: str, doi: str) -> None:
+    """A tombstone is gone for people and programs alike; its documents are still there, and valid."""
+    for accept in ("text/html", "application/json", "*/*", "image/png"):
+        assert reader.ask("GET", path, headers={"accept": accept}).status == 410, accept
+    linked = reader.get(path).headers["link"]
+    for kind, (media, _) in citing.KINDS.items():
+        answer = reader.ask("GET", path, headers={"accept": f"{media}, text/html;q=0.5"})
+        assert (answer.status, answer.headers["location"]) == (303, f"{path.rpartition('/')[2]}/cite/{kind}")
+        document = reader.get(f"{path}/cite/{kind}")
+        assert (document.status, document.headers["content-type"]) == (200, media)
+        assert doi in document.text
+        assert f'{path}/cite/{kind}>; rel="describedby"; type="{media}"' in linked
+    made = json.loads(reader.get(f"{path}/cite/datacite.json").body)
+    assert schema45.validate(made)
+    etree.fromstring(reader.get(f"{path}/cite/datacite.xml").body)
+    (entry,) = bibtexparser.parse_string(reader.get(f"{path}/cite/bib").text).entries
+    assert entry.fields_dict["doi"].value == doi
+    assert entry.fields_dict["author"].value == "{Brahe, Tycho} and {Brahe, Sophie} and {The Uraniborg <team>}"
+
+
 def test_a_tombstone_stays(tmp_path: Path) -> None:
     here = make(tmp_path)
     hven("release", "R4", "psz2", "--site", str(here))
@@ -146,6 +166,7 @@ def test_a_tombstone_stays(tmp_path: Path) -> None:
                 assert wanted in page.text, wanted
             assert page.headers.get("etag") is None
             assert json.loads(reader.get(f"/collections/{path}/cite/datacite.json").body)["doi"] == doi
+            check_negotiation(reader, f"/collections/{path}", doi)
         assert json.loads(reader.get("/collections/psz2.json").body)["reason"] == "the masses <are> wrong"
         assert reader.get("/collections/psz2/main").status == 404
 

@@ -17,6 +17,7 @@ from hven import query
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, POLYGON
+from hven.portal._condition_words import field, write_value
 from hven.portal._explore import Near, Search, read
 from hven.site import Site
 from hven.testing.site import tiny_site
@@ -60,6 +61,10 @@ def found(site: Site, search: Search) -> set[int]:
         ("target_name=Milky Way", lambda row: row["target_name"] == "Milky Way"),
         ('target_name="Venus, the planet",Moon', lambda row: row["target_name"] in {"Venus, the planet", "Moon"}),
         ("target_name=mars", lambda row: (row["target_name"] or "").lower() == "mars"),
+        ("target_name=null,Moon", lambda row: row["target_name"] in {None, "Moon"}),
+        ("target_name=!null,Moon", lambda row: row["target_name"] not in {None, "Moon"}),
+        ("size=null,1,2", lambda row: row["size"] in {None, 1, 2}),
+        ('target_name="a*b"', lambda row: row["target_name"] == "a*b"),
         ("target_name=M*", lambda row: (row["target_name"] or "").lower().startswith("m")),
         ("SIZE=..2&target_name=Moon", lambda row: row["size"] is not None and row["size"] <= 2 and row["target_name"] == "Moon"),
         ("solar_longitude=350..10", lambda row: row["solar_longitude"] >= 350 or row["solar_longitude"] <= 10),
@@ -191,3 +196,13 @@ def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tu
     assert again == first
     assert again.address() == first.address()
     first.adql()
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.text(), st.sampled_from(["null", "NULL", "", '"', '""', 'a"b', "a,b", "..", "*"])))
+)
+def test_values_that_are_written_are_read_again(values: list[str | None]) -> None:
+    """Choices and branches of the tree are conditions in addresses: each must lead to its own value, whatever that is."""
+    if values:
+        words = field(",".join(map(write_value, values)))
+        assert [None if word.is_null else word.text for word in words] == values

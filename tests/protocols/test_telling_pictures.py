@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from asking import Client
+from asking import Answer, Client
 from astropy.io import fits
+from PIL import Image
 
 from hven.app._server import create
 from hven.ingest import ingest
@@ -82,3 +84,60 @@ def test_strips_show_what_can_be_drawn_and_shows_something(
         first = client.ask("GET", "/collections/maps", headers=HTML)
         again = client.ask("GET", "/collections/maps", headers={**HTML, "if-none-match": first.headers["etag"]})
         assert again.status == 304
+
+
+PAGE_IMAGE = (
+    "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"  # what a browser asks for an element img
+)
+ADDRESS_BAR = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+def is_sign(body: bytes) -> bool:
+    """Return whether a picture has no ground of its own: all but the thin lines of a sign is transparent."""
+    picture = Image.open(io.BytesIO(body))
+    return picture.mode == "RGBA" and float((np.asarray(picture)[..., 3] == 0).mean()) > 0.9
+
+
+def test_pages_get_a_sign_for_what_shows_nothing_and_programs_the_picture(tmp_path: Path) -> None:
+    """Wherever a page shows thumbnails of rows: tables, cards, baskets, panels; one that is opened by itself is shown as it is."""
+    write_files(tmp_path / "collections/maps/data")
+    with site_with(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0\nblack0\nbroken0"}) as site:
+        ingest(site, "maps")
+        client = Client(create(site))
+
+        def picture(name: str, accept: str, query: bytes = b"size=200", **headers: str) -> Answer:
+            path = f"/collections/maps/preview/data/{name}.fits"
+            return client.ask("GET", path, query, headers={"accept": accept, **headers})
+
+        assert not is_sign(picture("good0", PAGE_IMAGE).body)
+        uniform = picture("black0", PAGE_IMAGE)
+        assert is_sign(uniform.body)
+        assert (uniform.status, uniform.headers["content-type"]) == (200, "image/png")
+        assert "accept" in [one.strip() for one in uniform.headers["vary"].split(",")]
+        assert is_sign(picture("broken0", PAGE_IMAGE).body)
+        for accept in (ADDRESS_BAR, "*/*"):
+            whole = picture("black0", accept)
+            assert not is_sign(whole.body), accept
+            assert whole.headers["etag"] != uniform.headers["etag"]
+        assert not is_sign(picture("black0", PAGE_IMAGE, b"size=800").body), "who looks at it large sees what it is"
+        known = uniform.headers["etag"]
+        assert picture("black0", PAGE_IMAGE, **{"if-none-match": known}).status == 304
+        assert picture("black0", "*/*", **{"if-none-match": known}).status == 200
+
+
+def test_a_fault_of_the_service_is_no_picture_of_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader can do nothing about it: the request's id stands in the picture's text, for whoever looks for it."""
+
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("hven.services.drawings.drawn", fail)
+    write_files(tmp_path / "collections/maps/data")
+    with site_with(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
+        ingest(site, "maps")
+        answer = Client(create(site)).ask(
+            "GET", "/collections/maps/preview/data/good0.fits", b"size=800", headers={"accept": PAGE_IMAGE}
+        )
+    assert answer.status == 500
+    assert is_sign(answer.body)
+    assert "request" in Image.open(io.BytesIO(answer.body)).text["Description"]

@@ -14,8 +14,12 @@ const ALONE = { _row: null, _sort: null, _cols: null };
  */
 export function quoted(value) {
   if (value === null) return "null";
-  return /[,"*<>=!]|\.\.|^\s|\s$|^null$/.test(value) || value === "" ? `"${value}"` : value;
+  const special = /[,"*<>=!]|\.\.|^\s|\s$|^null$/i.test(value) || value === "";
+  return special ? `"${value.replaceAll('"', '""')}"` : value;
 }
+
+/** Part the values of conditions at commas that stand in no quotes; two quotes in a value are one. */
+const parted = (/** @type {string[]} */ conditions) => conditions.join(",").match(/"(?:[^"]|"")*"|[^,]+/g) ?? [];
 
 const plain = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, "$1").toLowerCase();
 
@@ -27,7 +31,7 @@ const plain = (/** @type {string} */ text) => text.replace(/^"(.*)"$/, "$1").toL
  */
 export function chosen(conditions, value, on) {
   const mine = quoted(value);
-  const written = (conditions.join(",").match(/"[^"]*"|[^,]+/g) ?? []).map((one) => one.trim());
+  const written = parted(conditions).map((one) => one.trim());
   const others = written.filter((one) => one && plain(one) !== plain(mine));
   return [...others, ...(on ? [mine] : [])].join(",") || null;
 }
@@ -39,7 +43,7 @@ export function chosen(conditions, value, on) {
  */
 export function listed(conditions, choices) {
   const known = choices.map((one) => plain(quoted(one.value)));
-  return (conditions.join(",").match(/"[^"]*"|[^,]+/g) ?? []).every((one) => known.includes(plain(one.trim())));
+  return parted(conditions).every((one) => known.includes(plain(one.trim())));
 }
 
 class Facets {

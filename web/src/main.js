@@ -1,5 +1,6 @@
 // Begins on every page: brings the panes to life that the server has drawn, each from a module of its own when it comes into view.
 import { all, button, make, maybe } from "./dom.js";
+import { replaceBrokenPictures } from "./broken_pictures.js";
 import { Workspace } from "./workspace.js";
 
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
@@ -134,3 +135,4 @@ function openTarget() {
 }
 addEventListener("hashchange", openTarget);
 openTarget();
+replaceBrokenPictures();

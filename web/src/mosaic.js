@@ -1,4 +1,5 @@
 // The pictures of a search as a sheet of cards: as many as are scrolled to; a press on one opens its row.
+import { noPicture } from "./broken_pictures.js";
 import { all, around, button, make, table, target } from "./dom.js";
 import { enlarges } from "./enlarge.js";
 import { ordered } from "./lines.js";
@@ -88,15 +89,14 @@ class Mosaic {
       .slice(0, 3)
       .map((at) => words(columns[at], row[at]));
     const shots = row.map(shown).filter(Boolean).slice(0, 1);
-    const pictures = shots.map((src) => {
-      const image = make("img", { src, alt: "", loading: "lazy", decoding: "async" });
-      image.addEventListener("error", () => image.replaceWith(none()));
-      return image;
-    });
+    const pictures = shots.map((src) => make("img", { src, alt: "", loading: "lazy", decoding: "async" }));
     const lines = said.map((text, at) => make(at ? "small" : "b", { textContent: text }));
     const made = button("", () => {}, { className: "card-of" });
     made.dataset.key = key;
-    made.replaceChildren(make("span", { className: "shot" }, ...(pictures.length ? pictures : [none()])), ...lines);
+    made.replaceChildren(
+      make("span", { className: "shot" }, ...(pictures.length ? pictures : [noPicture()])),
+      ...lines,
+    );
     return make("li", {}, made);
   }
 
@@ -124,11 +124,6 @@ class Mosaic {
     event.preventDefault();
     to.focus();
   }
-}
-
-/** What stands where there is no picture. */
-function none() {
-  return make("span", { className: "no-shot", "aria-hidden": "true" });
 }
 
 /**

@@ -52,13 +52,16 @@ test("values that would be read as something else are written in quotes", () => 
   assert.equal(quoted(null), "null");
   assert.equal(quoted(""), '""');
   assert.equal(quoted("null"), '"null"');
+  assert.equal(quoted("NULL"), '"NULL"');
   assert.equal(quoted("a,b"), '"a,b"');
+  assert.equal(quoted('say "hi"'), '"say ""hi"""');
   assert.equal(quoted("1..2"), '"1..2"');
   assert.equal(quoted("Mars"), "Mars");
 });
 
 test("a choice is added or taken away, whatever its quotes and its case", () => {
   assert.equal(chosen(["Mars"], "a,b", true), 'Mars,"a,b"');
+  assert.equal(chosen(['Mars,"say ""hi, you"""'], 'say "hi, you"', false), "Mars");
   assert.equal(chosen(['Mars,"a,b"'], "A,B", false), "Mars");
   assert.equal(chosen(["Mars"], "mars", true), "mars");
   assert.equal(chosen(["Mars"], "Mars", false), null);

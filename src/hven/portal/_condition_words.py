@@ -22,18 +22,35 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*
 _DATE = re.compile(
     r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?"
 )
+_LITERAL = re.compile(r'"((?:[^"]|"")*)"')
 _DIGITS = 40  # of a whole number that is kept as it is
 _BETWEEN = " \t\r\n&;"
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A value, or one end of a range, and where it stands; `closed`: the end itself belongs to the range."""
+    """A value, or one end of a range, and where it stands.
+
+    Attributes
+    ----------
+    quoted
+        It stands in quotes: it is no word of ours, such as ``null``.
+    literal
+        Its stars are stars: it stands in the double quotes of a form's field.
+    closed
+        The end itself belongs to the range.
+    """
 
     text: str
     at: int
     quoted: bool = False
+    literal: bool = False
     closed: bool = True
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it asks for rows without a value."""
+        return not self.quoted and self.text.lower() == "null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +121,7 @@ def read(text: str) -> tuple[Clause, ...]:
 
 
 def field(text: str) -> tuple[Word, ...]:
-    """Read the values of a form's field: commas part them, blanks do not; a value in double quotes is taken as it is.
+    """Read the values of a form's field: commas part them, blanks do not; a value in double quotes is taken as it is, two quotes in it are one.
 
     Raises
     ------
@@ -117,11 +134,11 @@ def field(text: str) -> tuple[Word, ...]:
         while at < len(text) and text[at].isspace():
             at += 1
         if at < len(text) and text[at] == '"':
-            end = text.find('"', at + 1)
-            if end < 0:
+            literal = _LITERAL.match(text, at)
+            if literal is None:
                 _fail("a quote is not closed", text, at, 'end the value with "')
-            words.append(Word(text[at + 1 : end], at + 1, quoted=True))
-            at = end + 1
+            words.append(Word(literal[1].replace('""', '"'), at + 1, quoted=True, literal=True))
+            at = literal.end()
             while at < len(text) and text[at].isspace():
                 at += 1
         else:
@@ -136,6 +153,16 @@ def field(text: str) -> tuple[Word, ...]:
         if text[at] != ",":
             _fail(say("a comma was expected, not {sign!r}", text[at]), text, at, "part values by commas")
         at += 1
+
+
+def write_value(value: str | None) -> str:
+    """Write a value as `field` reads it; in double quotes what would be read otherwise."""
+    if value is None:
+        return "null"
+    special = set(value) & set(',"*<>=!') or ".." in value or value != value.strip()
+    if value and not special and value.lower() != "null":
+        return value
+    return '"{}"'.format(value.replace('"', '""'))
 
 
 def _value(text: str, at: int) -> tuple[Word, int]:

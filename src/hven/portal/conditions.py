@@ -45,6 +45,7 @@ LISTS = frozenset({
     "dataproduct_type", "measurement_type", "target_name", "target_class", "instrument_host_name", "instrument_name", "internal_reference", "alt_target_name",
     "sample_classification", "sample_desc", "species_inchikey", "setup_desc", "data_calibration_desc", "geometry_type", "spectrum_type",
 })  # fmt: skip
+WHOLE_LIST = re.compile(r"#(.+)#", re.DOTALL)  # of a column of lists: all of its items, and no others
 NAMES = frozenset(
     {"granule_uid", "granule_gid", "obs_id", "access_url", "access_md5", "thumbnail_url", "file_name", "datalink_url"}
 )  # compared as they are
@@ -216,7 +217,7 @@ def condition(table: Table, name: str, op: str, value: str) -> Expr:
     op
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
-        ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value.
+        ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value. ``#a#b#``: of a column of lists the whole list.
 
     Returns
     -------
@@ -232,11 +233,15 @@ def condition(table: Table, name: str, op: str, value: str) -> Expr:
         raise ParseError(say("no parameter {name}", name), text=name, offset=0, remedy=nearest(name, sorted(known)))
     translation = _Translation(value, table, unknown=False)
     clause = Clause(name, op, field(value), 0)
-    if [word.text.lower() for word in clause.values if not word.quoted] == ["null"]:
+    stated = tuple(word for word in clause.values if not word.is_null)
+    tests = [translation.condition(replace(clause, values=stated))] if stated else []
+    if len(stated) < len(clause.values):
         own = translation.columns.get(name.lower())
         column = own if own is not None else translation._pair(name.lower())[0]  # noqa: SLF001  (of this module)
-        return IsNull(_name(column), negated=op == "!=")
-    return translation.condition(clause)
+        tests.append(IsNull(_name(column), negated=op == "!="))
+    if len(tests) == 1:
+        return tests[0]
+    return And(tuple(tests)) if op == "!=" else Or(tuple(tests))
 
 
 def _offered(tables: Sequence[Table]) -> set[str]:
@@ -326,17 +331,22 @@ class _Translation:
             if text.lower() not in _FLAGS:
                 self._fail(say("{text!r} is neither true nor false", text), word.at, "write true or false")
             return Compare("=", _name(column), Literal(_FLAGS[text.lower()]))
-        if name in LISTS and "*" not in text:
+        if name in LISTS and (whole := WHOLE_LIST.fullmatch(text)):
+            return Compare("=", Function("LOWER", (_name(column),)), Literal(whole[1].lower()))
+        if "*" in text and not word.literal:
+            return self._of_pattern(column, text)
+        if name in LISTS:
             return _true("IVO_HASHLIST_HAS", _name(column), Literal(text))
-        if "*" in text:
-            pattern = text.replace("*", "%")
-            if name in LISTS:
-                listed = Binary("||", Binary("||", Literal("#"), _name(column)), Literal("#"))
-                return _true("IVO_NOCASEMATCH", listed, Literal(f"%#{pattern}#%"))
-            return _true("IVO_NOCASEMATCH", _name(column), Literal(pattern))
         if name in NAMES:
             return Compare("=", _name(column), Literal(text))
         return Compare("=", Function("LOWER", (_name(column),)), Literal(text.lower()))
+
+    def _of_pattern(self, column: Column, text: str) -> Expr:
+        pattern = text.replace("*", "%")
+        if column.name.lower() in LISTS:
+            listed = Binary("||", Binary("||", Literal("#"), _name(column)), Literal("#"))
+            return _true("IVO_NOCASEMATCH", listed, Literal(f"%#{pattern}#%"))
+        return _true("IVO_NOCASEMATCH", _name(column), Literal(pattern))
 
     def _of_pair(self, name: str, first: Column, last: Column, word: Word, clause: Clause) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):

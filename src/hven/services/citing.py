@@ -28,6 +28,7 @@ ORCID = {"nameIdentifierScheme": "ORCID", "schemeUri": "https://orcid.org"}
 ROR = {"schemeUri": "https://ror.org"}
 FORMATS = ("application/x-votable+xml", "text/csv", "application/fits", "application/vnd.apache.parquet")  # of rows
 TBA = "(:tba)"
+UNAVAILABLE = "(:unav)"  # as DataCite writes what it requires and nobody knows: its schema, appendix 3
 DAY = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 # kinds of citation -> media type, and what readers call it
 KINDS = {
@@ -241,7 +242,7 @@ def datacite(one: Cited) -> dict[str, Any]:
     described = [(one.description, "Abstract"), (about.acknowledgement, "Other"), (one.withdrawn, "TechnicalInfo")]
     made: dict[str, Any] = {
         "doi": one.doi,
-        "creators": [_named(person) for person in one.people],
+        "creators": [_named(person) for person in one.people] or [{"name": UNAVAILABLE}],
         "titles": [{"title": " ".join(one.title.split())}],
         "publisher": {"name": one.publisher, **({"publisherIdentifier": one.publisher_ror, "publisherIdentifierScheme": "ROR", **ROR} if one.publisher_ror else {})},
         "publicationYear": one.year,
@@ -534,9 +535,40 @@ def bibtex(
         "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(resource.bibcode)}" if resource.bibcode else None,
         "note": _tex(resource.citation) if resource.citation else None,
     }  # fmt: skip
-    key = re.sub(r"[^A-Za-z0-9:._-]", "", f"{resource.bibcode or resource.name}{f'-{label}' if label else ''}")
+    return _write_entry(f"{resource.bibcode or resource.name}{f'-{label}' if label else ''}", fields)
+
+
+def bibtex_of_record(made: Mapping[str, Any], key: str) -> str:
+    """Write how to cite what is not here any more, from what DataCite was told of it.
+
+    Parameters
+    ----------
+    made
+        As of `datacite`, with the address of its page as `url`.
+    key
+        Of the entry.
+
+    Returns
+    -------
+    entry
+        ``@misc{..}``.
+    """
+    people = [one["name"] for one in made.get("creators", ()) if one["name"] != UNAVAILABLE]
+    fields = {
+        "title": f"{{{_tex(made['titles'][0]['title'])}}}",
+        "author": " and ".join(f"{{{_tex(name)}}}" for name in people),
+        "year": made.get("publicationYear"),
+        "publisher": _tex(made["publisher"]["name"]),
+        "version": _tex(made["version"]) if made.get("version") else None,
+        "doi": _bare(made["doi"]) if made.get("doi") else None,
+        "url": _bare(made.get("url") or ""),
+    }
+    return _write_entry(key, fields)
+
+
+def _write_entry(key: str, fields: Mapping[str, str | None]) -> str:
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
-    return f"@misc{{{key},\n{lines}\n}}"
+    return f"@misc{{{re.sub(r'[^A-Za-z0-9:._-]', '', key)},\n{lines}\n}}"
 
 
 def _tex(text: str) -> str:
@@ -549,8 +581,10 @@ def _bare(text: str) -> str:
 
 __all__ = [
     "KINDS",
+    "UNAVAILABLE",
     "Cited",
     "bibtex",
+    "bibtex_of_record",
     "cited",
     "datacite",
     "datacite_xml",

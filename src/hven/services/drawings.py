@@ -106,17 +106,35 @@ def has_telling_thumbnail(around: Surroundings, who: Reader, collection: str, pa
     verdict
         False also where the file is not there, or not for this reader.
     """
-    known: Cache[bool] = around.site.kept(_thumbnail_verdicts)
     try:
         file = filed.original(around, who, filed.asked(around, who, collection, [path]), path)
         look = credited(around, collection, USUAL[0])
         key = key_of([file], look)
-        verdict = known.find(key)
+        verdict = around.site.kept(_thumbnail_verdicts).find(key)
         if verdict is None:
-            verdict = has_contrast(drawn(shelf(around), key, [(file.path, file.name)], look))
-            known.keep(key, verdict)
+            verdict = shows_something(around, key, drawn(shelf(around), key, [(file.path, file.name)], look))
     except HvenError:  # it is not there, not for this reader, or cannot be drawn
         return False
+    return verdict
+
+
+def shows_something(around: Surroundings, key: str, picture: bytes) -> bool:
+    """Return whether a picture is not of one colour; it is judged once.
+
+    Parameters
+    ----------
+    around
+        The site.
+    key
+        As of `key_of`.
+    picture
+        PNG.
+    """
+    known: Cache[bool] = around.site.kept(_thumbnail_verdicts)
+    verdict = known.find(key)
+    if verdict is None:
+        verdict = has_contrast(picture)
+        known.keep(key, verdict)
     return verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
 from hven.formats.pictures._contrast import has_contrast
-from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
+from hven.formats.pictures._drawing import draw, draw_sign, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
 from hven.formats.pictures._spectral_surveys import cube_survey
 from hven.formats.pictures._stills import FILMS, RASTERS, films
@@ -21,6 +21,7 @@ __all__ = [
     "Survey",
     "cube_survey",
     "draw",
+    "draw_sign",
     "drawable",
     "films",
     "has_contrast",

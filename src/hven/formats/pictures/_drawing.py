@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hven.formats.pictures._appearance import Look
 
 UNPACKED = 512 << 20  # bytes of a packed file that is drawn
+SIGN_COLOUR, SIGN_OUTLINE = (150, 157, 168), (205, 209, 215)
 MIN_WORDS_PIXELS = 300  # of the longer side of a picture that has words
 _DEFLATE = 1032  # times as much deflate can say in a byte
 
@@ -231,6 +232,36 @@ def _unit(word: str) -> str:
     return {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}.get(word.upper(), word)
 
 
+def draw_sign(size: int, reason: str) -> bytes:
+    """Draw a neutral sign that there is no picture, on no ground: it fits light and dark pages.
+
+    Parameters
+    ----------
+    size
+        Pixels of its longer side.
+    reason
+        In words.
+
+    Returns
+    -------
+    png
+        With the words as its text.
+    """
+    from PIL import Image, ImageDraw  # noqa: PLC0415  (loaded where pictures are asked for)
+
+    image = Image.new("RGBA", (size, max(1, round(size * 0.75))), (*SIGN_COLOUR, 0))
+    middle = (image.width / 2, image.height / 2)
+    _draw_crossed_box(ImageDraw.Draw(image), middle, min(image.size) * 0.15, max(1, size // 160))
+    return packed(image, {"Description": reason, "Software": "Hven"})
+
+
+def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float, line_pixels: int) -> None:
+    x, y = middle
+    box = [x - 1.4 * half_height, y - half_height, x + 1.4 * half_height, y + half_height]
+    pen.rectangle(box, outline=SIGN_COLOUR, width=line_pixels)
+    pen.line([(box[0], box[3]), (box[2], box[1])], fill=SIGN_COLOUR, width=line_pixels)
+
+
 def refusal(size: int, reason: str) -> bytes:
     """Draw why there is no picture; below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
 
@@ -246,16 +277,12 @@ def refusal(size: int, reason: str) -> bytes:
     png
         With the words as its text, whatever it shows.
     """
+    if size < MIN_WORDS_PIXELS:
+        return draw_sign(size, reason)
     sheet = Sheet(size, max(1, round(size * 0.75)))
     width, height = sheet.size
-    sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=(205, 209, 215))
-    worded = size >= MIN_WORDS_PIXELS
-    middle, half = (width / 2, height * (0.27 if worded else 0.5)), min(width, height) * (0.1 if worded else 0.15)
-    box = [middle[0] - 1.4 * half, middle[1] - half, middle[0] + 1.4 * half, middle[1] + half]
-    sheet.pen.rectangle(box, outline=(150, 157, 168), width=max(1, size // 160))
-    sheet.pen.line([(box[0], box[3]), (box[2], box[1])], fill=(150, 157, 168), width=max(1, size // 160))
-    if not worded:
-        return packed(sheet.image, {"Description": reason, "Software": "Hven"})
+    sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=SIGN_OUTLINE)
+    _draw_crossed_box(sheet.pen, (width / 2, height * 0.27), min(width, height) * 0.1, max(1, size // 160))
     lines, line = [], ""
     for word in reason.split():
         if line and sheet.wide(f"{line} {word}") > width * 0.88:

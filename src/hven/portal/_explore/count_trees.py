@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +17,11 @@ from hven.adql import tree
 from hven.engines import Live
 from hven.model import Cache, Failures
 from hven.model.errors import HvenError
+from hven.portal._condition_words import field, write_value
 from hven.portal._explore import observation_lines
-from hven.portal._explore.facets import written
 from hven.portal._explore.search import COUNTED, Search, ref
 from hven.portal._explore.value_files import Files
+from hven.portal.conditions import LISTS, WHOLE_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -49,14 +52,22 @@ class Leaf:
 class Node:
     """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here.
 
-    `asked`: of each table below it, the values by which its columns are asked for what hangs here.
+    Attributes
+    ----------
+    rows
+        Of what was counted; None: nothing was.
+    least
+        There are more: something below is not counted.
+    asked
+        Of each table below it, the values by which its columns are asked for what hangs here.
     """
 
     name: str | None
     rows: int | None = None
-    asked: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)
-    branches: dict[str | None, Node] = field(default_factory=dict)
-    leaves: list[Leaf] = field(default_factory=list)
+    least: bool = False
+    asked: dict[str, dict[str, dict[str, None]]] = attribute(default_factory=dict)
+    branches: dict[str | None, Node] = attribute(default_factory=dict)
+    leaves: list[Leaf] = attribute(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,14 +259,27 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
             columns = [one for place, one in enumerate(columns) if place not in crowded]
         else:
             columns = columns[:-1]
+    texts = [_write_values(column, [group[place] for group in groups]) for place, column in enumerate(columns)]
     return tuple(
         Leaf(
             table=table,
             rows=int(group[-1]),
-            conditions=tuple((column.name, written([None if value is None else str(value)])) for column, value in zip(columns, group, strict=False)),
+            conditions=tuple((column.name, texts[place][group[place]]) for place, column in enumerate(columns)),
         )
         for group in groups
-    )  # fmt: skip
+    )
+
+
+def _write_values(column: Column, values: Sequence[Any]) -> dict[Any, str]:
+    """Write each value as a condition that has the rows of this value alone: of lists the whole list, where another one has its items, too."""
+    if column.name.lower() not in LISTS:
+        return {value: write_value(None if value is None else str(value)) for value in values}
+    lists = {value: [item.casefold() for item in str(value).split("#")] for value in values if value}
+    shared = Counter(item for items in {tuple(items) for items in lists.values()} for item in set(items))
+    return {
+        value: write_value(f"#{value}#" if len(items) > 1 or shared[items[0]] > 1 else value)
+        for value, items in lists.items()
+    } | {value: write_value(value) for value in values if not value}
 
 
 def _few(distinct: object, branches: int) -> bool:
@@ -289,7 +313,7 @@ def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
             name = level.word
         elif level.column.name in values:
             text = values[level.column.name]
-            name = None if text == "null" else text.strip('"')
+            name = _read_value(level.column, text)
             name = leaf.table.enums.get(level.column.enum or "", {}).get(name or "", name)
             asked[level.column.name] = text
         else:
@@ -306,6 +330,14 @@ def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
     rows = None if leaf.rows is None or other.rows is None else leaf.rows + other.rows
     pairs = tuple((name, ",".join(found)) for name, found in at.asked[leaf.table.qualified].items())
     at.leaves[same] = Leaf(table=leaf.table, rows=rows, conditions=pairs)
+
+
+def _read_value(column: Column, text: str) -> str | None:
+    """Read the value of a condition; None: rows without one, or with a blank one, which nobody could see."""
+    (word,) = field(text)
+    whole = WHOLE_LIST.fullmatch(word.text) if column.name.lower() in LISTS else None
+    value = word.text if whole is None else whole[1]
+    return None if word.is_null or not value.strip() else value
 
 
 def _branch(node: Node, name: str | None) -> Node:
@@ -330,6 +362,7 @@ def _total(node: Node) -> int | None:
     every = [*(one.rows for one in node.branches.values()), *(one.rows for one in node.leaves)]
     counts = [rows for rows in every if rows is not None]
     node.rows = sum(counts) if counts else None
+    node.least = len(counts) < len(every) or any(one.least for one in node.branches.values())
     node.branches = dict(
         sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].rows or 0), pair[0] or ""))
     )

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hven.adql import tree
 from hven.model.errors import Timeout
-from hven.portal._condition_words import field
+from hven.portal._condition_words import field, write_value
 from hven.portal._explore.search import COUNTED, ref
 from hven.portal.conditions import LISTS
 
@@ -392,14 +392,7 @@ def _items(pairs: Sequence[tuple[str | None, int]], like: str) -> list[tuple[str
 
 def written(values: Sequence[str | None]) -> str:
     """Write chosen values as the condition of an address; those with commas stand in quotes."""
-    return ",".join(
-        "null"
-        if value is None
-        else f'"{value}"'
-        if set(value) & set(',"*<>=!') or ".." in value or value != value.strip()
-        else value
-        for value in values
-    )
+    return ",".join(map(write_value, values))
 
 
 def _parted(value: str) -> list[str]:

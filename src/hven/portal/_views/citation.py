@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hven.services.citing import Cited
     from hven.services.face import Surroundings
 
+UNPUBLISHED = {"reserved", "draft"}  # states of DOIs that nobody outside knows
 MOST = 10  # tables that signposts lead to
 HTML = "text/html"
 PAGE_TYPES = {HTML, "application/xhtml+xml", "application/json"}  # what a landing page itself answers
@@ -106,14 +107,15 @@ def _document(state: Asked) -> tuple[bytes, str]:
     name, label = _wanted(state)
     try:
         one = cited(state, name, label)
-        made = {**citing.datacite(one), "url": one.address}
+        made, entry = {**citing.datacite(one), "url": one.address}, _bibtex(one)
     except NotFound:
         known = state.around.site.store.citations.find(name, label)
-        if known is None or kind == "bib" or not known.told:
+        if known is None or not known.told or known.state in UNPUBLISHED:
             raise
         made = dict(known.told)
+        entry = citing.bibtex_of_record({"url": known.url, **made}, f"{name}-{label}" if label else name)
     if kind == "bib":
-        body = f"{_bibtex(one)}\n".encode()
+        body = f"{entry}\n".encode()
     else:
         body = citing.datacite_xml(made).encode() if kind == "datacite.xml" else orjson.dumps(made, option=orjson.OPT_INDENT_2)  # fmt: skip
     return body, dali.etag(body)
@@ -192,14 +194,14 @@ def tombstone(state: Asked, name: str, label: str) -> Page:
         Nothing of that name was cited or withdrawn.
     """
     known = state.around.site.store.citations.find(name, label)
-    if known is None or not known.told or known.state in {"reserved", "draft"}:
+    if known is None or not known.told or known.state in UNPUBLISHED:
         raise NotFound(say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
     told: Mapping[str, Any] = known.told
     dates = {one["dateType"]: one["date"] for one in told.get("dates", ())}
     new = [one for one in told.get("relatedIdentifiers", ()) if one["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}]  # fmt: skip
     content = {
         "title_of": told["titles"][0]["title"],
-        "people": ", ".join(one["name"] for one in told.get("creators", ())),
+        "people": ", ".join(one["name"] for one in told.get("creators", ()) if one["name"] != citing.UNAVAILABLE),
         "publisher_of": told["publisher"]["name"],
         "year": told.get("publicationYear", ""),
         "doi": known.doi,
@@ -208,8 +210,9 @@ def tombstone(state: Asked, name: str, label: str) -> Page:
         "dates": dates,
         "described": [one["description"] for one in told.get("descriptions", ()) if one["descriptionType"] == "Abstract"],
         "instead": [{"id": one["relatedIdentifier"], "url": one["relatedIdentifier"] if one["relatedIdentifierType"] == "URL" else f"https://doi.org/{one['relatedIdentifier']}"} for one in new],
-        "documents": [{"url": f"{known.url}/cite/{kind}", "type": media, "name": words} for kind, (media, words) in citing.KINDS.items() if kind != "bib"],
+        "documents": [{"url": f"{known.url}/cite/{kind}", "type": media, "name": words} for kind, (media, words) in citing.KINDS.items()],
     }  # fmt: skip
     twin = {key: value for key, value in content.items() if key != "documents"}
-    links = {"link": f'<https://doi.org/{known.doi}>; rel="cite-as"'} if known.doi else {}
-    return Page(template="tombstone.html", content=content, twin=twin, status=410, headers=links)
+    links = [f'<https://doi.org/{known.doi}>; rel="cite-as"'] if known.doi else []
+    links += [f'<{one["url"]}>; rel="describedby"; type="{one["type"]}"' for one in content["documents"]]
+    return Page(template="tombstone.html", content=content, twin=twin, status=410, headers={"link": ", ".join(links)})

@@ -140,7 +140,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def tree(state: Asked) -> Page:
         root = await anyio.to_thread.run_sync(grown, state)
-        return Page(template="", content={"rows": root.rows, "branches": _branches(root, state)})
+        return Page(template="", content={"rows": root.rows, "least": root.least, "branches": _branches(root, state)})
 
     async def list_collections(state: Asked) -> Page:
         shown = [one for one in state.catalogue.schemas if one.name in state.holdings.resources]
@@ -244,12 +244,21 @@ def _branches(node: Node, state: Asked) -> list[dict[str, Any]]:
     found = []
     for branch in node.branches.values():
         below = _branches(branch, state)
-        found.append({"name": branch.name, "rows": branch.rows, "branches": below, "url": _leads(branch, state)})
+        found.append(
+            {
+                "name": branch.name,
+                "rows": branch.rows,
+                "least": branch.least,
+                "branches": below,
+                "url": _leads(branch, state),
+            }
+        )
     if node.leaves and (node.branches or len(node.leaves) > 1 or not node.name):
         found += [
             {
                 "name": leaf.table.title or leaf.table.name,
                 "rows": leaf.rows,
+                "least": leaf.rows is None,
                 "branches": [],
                 "url": _address(leaf.table, leaf.conditions, state),
             }

@@ -9,7 +9,7 @@ import anyio
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, films, refusal
+from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, draw_sign, films, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import SITE, Hole, Link, drawn
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from hven.site import Published
 
 BESIDE, NIGHT = 8, 64  # files of one picture; of one that is of a night's calibrators
+VARY = "accept, accept-encoding, authorization, cookie"
+UNIFORM = "all of this picture has one colour"
 FULL = 400  # pixels from which on there is room for axes
 INTERVAL = Type("double", "2", "interval")
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -73,8 +75,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         look = drawings.credited(around, name, look)
         key = drawings.key_of(files, look)
         public = all(file.public for file in files)
-        headers = {**dali.caching(f'"{key}"', public=public), **HEADERS}
-        if dali.unchanged(request, f'"{key}"'):
+        judged = look.size <= drawings.THUMBNAIL and _is_shown_on_page(request)
+        tag = f'"{key}-judged"' if judged else f'"{key}"'
+        headers = {**dali.caching(tag, public=public, vary=VARY), **HEADERS}
+        if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         shelf, places = drawings.shelf(around), [(file.path, file.name) for file in files]
         try:
@@ -83,19 +87,36 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 body = await anyio.to_thread.run_sync(drawings.drawn, shelf, key, places, look, limiter=few)
         except SourceError as fault:
             raise NotFound(str(fault)) from None
+        if judged and not await anyio.to_thread.run_sync(drawings.shows_something, around, key, body):
+            body = draw_sign(look.size, UNIFORM)
         return Response(body, headers=headers, media_type="image/png")
 
     return [route("/collections/{name}/preview/{path:path}", one, _told)]
 
 
+def _is_shown_on_page(request: Request) -> bool:
+    """Return whether the picture is one of many on a page, where a sign stands for one that shows nothing; who opens its address by itself gets it as it is."""
+    accepted = request.headers.get("accept", "")
+    return "image/" in accepted and "text/html" not in accepted
+
+
+def _wants_image(request: Request) -> bool:
+    """Return whether a browser asks, which names types of images; programs do not."""
+    return "image/" in request.headers.get("accept", "")
+
+
 def _told(request: Request, error: Exception) -> Response:
-    """Say why there is no picture: by one, where a page asks for an image, else in words."""
+    """Say why there is no picture: by one, where a page asks for an image, else in words.
+
+    Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its owner, who finds it in the picture's text.
+    """
     words = PLAIN(request, error)
-    if "image/" not in request.headers.get("accept", ""):
+    if not _wants_image(request):
         return words
     given = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
     size = int(given) if given.isdecimal() and len(given) < 5 else 800
-    body = refusal(min(max(size, SIZES[0]), SIZES[1]), bytes(words.body).decode())
+    size, reason = min(max(size, SIZES[0]), SIZES[1]), bytes(words.body).decode()
+    body = (draw_sign if words.status_code >= 500 else refusal)(size, reason)
     kept = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
     return Response(body, words.status_code, {"cache-control": "no-store", **kept, **HEADERS}, "image/png")
 
