@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hven.model import hide_pandas
+
 
 def main() -> int:
     """Run the command ``hven``.
@@ -12,5 +14,7 @@ def main() -> int:
         Of exit.
     """
     from hven.app._cli import main as run  # noqa: PLC0415  (workers are under this roof and need no commands)
+
+    hide_pandas()
 
     return run()

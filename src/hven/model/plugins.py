@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import logging
 import pkgutil
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hven.model._pandas_imports import is_installed, show_pandas
 from hven.model.errors import HvenError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def need(what: str, *modules: str, error: type[HvenError] = UserError) -> None:
     HvenError
         One is not installed; the remedy says how it is.
     """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    missing = [name for name in modules if not is_installed(name)]
     if missing:
         message = f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
         raise error(message, remedy=remedy(missing[0]))
@@ -334,6 +334,7 @@ def _packages() -> dict[str, str]:
 def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:
     """Import a plugin, and see that it has the record of its group."""
     where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
+    show_pandas()  # it may use data frames
     try:
         module: object = entry.load()
     except Exception as error:

@@ -6,18 +6,16 @@ import sys
 import threading
 import time
 from collections import deque
-from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from hven.engines import Execution
 from hven.engines._clock import AGAIN, Timed, Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
 from hven.engines.duckdb.functions import Functions
-from hven.model import clock
+from hven.model import clock, is_installed
 from hven.model.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -31,10 +29,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that an engine which is closed waits for what was broken off
 # DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers have it done before they fork
-# Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
-pa.array(np.empty(0))
+# Arrow looks for pandas once, at its first array of a list, and must have done so: it takes None for a module
+pa.array([], pa.int8())
 for looked_for in ("pandas", "dateutil"):
-    if looked_for not in sys.modules and find_spec(looked_for) is None:
+    if looked_for not in sys.modules and not is_installed(looked_for):
         sys.modules[looked_for] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
 
 

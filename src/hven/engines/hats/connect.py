@@ -23,6 +23,7 @@ from hven.engines.hats import faults
 from hven.engines.hats.matches import MARK
 from hven.engines.hats.servers import MAJOR, NAME, quoted
 from hven.engines.hats.spark_functions import TYPES, call_of
+from hven.model import show_pandas
 from hven.model.errors import HvenError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def load() -> Any:
     UsageError
         The package is not installed.
     """
+    show_pandas()  # the client needs it
     try:
         with warnings.catch_warnings(), _begun():
             warnings.simplefilter("ignore")  # it is not sure of pandas 3, which is not asked here

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+if (
+    TYPE_CHECKING
+):  # `_validation` gives these names to the annotations: a verb that reads no settings does not load pydantic
+    from pydantic import AfterValidator, Field
 
 URL = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 MAIL = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"

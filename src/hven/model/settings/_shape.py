@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hven.model.settings._secrets import secret
 from hven.model.settings._sections import (
@@ -40,6 +38,9 @@ from hven.model.settings._sections import (
     TreeSettings,
     setting,
 )  # fmt: skip
+
+if TYPE_CHECKING:  # as in `_sections`
+    from pydantic import Field
 
 ORIGIN = r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"  # goes into the content security policy as it stands
 SURVEY = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"  # its origin does, too

@@ -7,8 +7,6 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, Place, UserError, meant, nearest
 from hven.model.settings._secrets import secret
@@ -143,6 +141,8 @@ def _refine(data: dict[str, Any]) -> None:
 
 def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, message) for everything that is wrong."""
+    from pydantic import ValidationError  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
+
     try:
         checked().model_validate(data)
     except ValidationError as error:

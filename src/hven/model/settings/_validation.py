@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
 from hven.model.settings._sections import IdentityProvider, Portal, Project, ReaderProgram, Section, said
 from hven.model.settings._shape import Settings
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 NAMED = (Portal, Project, IdentityProvider, ReaderProgram)  # each in a section with its name: [portals.NAME]
-_NAME = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
+_NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,40}$"
 
 
 def read_bytes(value: object) -> object:
@@ -38,8 +39,11 @@ def read_bytes(value: object) -> object:
     return round(float(match[1]) * _UNITS[match[2].lower()]) if match else value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+def _read_annotations(kind: type) -> dict[str, Any]:
+    """Evaluate the annotations of a dataclass of settings, which name what pydantic has without importing it."""
+    from pydantic import AfterValidator, Field  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
+
+    return get_type_hints(kind, localns={"AfterValidator": AfterValidator, "Field": Field}, include_extras=True)
 
 
 @cache
@@ -53,7 +57,7 @@ def brought() -> tuple[Section, ...]:
 def sections() -> Mapping[str, Section]:
     """Return all sections by name."""
     found = {}
-    for name, hint in get_type_hints(Settings).items():
+    for name, hint in _read_annotations(Settings).items():
         many = get_origin(hint) is tuple
         kind = get_args(hint)[0] if many else hint
         if is_dataclass(kind):
@@ -113,6 +117,8 @@ def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
 @cache
 def checked() -> type[BaseModel]:
     """Make the model of the file: the same keys, bounds and patterns."""
+    from pydantic import create_model  # noqa: PLC0415  (as above)
+
     model = _model("SettingsFile", Settings)
     more = {}
     for one in brought():
@@ -122,17 +128,21 @@ def checked() -> type[BaseModel]:
 
 
 def _model(name: str, kind: type) -> type[BaseModel]:
-    hints = get_type_hints(kind, include_extras=True)
+    from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415  (as above)
+
+    hints = _read_annotations(kind)
     made: dict[str, Any] = {}
     for item in fields(kind):
         if item.metadata and not (kind in NAMED and item.name == "name"):  # that is its section's
             form, needed = _form(hints[item.name], item.name), item.default is item.default_factory is MISSING
             made[item.name] = (form if needed else form | None, Field(... if needed else None, **item.metadata["rule"]))
-    return create_model(name, __base__=_Strict, **made)
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **made)
 
 
 def _form(hint: Any, name: str) -> Any:
     """Return the type that TOML has for one of a dataclass."""
+    from pydantic import StringConstraints  # noqa: PLC0415  (as above)
+
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
         return _model(name.capitalize(), hint)  # type: ignore[arg-type]
@@ -143,7 +153,8 @@ def _form(hint: Any, name: str) -> Any:
     if origin is not tuple:
         return hint
     if inner[0] in NAMED:
-        return dict[_NAME, _model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
+        key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
+        return dict[key, _model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
     return list[_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
 
 

@@ -1,0 +1,64 @@
+"""Keep Arrow and DuckDB from loading pandas, where it is installed, into processes that do not use it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+
+class _PandasHider:
+    """A finder of modules that finds no pandas."""
+
+    def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+_HIDER = _PandasHider()
+
+
+def hide_pandas() -> None:
+    """Make imports of pandas fail in this process, as where it is not installed.
+
+    Arrow imports pandas when it first converts a Python list, and DuckDB when it first binds a value. That takes half a
+    second of processor time and 40 MB, though Hven itself neither takes nor gives data frames. Only the programs that
+    Hven starts call this: a notebook that imports ``hven`` keeps its pandas.
+    """
+    if "pandas" not in sys.modules and _HIDER not in sys.meta_path:
+        sys.meta_path.insert(0, _HIDER)
+
+
+def show_pandas() -> None:
+    """Undo `hide_pandas`, for code of others that may use pandas: Arrow knows data frames again, too."""
+    if _HIDER not in sys.meta_path:
+        return
+    sys.meta_path.remove(_HIDER)
+    if sys.modules.get("pandas", _HIDER) is None:
+        del sys.modules["pandas"]
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None and is_installed("pandas"):
+        arrow.table({}).to_pandas()  # it has looked in vain, and looks again only for something that needs pandas
+
+
+def is_installed(module: str) -> bool:
+    """Check that a top-level module can be imported, without importing it.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+
+    Returns
+    -------
+    bool
+        False also for what `hide_pandas` hides.
+    """
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,112 @@
+"""What a start of ``hven`` loads: modules that take long to import are loaded by the verbs that need them, and by no others."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hven.app._cli import engine_verbs, verbs
+
+# pandas is in none of the sets below: no verb of ours needs it, wherever it is installed
+HEAVY = frozenset(
+    [
+        "PIL",
+        "aiohttp",
+        "argon2",
+        "astropy",
+        "cdshealpix",
+        "duckdb",
+        "fsspec",
+        "granian",
+        "h5netcdf",
+        "h5py",
+        "httpx",
+        "jinja2",
+        "joserfc",
+        "lxml",
+        "markdown_it",
+        "matplotlib",
+        "mocpy",
+        "numpy",
+        "pandas",
+        "psycopg",
+        "pyarrow",
+        "pyspark",
+        "regions",
+        "rich",
+        "scipy",
+        "shapely",
+        "sqlalchemy",
+        "starlette",
+        "sunpy",
+        "xarray",
+    ]
+)
+VERBS = {name: file for name, file in verbs.VERBS.items() if name} | {
+    name: file for name, (file, _) in verbs.GROUPS.items()
+}
+FILES = {file: name for name, file in VERBS.items()}  # each with one of its verbs
+SITE = frozenset({"numpy", "pyarrow", "sqlalchemy"})
+INGEST = SITE | {"duckdb", "lxml"}
+SERVICES = INGEST | {"starlette"}
+NEEDED: dict[str, frozenset[str]] = (
+    dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
+    | dict.fromkeys(("region", "judge"), frozenset({"numpy", "pyarrow", "lxml"}))  # columns of files and of answers
+    | dict.fromkeys(("verify", "backups", "members", "delegate"), SITE)
+    | {"ask": SITE | {"lxml"}}
+    | dict.fromkeys(("publish", "mirror", "operating"), INGEST)
+    | dict.fromkeys(("curate", "sync", "survey", "preparation", "register", "usage_counts", "doi", "labels"), SERVICES)
+    | {"accounts": SERVICES | {"markdown_it"}, "serve": SERVICES | {"granian", "markdown_it"}}
+)
+PROGRAM = """
+import json, sys
+import hven.app
+code = hven.app.main()
+print(json.dumps([name for name, module in sys.modules.items() if module is not None and "." not in name]), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def load(*words: str) -> set[str]:
+    """Give the heavy modules that a start with these words has loaded at its end."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=True)
+    return HEAVY & set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["-h"]], ids=" ".join)
+def test_help_and_version_load_no_heavy_module(words: list[str]) -> None:
+    assert load(*words) == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_verb_loads_only_the_heavy_modules_that_it_needs(file: str) -> None:
+    assert load(FILES[file], "--help") <= NEEDED[file]
+
+
+def test_every_verb_says_what_it_needs() -> None:
+    assert set(NEEDED) == set(FILES)
+
+
+def test_help_reads_of_each_verb_what_the_parser_of_python_reads() -> None:
+    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERBS.items() if name), *engine_verbs.places().values()):  # fmt: skip
+        module, _, name = place.partition(":")
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+        [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        assert verbs._help(place) == ast.get_docstring(function), place
+
+
+def test_help_reads_verbs_of_others_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "strange_engine.py").write_text(
+        "def other(caller):\n    return 1\n\ndef one(caller\n\n):\n    'Do one thing.'\n\ndef two(caller): 'Do two.'\n\ndef none(caller):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    told = [verbs._help(f"strange_engine:{name}") for name in ("one", "two", "none", "missing")]
+    assert told == ["Do one thing.", "Do two.", None, None]

@@ -1,0 +1,49 @@
+"""Programs of Hven do not load pandas (which hapiclient brings here); code of others that runs in them may."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from hven.model import hide_pandas, is_installed, show_pandas
+hide_pandas()
+import pyarrow as pa
+{first}
+print("pandas" in sys.modules and sys.modules["pandas"] is not None, is_installed("pandas"))
+show_pandas()
+import pandas
+print(pa.array(pandas.Series([1.5, float("nan")])).null_count)
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["pa.array(['a'])", "import hven.engines.duckdb.running", "import hven.model.literal"]
+)
+def test_arrow_finds_pandas_only_once_it_is_shown(first: str) -> None:
+    words = [sys.executable, "-c", PROGRAM.format(first=first)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "1"]  # Arrow takes NaN of data frames alone for null
+
+
+def test_whoever_has_pandas_keeps_it() -> None:
+    program = "import pandas; from hven.model import hide_pandas; hide_pandas(); import pandas.core.frame; import pyarrow as pa; print(pa.array(pandas.Series([float('nan')])).null_count)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_a_plugin_may_use_pandas(tmp_path) -> None:
+    (tmp_path / "hven_frames.py").write_text("import pandas\nFORMAT = None\n")
+    info = tmp_path / "hven_frames-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-frames\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[hven.jobs]\nframes = hven_frames\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom hven.model import plugins, hide_pandas\nhide_pandas()\n"
+        "try: plugins.load('jobs', 'frames')\nexcept Exception as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "has no JOB of the class" in done.stdout  # it was imported, and judged only then
