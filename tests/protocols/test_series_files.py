@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from astropy.io import fits
+from astropy.io.votable import parse as read_votable
 from jsonschema import Draft4Validator
 from test_spans import read
 
+from das2_streams import parse
 from file_servers import Files, web
 from hven.app._server import create
 from hven.formats.media import Samples, open_product
@@ -741,6 +744,37 @@ def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client
         assert (
             status == cdflib.CDF(str(path)).varget("STATUS").tolist()
         )  # its last sample, too, and none of the next file
+
+
+def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_people(tmp_path: Path) -> None:
+    """Two data sets of the same files: each row has both, each with its own name and span, by HAPI and by das2."""
+    data = made(tmp_path, '[{id: left, das2: NDA/left, file: "{target.path}", cadence: 1 min, parameters: [LL]}, {id: state, das2: NDA/state, file: "{target.path}", cadence: 1 min, parameters: [STATUS]}]')  # fmt: skip
+    for number, day in enumerate(("2020-01-01", "2020-01-02", "2020-01-03")):
+        cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number)
+    site, client = opened(tmp_path)
+    with site:
+        names = [f"data/{path.name}" for path in sorted(data.iterdir())]
+        answer = client.get("/datalink/nda.days?" + urlencode({"ID": names}, doseq=True))
+        table = read_votable(BytesIO(answer.body))
+        links = table.get_first_table().to_table().to_pandas()
+        services = {one.ID: {param.name: str(param.value) for param in (*one.params, *one.groups[0].entries)} for one in table.resources if one.utype == "adhoc:service"}  # fmt: skip
+        assert list(dict.fromkeys(links["ID"])) == names
+        for number, name in enumerate(names):
+            own = [services[one] for one in links["service_def"][links["ID"] == name] if one]
+            by_hapi = {one["dataset"]: one for one in own if "start" in one}
+            by_das2 = {one["dataset"]: one for one in own if "start_time" in one}
+            assert (set(by_hapi), set(by_das2)) == ({"left", "state"}, {"NDA/left", "NDA/state"})
+            status = [1000 * number + at for at in range(20)]
+            found = client.get("/hapi/data", dataset="state", start=by_hapi["state"]["start"], stop=by_hapi["state"]["stop"])  # fmt: skip
+            assert [int(line.split(",")[1]) for line in found.text.splitlines()] == status
+            given = {key: by_das2["NDA/state"][key] for key in ("server", "dataset", "start_time", "end_time")}
+            (packet,) = parse(client.get("/das2/server", **given).body).packets
+            assert packet.values()["STATUS"][:, 0].tolist() == status
+        page = client.get("/datalink/nda.days", ID=names[1], RESPONSEFORMAT="html").text
+        for dataset in ("left", "state"):
+            assert f"dataset={dataset}&amp;start=2020-01-02T00:00:00." in page
+            assert f'value="NDA/{dataset}"' in page
+        assert page.count('value="2020-01-02T00:00:00.') == 2
 
 
 def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
