@@ -777,6 +777,38 @@ def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_peop
         assert page.count('value="2020-01-02T00:00:00.') == 2
 
 
+def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -> None:
+    """A file that has nothing of a data set is another one's; a data set with a clock of its own begins with its own first sample."""
+    said = ", ".join(f'{{id: {name}, file: "{{target.path}}", cadence: 1 min, {keys}}}' for name, keys in (("left", "parameters: [LL]"), ("house", "parameters: [HK]"), ("late", "parameters: [SLOW], time: Epoch2"), ("every", "time: Epoch")))  # fmt: skip
+    data = made(tmp_path, f"[{said}]")
+    for number, day in enumerate(("2020-01-01", "2020-01-02")):
+        late = {
+            "Epoch2": (minutes(day, 5) + 10 * 60_000_000_000, {}),
+            "SLOW": (np.arange(5, dtype="i4"), {"DEPEND_0": "Epoch2"}),
+        }
+        cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number, **late)
+    for day in ("2020-02-01", "2020-02-02"):
+        file = cdflib.cdfwrite.CDF(str(data / f"house_{day}_v01.cdf"), cdf_spec={"Majority": "row_major"}, delete=True)
+        for name, array, facts in (("Epoch", minutes(day, 20), {}), ("HK", np.arange(20, dtype="f8"), {"DEPEND_0": "Epoch"})):  # fmt: skip
+            file.write_var({"Variable": name, "Data_Type": 33 if name == "Epoch" else 45, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}, facts, array)  # fmt: skip
+        file.close()
+    (data / "other_v01.cdf").write_bytes(b"no file of samples")
+    site = Site(settings.load(tmp_path))
+    with site:
+        report = ingest(site, "nda")
+        assert report.tables["nda.days"].rejected == 1  # the last one
+        client = Client(create(site))
+        spans = {"left": ("2020-01-01T00:00:00", "2020-01-02T00:20:00", 40), "house": ("2020-02-01T00:00:00", "2020-02-02T00:20:00", 40), "late": ("2020-01-01T00:10:00", "2020-01-02T00:15:00", 10), "every": ("2020-01-01T00:00:00", "2020-02-02T00:20:00", 80)}  # fmt: skip
+        for name, (start, stop, count) in spans.items():
+            found = info(client, name)
+            assert (found["startDate"][:19], found["stopDate"][:19]) == (start, stop), name
+            assert len(rows(client, name=name)) == count
+            page = client.get("/" + found["resourceURL"].partition("://")[2].partition("/")[2].partition("#")[0]).text
+            assert f'id="{found["resourceURL"].partition("#")[2]}"' in page
+        leads = {path.name: {one["sent"]["dataset"] for one in read(client, f"data/{path.name}", "nda.days") if one["local"] == "hapi" and one["semantics"] == "#proc"} for path in sorted(data.glob("*_2020*"))}  # fmt: skip
+        assert {name[:3]: found for name, found in leads.items()} == {"nda": {"left", "late", "every"}, "hou": {"house", "every"}}  # fmt: skip
+
+
 def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
     """Record variance is mixed in a file: a gain that stands once is none of the samples, unless it is said that it is; then that is told."""
     data = made(tmp_path, ROUTINE)
