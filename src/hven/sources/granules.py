@@ -103,13 +103,9 @@ class Granules(FilesAsRows):
         self._lost.clear()
         for name, reasons in self._foreign.items():
             if not self._files_of.get(name) and self.context.tell is not None:
-                files = (
-                    "the file that was read has"
-                    if len(reasons) == 1
-                    else f"none of the {len(reasons):,} files that were read has"
-                )
-                said = "nothing" if len(reasons) == 1 else "anything"
-                self.context.tell(f"{files} {said} of the data set {name}: {reasons[0]}")
+                none = len(reasons) > 1
+                told = f"none of the {len(reasons):,} files that were read has anything" if none else "the file that was read has nothing"  # fmt: skip
+                self.context.tell(f"{told} of the data set {name}: {reasons[0]}")
         self._foreign.clear()
         self._files_of.clear()
 
