@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from hven import query
 from hven.adql.text import literal, quote
-from hven.formats.media import NO_LAYOUT, Samples, open_product
+from hven.formats.media import Samples, open_product
 from hven.model import Cache, units
 from hven.model.errors import HvenError, SourceError, Unavailable, say
 from hven.model.table import Bins, Column, begins_and_ends
@@ -514,8 +514,8 @@ def write_own_files(table: Table, series: Series) -> str | None:
     files = [one.id for one in table.series if one.file]
     if len(files) < 2 or series.id not in files or not any(one.name == "layout" for one in table.columns):
         return None
-    before = "_" * (files.index(series.id) * (len(NO_LAYOUT) + 1))  # the layout has a word for each data set
-    return f"(target.layout IS NULL OR target.layout NOT LIKE {literal(f'{before}{NO_LAYOUT}%')})"
+    before = "_" * (files.index(series.id) * (len(Samples.NO_LAYOUT) + 1))  # the layout has a word for each data set
+    return f"(target.layout IS NULL OR target.layout NOT LIKE {literal(f'{before}{Samples.NO_LAYOUT}%')})"
 
 
 def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) -> list[tuple[Granule, int, int]]:

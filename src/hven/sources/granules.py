@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.formats.media import NO_LAYOUT, ForeignFileError, Samples, open_product
+from hven.formats.media import Samples, open_product
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import Place, SourceError
 from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable, written_columns
@@ -122,7 +122,7 @@ class Granules(FilesAsRows):
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.hash_whole()
             firsts, lasts, counts, layouts = [], [], [], []
-            foreign: ForeignFileError | None = None
+            foreign: SourceError | None = None
             with ExitStack() as stack:
                 products: dict[FileReader | None, Product] = {}
                 for one in self._series:
@@ -130,9 +130,9 @@ class Granules(FilesAsRows):
                         products[one.reader] = stack.enter_context(self._product(file, one.reader))
                     try:
                         found = Samples(products[one.reader], one, file.name.rpartition("/")[2])
-                    except ForeignFileError as error:  # it is a file of another data set
+                    except Samples.ForeignFileError as error:  # it is a file of another data set
                         foreign = error
-                        layouts.append(NO_LAYOUT)
+                        layouts.append(Samples.NO_LAYOUT)
                         self._foreign.setdefault(one.id, []).append(error.message)
                         continue
                     self._files_of[one.id] = self._files_of.get(one.id, 0) + 1

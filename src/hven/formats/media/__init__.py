@@ -20,7 +20,7 @@ from hven.formats.media._labels import LONGEST, parsed
 from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._rasters import open_raster
-from hven.formats.media._samples import NO_LAYOUT, ForeignFileError, Samples
+from hven.formats.media._samples import Samples
 from hven.formats.media._spectral import times, wavelengths
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
@@ -221,13 +221,11 @@ def open_product(
 
 __all__ = [
     "HEAD",
-    "NO_LAYOUT",
     "Array",
     "Axis",
     "Card",
     "Cut",
     "Distant",
-    "ForeignFileError",
     "Medium",
     "Part",
     "Place",

@@ -107,9 +107,14 @@ class Samples:
         When samples were taken: microseconds since 1970, increasing, shape (n,).
     left
         How many were left out because they have no time, or that of another one.
+    NO_LAYOUT, ForeignFileError
+        What stands for the layout of a file that has nothing of a data set, and the error that tells of it.
     cut
         Whether times that were read have digits which are left out: below a nanosecond, or below a microsecond where they cannot be counted so.
     """
+
+    NO_LAYOUT = NO_LAYOUT
+    ForeignFileError = ForeignFileError
 
     def __init__(self, product: Product, said: Series, name: str) -> None:
         self._product, self._said, self._name = product, said, name
@@ -778,4 +783,4 @@ def _dtype(column: Column) -> np.dtype[Any]:
     return found
 
 
-__all__ = ["NO_LAYOUT", "ForeignFileError", "Samples"]
+__all__ = ["Samples"]
