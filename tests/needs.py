@@ -144,6 +144,7 @@ GROUPS = {
     "HVEN_DAS2C": _named("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
     "HVEN_DAS2PY": _named("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
     "HVEN_DATACITE_SCHEMA": _named("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
+    "HVEN_HAPI_SERVER": _named("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
     "HVEN_LSDB": _named("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _named("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
     "HVEN_VERIFIER": _named("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),

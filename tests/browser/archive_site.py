@@ -21,7 +21,6 @@ import numpy as np
 import sites
 from astropy.io import fits
 from astropy.table import Table
-from PIL import Image
 
 from made import EXAMPLES
 from running import hven
@@ -278,26 +277,9 @@ def dem(folder: Path, random: np.random.Generator) -> None:
 
 def radio(folder: Path, random: np.random.Generator) -> None:
     """The quick-looks of the radioheliograph: forty days at some of nine frequencies, each a picture."""
-    (folder / "nrh.yaml").write_text(
-        descriptor(
-            "06-nrh-quicklooks", "nrh",
-            ("let: {base: https://nrh.example.org/quicklooks}", 'files: "looks/**/*.png"'),
-            ("{base}/{_source.year}/{look}", "{site.url}/collections/nrh/files/looks/{_source.year}/{look}"),
-            ("base || '/no-preview.png'", "site.url || '/collections/nrh/files/looks/2012/no-preview.png'"),
-            ("base || '/thumbnails/'", "site.url || '/collections/nrh/files/looks/2012/'"),
-        )
-    )  # fmt: skip
+    (folder / "nrh.yaml").write_text(descriptor("06-nrh-quicklooks", "nrh"))
     run("06-nrh-quicklooks", folder, ("datetime(2011, 6, 1)", "datetime(2012, 1, 1)"))
     shutil.move(folder / "made" / "collections" / "nrh" / "data", folder / "data")
-    (folder / "looks" / "2012").mkdir(parents=True)
-    picture = folder / "looks" / "2012" / "no-preview.png"
-    y, x = np.mgrid[:64, :64] - 31.5
-    Image.fromarray(np.clip(255 - (x**2 + y**2) / 3, 0, 255).astype("u1")).save(picture)
-    for hit in json.loads((folder / "data" / "nrh-daily.json").read_text())["hits"]["hits"]:
-        target = folder / "looks" / str(hit["_source"]["year"])
-        target.mkdir(parents=True, exist_ok=True)
-        for look in hit["_source"]["quicklooks"]:
-            shutil.copy(picture, target / look["file"])
 
 
 def regions(folder: Path, random: np.random.Generator) -> None:

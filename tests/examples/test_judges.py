@@ -73,7 +73,7 @@ def test_they_are_together_in_obscore(server: Server) -> None:
     )
     assert found == [
         ["bass2000", "image", 141], ["corot_lc", "timeseries", 30], ["gaia_dem", "image", 384], ["herschel", "image", 24],
-        ["nda_jupiter", "timeseries", 30], ["nda_sun", "timeseries", 30], ["nrh", "image", 246], ["oidb", "visibility", 23],
+        ["nda_jupiter", "timeseries", 30], ["nda_sun", "timeseries", 30], ["nrh", "image", 251], ["oidb", "visibility", 23],
         ["oifits_granules", "visibility", 26], ["sz", "image", 48],
     ]  # fmt: skip
     assert server.rows("SELECT COUNT(*) FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio") == [[23 + 26]]

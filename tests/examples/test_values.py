@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from astropy import constants, units
 from astropy.coordinates import get_body_barycentric_posvel, solar_system_ephemeris
 from astropy.io import fits
 from astropy.time import Time
+from PIL import Image
 
 from made import example, ingested
 from running import hven, serving
@@ -130,15 +132,17 @@ def test_nrh(made: tuple[Path, Rows]) -> None:
     site, rows = made
     hits = json.loads((site / "collections/nrh/data/nrh-daily.json").read_text())["hits"]["hits"]
     there = {row["access_url"].rpartition("/")[2]: row for row in rows("SELECT * FROM nrh.epn_core")}
+    pictures = "http://127.0.0.1:8080/collections/nrh/preview/data/looks"
     assert len(there) == sum(len(hit["_source"]["quicklooks"]) for hit in hits)
     for hit in hits:
         source = hit["_source"]
         good = [each for each in source["frequencies"] if each not in source["noisy"]]
-        name = f"thumbnails/{hit['_id']}_{round(max(good) * 10)}.png" if good else "no-preview.png"
+        name = f"{hit['_id']}_{round(max(good) * 10)}.png" if good else "no-preview.png"
         for look in source["quicklooks"]:
             row = there[look["file"]]
             assert row["obs_id"] == hit["_id"]
-            assert row["thumbnail_url"] == f"https://nrh.example.org/quicklooks/{name}"
+            assert row["thumbnail_url"] == f"{pictures}/{name}?size=100"
+            assert (row["noisy"] == "1") is (look["freq"] in source["noisy"])
             assert float(row["spectral_range_min"]) == pytest.approx(
                 (look["freq"] * units.MHz).to_value(units.Hz), rel=1e-12
             )
@@ -146,6 +150,23 @@ def test_nrh(made: tuple[Path, Rows]) -> None:
                 Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
             )
     assert "no element, so that nothing is made of the row: 1 row" in hven("--site", site, "ingest", "nrh").stdout
+    with serving(site) as server:
+        days = {hit["_id"]: hit["_source"] for hit in hits if hit["_source"]["quicklooks"]}
+        asked = urlencode({"ID": [f"{day}_1" for day in days], "RESPONSEFORMAT": "csv"}, doseq=True)
+        with urllib.request.urlopen(f"{server.url}/datalink/nrh.epn_core", data=asked.encode()) as answer:
+            links = list(csv.DictReader(answer.read().decode().splitlines()))
+        for day, source in days.items():
+            looks = [link for link in links if (link["ID"], link["semantics"]) == (f"{day}_1", "#preview")]
+            good = sorted({*source["frequencies"]} - {*source["noisy"]}, reverse=True)
+            assert [link["description"] for link in looks] == [f"{each:.1f} MHz" for each in good]
+            assert {link["content_type"] for link in looks} <= {"image/png"}
+        first = next(link for link in links if link["semantics"] == "#preview")
+        for address, longest in ((first["access_url"], 2048), (first["access_url"] + "?size=100", 100)):
+            with urllib.request.urlopen(address) as answer:
+                picture = Image.open(io.BytesIO(answer.read()))
+            assert max(picture.size) <= longest
+            assert "CC-BY-4.0" in picture.info["Copyright"]
+            assert "Station de radioastronomie" in picture.info["Copyright"]
 
 
 @pytest.mark.parametrize("made", ["07-nda-and-expres"], indirect=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import gc
 import io
 import json
 import threading
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from time import process_time
 from types import SimpleNamespace
@@ -160,6 +162,44 @@ def test_single_precision_is_one_double_in_every_format(tmp_path: Path) -> None:
     np.testing.assert_array_equal(binary["v"], wanted)
     np.testing.assert_array_equal([[float(cell) for cell in line.split(",")[1:]] for line in lines], wanted)
     np.testing.assert_array_equal([[row[1], *row[2]] for row in rows], wanted)
+
+
+TEXTS = """\
+collection: probe
+title: Probe
+tables:
+  main:
+    source: {kind: parquet, files: a.parquet}
+    columns: {taken: {ucd: time.epoch}, marks: {type: "string[8x2]"}, grid: {type: "string[1x2x3]"}, ragged: {type: "string[8x*]"}}
+    series: {id: probe}
+"""
+
+
+def test_arrays_of_texts_are_parameters_in_every_format(tmp_path: Path) -> None:
+    """An element may have quotes, commas, letters of several bytes, or be missing; the first index of a text's type is its length."""
+    rows = [(["a,b", '"'], ["x"] * 6), (["\u2603\u2603", None], [*"abcdef"]), (None, ["", "y", "\n", "z", "", "w"])]
+    moments = np.datetime64("2020-01-01T00:00:00.000005", "us").astype(int) + np.arange(3) * SECOND
+    table = pa.table({"taken": pa.array(moments).cast(pa.timestamp("us")), "marks": [one for one, _ in rows], "grid": [one for _, one in rows], "ragged": [["a"], [], ["b", "c"]]})  # fmt: skip
+    pq.write_table(table, tmp_path / "a.parquet")
+    with site_with(tmp_path, TEXTS.replace("a.parquet", f"{tmp_path}/a.parquet")) as site:
+        ingest(site, "probe")
+        client = Client(create(site))
+        said = json.loads(client.get("/hapi/info", dataset="probe").body)
+        marks, grid = said["parameters"][1:]
+        assert (marks["type"], marks["length"], marks["size"], marks["fill"]) == ("string", 6, [2], "")
+        assert (grid["type"], grid["length"], grid["size"]) == ("string", 1, [3, 2])
+        assert any(one.startswith("ragged is left out") for one in said["note"])
+        # without a cadence the end is a whole millisecond, which clients in JavaScript can ask for
+        assert said["stopDate"] == "2020-01-01T00:00:02.001000Z"
+        given = {"dataset": "probe", "start": said["startDate"], "stop": said["stopDate"]}
+        wanted = [(["" if one is None else one for one in first or ["", ""]], second) for first, second in rows]
+        lines = list(csv.reader(io.StringIO(client.get("/hapi/data", **given).text)))
+        assert [(line[1:3], line[3:]) for line in lines] == wanted
+        told = json.loads(client.get("/hapi/data", **given, format="json").body)["data"]
+        assert [(line[1], [*chain(*line[2])]) for line in told] == wanted
+        kind = np.dtype([("taken", "S27"), ("marks", "S6", 2), ("grid", "S1", (3, 2))])
+        found = np.frombuffer(client.get("/hapi/data", **given, format="binary").body, kind)
+        assert [([one.decode() for one in row["marks"]], [one.decode() for one in row["grid"].ravel()]) for row in found] == wanted  # fmt: skip
 
 
 def test_the_resource_is_the_page_of_the_table(client: Client) -> None:

@@ -182,8 +182,16 @@ m6,o1,Sun,,,3
 """
 
 
-def test_what_was_made_of_what(tmp_path: Path) -> None:
-    site = site_with(tmp_path, LEVELS, {"raw.csv": RAW, "maps.csv": MAPS})
+@pytest.mark.parametrize("other", [False, True], ids=["same names of times", "other names of times"])
+def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
+    text, maps = LEVELS, MAPS
+    if other:
+        head, below, rest = text.partition("  maps:\n")
+        head = head.replace("within: 10 min", "within: 10 min, other_time: [began, ended]")
+        rest = rest.replace("t_min:", "began:").replace("t_max:", "ended:")
+        rest = rest.replace("within: 10 min", "within: 10 min, time: [began, ended], other_time: [t_min, t_max]")
+        text, maps = head + below + rest, MAPS.replace("t_min,t_max", "began,ended")
+    site = site_with(tmp_path, text, {"raw.csv": RAW, "maps.csv": maps})
     assert check(tmp_path / "collections/levels/levels.yaml", site.settings) == []
     ingest(site, "levels")
     client = Client(create(site))
@@ -218,6 +226,8 @@ FAULTS = {
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
     "{derived: {by: obs_id, within: 10}, text: a}": "links.derived.within: '10' has no unit; one of s, min, h, d, w: 10 h",
     "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: one of semantics, derived and series says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set",
+    "{derived: {by: obs_id, other_time: [a, b]}, text: a}": "links[1].derived.other_time: the columns of another table where its rows begin and end; in: the other table, within: 10 min, other_time: [start, stop]",
+    "{derived: {by: obs_id, in: maps, within: 1 h, other_time: [a, t_max]}, order: maps.name, text: a}": "links[1].derived: no column 'a' in maps",
     "{text: a}": "links[1]: one of semantics, derived and series says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set",
     "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: derived says it; leave one of them out",
     "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",

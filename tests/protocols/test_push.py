@@ -245,10 +245,10 @@ tables:
     primary: id
     columns: {id: string, name: string, title: {type: string, required: true}}
   comments:
-    source: {kind: push, columns: {id: string, granule-id: int64, text: string}, ids: id, writers: [anna]}
+    source: {kind: push, columns: {id: string, granule_id: int64, text: string}, ids: id, writers: [anna]}
     primary: id
     columns: {id: string, granule: {type: int64, required: true}, text: string}
-    map: {granule: '"granule-id"'}
+    map: {granule: granule_id}
   links:
     source: {kind: push, columns: {id: string, granule: int64, access_url: string, description: string}, ids: id, writers: [anna]}
     primary: id

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from astropy.io import fits
+from astropy.io.votable import parse as read_votable
 from jsonschema import Draft4Validator
 from test_spans import read
 
+from das2_streams import parse
 from file_servers import Files, web
 from hven.app._server import create
 from hven.formats.media import Samples, open_product
@@ -741,6 +744,69 @@ def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client
         assert (
             status == cdflib.CDF(str(path)).varget("STATUS").tolist()
         )  # its last sample, too, and none of the next file
+
+
+def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_people(tmp_path: Path) -> None:
+    """Two data sets of the same files: each row has both, each with its own name and span, by HAPI and by das2."""
+    data = made(tmp_path, '[{id: left, das2: NDA/left, file: "{target.path}", cadence: 1 min, parameters: [LL]}, {id: state, das2: NDA/state, file: "{target.path}", cadence: 1 min, parameters: [STATUS]}]')  # fmt: skip
+    for number, day in enumerate(("2020-01-01", "2020-01-02", "2020-01-03")):
+        cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number)
+    site, client = opened(tmp_path)
+    with site:
+        names = [f"data/{path.name}" for path in sorted(data.iterdir())]
+        answer = client.get("/datalink/nda.days?" + urlencode({"ID": names}, doseq=True))
+        table = read_votable(BytesIO(answer.body))
+        links = table.get_first_table().to_table().to_pandas()
+        services = {one.ID: {param.name: str(param.value) for param in (*one.params, *one.groups[0].entries)} for one in table.resources if one.utype == "adhoc:service"}  # fmt: skip
+        assert list(dict.fromkeys(links["ID"])) == names
+        for number, name in enumerate(names):
+            own = [services[one] for one in links["service_def"][links["ID"] == name] if one]
+            by_hapi = {one["dataset"]: one for one in own if "start" in one}
+            by_das2 = {one["dataset"]: one for one in own if "start_time" in one}
+            assert (set(by_hapi), set(by_das2)) == ({"left", "state"}, {"NDA/left", "NDA/state"})
+            status = [1000 * number + at for at in range(20)]
+            found = client.get("/hapi/data", dataset="state", start=by_hapi["state"]["start"], stop=by_hapi["state"]["stop"])  # fmt: skip
+            assert [int(line.split(",")[1]) for line in found.text.splitlines()] == status
+            given = {key: by_das2["NDA/state"][key] for key in ("server", "dataset", "start_time", "end_time")}
+            (packet,) = parse(client.get("/das2/server", **given).body).packets
+            assert packet.values()["STATUS"][:, 0].tolist() == status
+        page = client.get("/datalink/nda.days", ID=names[1], RESPONSEFORMAT="html").text
+        for dataset in ("left", "state"):
+            assert f"dataset={dataset}&amp;start=2020-01-02T00:00:00." in page
+            assert f'value="NDA/{dataset}"' in page
+        assert page.count('value="2020-01-02T00:00:00.') == 2
+
+
+def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -> None:
+    """A file that has nothing of a data set is another one's; a data set with a clock of its own begins with its own first sample."""
+    said = ", ".join(f'{{id: {name}, file: "{{target.path}}", cadence: 1 min, {keys}}}' for name, keys in (("left", "parameters: [LL]"), ("house", "parameters: [HK]"), ("late", "parameters: [SLOW], time: Epoch2"), ("every", "time: Epoch")))  # fmt: skip
+    data = made(tmp_path, f"[{said}]")
+    for number, day in enumerate(("2020-01-01", "2020-01-02")):
+        late = {
+            "Epoch2": (minutes(day, 5) + 10 * 60_000_000_000, {}),
+            "SLOW": (np.arange(5, dtype="i4"), {"DEPEND_0": "Epoch2"}),
+        }
+        cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number, **late)
+    for day in ("2020-02-01", "2020-02-02"):
+        file = cdflib.cdfwrite.CDF(str(data / f"house_{day}_v01.cdf"), cdf_spec={"Majority": "row_major"}, delete=True)
+        for name, array, facts in (("Epoch", minutes(day, 20), {}), ("HK", np.arange(20, dtype="f8"), {"DEPEND_0": "Epoch"})):  # fmt: skip
+            file.write_var({"Variable": name, "Data_Type": 33 if name == "Epoch" else 45, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}, facts, array)  # fmt: skip
+        file.close()
+    (data / "other_v01.cdf").write_bytes(b"no file of samples")
+    site = Site(settings.load(tmp_path))
+    with site:
+        report = ingest(site, "nda")
+        assert report.tables["nda.days"].rejected == 1  # the last one
+        client = Client(create(site))
+        spans = {"left": ("2020-01-01T00:00:00", "2020-01-02T00:20:00", 40), "house": ("2020-02-01T00:00:00", "2020-02-02T00:20:00", 40), "late": ("2020-01-01T00:10:00", "2020-01-02T00:15:00", 10), "every": ("2020-01-01T00:00:00", "2020-02-02T00:20:00", 80)}  # fmt: skip
+        for name, (start, stop, count) in spans.items():
+            found = info(client, name)
+            assert (found["startDate"][:19], found["stopDate"][:19]) == (start, stop), name
+            assert len(rows(client, name=name)) == count
+            page = client.get("/" + found["resourceURL"].partition("://")[2].partition("/")[2].partition("#")[0]).text
+            assert f'id="{found["resourceURL"].partition("#")[2]}"' in page
+        leads = {path.name: {one["sent"]["dataset"] for one in read(client, f"data/{path.name}", "nda.days") if one["local"] == "hapi" and one["semantics"] == "#proc"} for path in sorted(data.glob("*_2020*"))}  # fmt: skip
+        assert {name[:3]: found for name, found in leads.items()} == {"nda": {"left", "late", "every"}, "hou": {"house", "every"}}  # fmt: skip
 
 
 def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:

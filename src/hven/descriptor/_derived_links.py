@@ -40,10 +40,14 @@ def derived(
     def both(column: str) -> tuple[str, str]:
         return f"{quote(alias)}.{quote(column)}", f"target.{quote(column)}"
 
+    order = ""
     parts = [f"{theirs} = {mine}" for theirs, mine in map(both, by)]
     if "within" in said:
         days = said["within"] / DAY
         (their_begin, my_begin), (their_end, my_end) = both(begin), both(end)
+        if "other_time" in said:
+            their_begin, their_end = (both(str(column))[0] for column in said["other_time"])
+        order = their_begin
         parts += [f"{their_begin} <= {my_end} + {days!r}", f"{their_end} >= {my_begin} - {days!r}"]
     theirs, mine = both(level)
     parts.append(f"{theirs} <> {mine}")
@@ -62,7 +66,7 @@ def derived(
         made.update({key: value for key, value in item.items() if key != "derived"})
         condition = f"{theirs} {sign} {mine}" + (f" AND ({item['if']})" if "if" in item else "")
         texts = {"semantics": semantics, "from": source, "where": " AND ".join(parts), "if": condition}
-        texts |= {"order": both(begin)[0]} if "within" in said and "order" not in item else {}
+        texts |= {"order": order} if order and "order" not in item else {}
         made.update({key: written(text, place) for key, text in texts.items()})
         yield made
 
@@ -91,8 +95,16 @@ def _columns(
         _first([pair[end] for pair in TIMES], known) for end in (0, 1)
     ]
     if "within" in said and (len(times) != 2 or not all(times)):
-        remedy = "time: [start, stop], columns of both tables, in days"
+        remedy = "time: [start, stop], columns of both tables, in days; other_time: [..] where the other table calls them otherwise"
         faults.error(f"{what}.within: it is not said when a row begins and ends", said.places["within"], remedy)
+        return "", "", ""
+    if "other_time" in said and ("within" not in said or "in" not in said or len(said["other_time"]) != 2):
+        remedy = "in: the other table, within: 10 min, other_time: [start, stop]"
+        faults.error(
+            f"{what}.other_time: the columns of another table where its rows begin and end",
+            said.places["other_time"],
+            remedy,
+        )
         return "", "", ""
     return times[0] or "-", times[-1] or "-", level
 

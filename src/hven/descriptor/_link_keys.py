@@ -15,5 +15,7 @@ class Derived(Keys, short="by", hints={"from": "in", "table": "in", "times": "ti
     "their times overlap, or lie no further apart than this: 10 min"
     time: Many[Text]
     "columns of both tables, in days, where a row begins and ends; default: t_min and t_max, or time_min and time_max"
+    other_time: Many[Text]
+    "the same columns of the other table, where it calls them otherwise"
     level: Text
     "column of both tables that is larger in what was made of the other; default: calib_level, or processing_level"

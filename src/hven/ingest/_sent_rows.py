@@ -206,11 +206,12 @@ def completed(rows: pa.Table, given: Mapping[str, str], columns: Mapping[str, pa
 
 
 def _named(names: Sequence[str], columns: Mapping[str, Any]) -> dict[str, str]:
-    """Find the columns that are meant, in whatever case they are written."""
+    """Find the columns that are meant, in whatever case they are written; a hyphen, which names in XML may have, stands for an underscore, too."""
     lower = {name.lower(): name for name in columns}
     found: dict[str, str] = {}
     for name in names:
-        ours = name if name in columns else lower.get(name.strip().lower())
+        plain = name.strip().lower()
+        ours = name if name in columns else lower.get(plain) or lower.get(plain.replace("-", "_"))
         if ours is None:
             raise SourceError(
                 say("there is no column {name!r:.80} to write to", name),

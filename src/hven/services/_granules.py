@@ -160,12 +160,14 @@ class Files:
         names = {column.name for column in table.columns}
         self._layout = "layout" if {"layout", "samples"} <= names else None
         self._slack = 0 if self._layout else SLACK + round((series.cadence or 0) * SECOND)
+        own = write_own_files(table, series) if self._layout else None
+        self._shared, self._own = own is not None, () if own is None else (own,)
         self.guarded = any(one.schema == table.schema and one.policy and one.policy.path for one in holdings.guarded)
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
     def _rows(self, items: str, *conditions: str, more: str = "") -> Iterator[dict[str, Any]]:
-        said = [*((f"({self.series.condition})",) if self.series.condition else ()), *conditions]
+        said = [*((f"({self.series.condition})",) if self.series.condition else ()), *self._own, *conditions]
         where = f" WHERE {' AND '.join(said)}" if said else ""
         text = f"SELECT {items} FROM {quote(self.table.schema)}.{quote(self.table.name)} AS target{where}{more}"
         around = self.around
@@ -278,8 +280,35 @@ class Files:
                 _micros(self._end, row["a_last"]),
                 row.get("a_many"),
             )
+        if self._shared:  # each has a clock of its own
+            first, last = self._own_end(begin, first, 0), self._own_end(f"{end} DESC", last, -1)
         step = (self.series.cadence or 1.0) * SECOND
         return first, last, int(many) if many else max(int((last - first) / step), 1)
+
+    def _own_end(self, order: str, known: int, at: int) -> int:
+        """Find the first or last sample of a data set whose table has others: the table knows the times of all of them together.
+
+        Parameters
+        ----------
+        order
+            Which files come first.
+        known
+            What the table knows: microseconds since 1970.
+        at
+            Which sample of a file: 0 or -1.
+        """
+        paths = [path for row in self._rows(f"TOP {TRIED} {self._path}", more=f" ORDER BY {order}") if (path := self._named(row))]  # fmt: skip
+        found = self._asked(paths)
+        for path in (path for path in paths if path in found.rows):
+            try:
+                product, state = self._product(found, path)
+                with product:
+                    moments = self._sampled(product, path, state).moments
+            except HvenError:  # told where its samples are asked for
+                return known
+            if len(moments):
+                return int(moments[at])
+        return known
 
     def counted(self, told: Described, extent: tuple[int, int, int]) -> Described:
         """Have times without nanoseconds where some files have times that cannot be counted so."""
@@ -470,6 +499,23 @@ def _apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         last = batch
     if last is not None:
         yield last
+
+
+def write_own_files(table: Table, series: Series) -> str | None:
+    """Write the condition that a row's file has something of a data set; None: no other data set has files of this table.
+
+    Parameters
+    ----------
+    table
+        Whose rows are files.
+    series
+        One of its data sets.
+    """
+    files = [one.id for one in table.series if one.file]
+    if len(files) < 2 or series.id not in files or not any(one.name == "layout" for one in table.columns):
+        return None
+    before = "_" * (files.index(series.id) * (len(Samples.NO_LAYOUT) + 1))  # the layout has a word for each data set
+    return f"(target.layout IS NULL OR target.layout NOT LIKE {literal(f'{before}{Samples.NO_LAYOUT}%')})"
 
 
 def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) -> list[tuple[Granule, int, int]]:

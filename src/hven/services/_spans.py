@@ -10,6 +10,7 @@ from urllib.parse import quote
 from hven.model.params import Param
 from hven.model.table import SITE, Hole, Input, Link, Service, begins_and_ends
 from hven.model.types import TIMESTAMP
+from hven.services._granules import write_own_files
 from hven.services._stamps import DAY, UNIX, iso, micros
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ def links(
         ]
         inputs += [Input(param=param, value=(param.default,) if param.default else ()) for param in more]
         title = one.title or one.id
+        condition = write_own_files(table, one)
         query = "&".join(f"{name}={quote(value)}" for name, value in always.items() if name != "server")
         behind = 1 if end.epoch is None else 1000  # so that a file's last sample, or the one of a moment, is among them
         fit = partial(_fitted, times=times, begin=begin, end=end, behind=behind if one.file or begin is end else 0)
         found += [
             Link(
                 semantics="#proc", local=(face,), address=(), description=(f"Samples of {title} by {face.upper()}",), type=(kind,),
-                service=Service(address=(SITE, path), inputs=tuple(inputs)), narrowed=fit,
+                service=Service(address=(SITE, path), inputs=tuple(inputs)), narrowed=fit, condition=condition,
             ),
-            Link(semantics="#documentation", local=(face,), address=(SITE, f"{told}{query}"), description=(f"What {title} has, by {face.upper()}",)),
+            Link(semantics="#documentation", local=(face,), address=(SITE, f"{told}{query}"), description=(f"What {title} has, by {face.upper()}",), condition=condition),
         ]  # fmt: skip
     return found
 

@@ -36,9 +36,10 @@ from hven.engines import Snapshot
 from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.model.table import Column, begins_and_ends, is_time
-from hven.model.types import Type, parse_type
+from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
+from hven.services._parameters import Parameter, has_text_arrays, make_parameter, make_stamp
 from hven.services._referenced import referenced
 from hven.services._sample_streams import sample_streams
 from hven.services._shared_tables import write_sample_condition
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.model.table import Bins, Series, Table
+    from hven.model.table import Series, Table
     from hven.services._granules import Described
     from hven.services._referenced import Far
     from hven.services.face import Surroundings
@@ -58,52 +59,10 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 CELLS = 1_000_000  # values of a window of time, about: with an index on times, what is read stays in the cache
-WHOLE = 2**53  # integers beyond are none of a double
 MOST = 2**62
 AGAIN = 10.0  # seconds after which files that could not be read are tried again
 LATER = 50.0  # more of them, where another server has to be asked
 COMPRESSED = 1_400  # bytes from which compressing is worth it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """What is measured at each time.
-
-    Attributes
-    ----------
-    column
-        Of the table.
-    kind
-        ``double``, ``integer`` (4 bytes), ``string``, ``isotime``.
-    size
-        Of arrays: elements of each dimension, the last index fastest; else empty.
-    length
-        Bytes of texts and times; 0 for numbers.
-    fill
-        What stands where there is no value.
-    bins
-        What elements stand for, one for each dimension; empty: not said.
-    """
-
-    column: Column
-    kind: str
-    size: tuple[int, ...] = ()
-    length: int = 0
-    fill: str | None = "NaN"
-    bins: tuple[Bins, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Of the column."""
-        return self.column.name
-
-    @property
-    def leads(self) -> bool:
-        """Whether its texts are addresses: of pictures, of files."""
-        column = self.column
-        return self.kind == "string" and (
-            column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +174,7 @@ def data_sets(
         published = holdings.published.get(table.qualified)
         if published is None:
             continue
-        known = _statistics(around, who, published, holdings)
+        known = {**_statistics(around, who, published, holdings), **_text_arrays(around, who, published, holdings)}
         far = referenced(around, published)
         for series in table.series:
             if far is not None:
@@ -239,17 +198,12 @@ def _made(series: Series, table: Table, published: Published, known: Mapping[str
     for column in (columns[name.lower()] for name in names if name.lower() in columns):
         if column.name == time.name:
             continue
-        made = _stamp(column) if column.name == stop else _parameter(column, known.get(column.name, {}), series)
+        made = make_stamp(column) if column.name == stop else make_parameter(column, known.get(column.name, {}), series)
         if isinstance(made, str):
             left.append((column.name, made))
         else:
             parameters.append(made)
-    return DataSet(series=series, published=published, table=table, time=replace(_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop, count=published.rows or 0)  # fmt: skip
-
-
-def _stamp(column: Column) -> Parameter:
-    length = 27 if column.type.is_timestamp else 24  # days in doubles resolve 40 microseconds
-    return Parameter(column=column, kind="isotime", length=length, fill=" " * length)
+    return DataSet(series=series, published=published, table=table, time=replace(make_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop, count=published.rows or 0)  # fmt: skip
 
 
 def _far(
@@ -273,7 +227,8 @@ def _far(
             faults.pop(name, None)
         said = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
         made = [
-            (one.name, _parameter(one, {"max_length": lengths.get(one.name), "minimum": None}, said)) for one in columns
+            (one.name, make_parameter(one, {"max_length": lengths.get(one.name), "minimum": None}, said))
+            for one in columns
         ]
         left = tuple((name, one) for name, one in made if isinstance(one, str))
         stamp = Parameter(column=time, kind="isotime", length=27, fill=None)
@@ -311,8 +266,8 @@ def _in_files(
         made, left = [], []
         for column in told.columns if told is not None else ():
             # samples in files: their readers have made null what the files fill
-            known = {"max_length": told.lengths.get(column.name, 1), "minimum": None} if told is not None else {}
-            one = _parameter(column, known, replace(series, bins=told.bins) if told is not None else series)
+            known = {"max_length": told.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None} if told is not None else {}  # fmt: skip
+            one = make_parameter(column, known, replace(series, bins=told.bins) if told is not None else series)
             if isinstance(one, str):
                 left.append((column.name, one))
             else:
@@ -379,49 +334,29 @@ def _statistics(
     return found
 
 
-def _parameter(column: Column, known: Mapping[str, Any], series: Series) -> Parameter | str:
-    """Make what clients are told of a column, or say why it is none (HAPI 3.3, section 3.6)."""
-    kind = column.type
-    bins = next((one for name, one in series.bins.items() if name.lower() == column.name.lower()), ())
-    size: tuple[int, ...] = ()
-    if kind.is_array and not kind.is_string:
-        said = [len(one.centers or one.ranges) for one in bins if not isinstance(one.centers or one.ranges, str)]
-        shape = kind.shape if None not in kind.shape else tuple(reversed(said))
-        if (
-            kind.is_geometry
-            or len(shape) != len(kind.shape)
-            or not (kind.scalar.rank or kind.datatype in {"boolean", "bit"})
-        ):
-            return "its arrays may differ in size; type: float32[400], or bins with their centers, say which they have"
-        size = tuple(one or 0 for one in reversed(shape))
-        if len(bins) not in {0, len(size)} or any(
-            isinstance(one, tuple) and one and len(one) != count
-            for each, count in zip(bins, size, strict=False)
-            for one in (each.centers, each.ranges)
-        ):
-            bins = ()  # `hven check` tells
-    if kind.is_timestamp:
-        return _stamp(column)
-    if kind.is_string:
-        longest = max(int(known.get("max_length") or 1), 1) * (4 if known.get("non_ascii") else 1)
-        return Parameter(column=column, kind="string", length=longest, fill="")
-    if not kind.scalar.rank:
-        return Parameter(column=column, kind="integer", size=size, fill="-1", bins=bins)
-    if kind.scalar.hapi == "integer" and (fill := _choose_fill(kind, known)) is not None:
-        return Parameter(column=column, kind="integer", size=size, fill=fill, bins=bins)
-    if kind.is_integer and any(abs(int(known.get(one) or 0)) > WHOLE for one in ("minimum", "maximum")):
-        return Parameter(column=column, kind="string", length=20, fill="")
-    return Parameter(column=column, kind="double", size=size, bins=bins)
-
-
-def _choose_fill(kind: Type, known: Mapping[str, Any]) -> str | None:
-    """Choose the integer for what is missing: one that no value is. None: there is none, and the values go as doubles, which hold all of them beside NaN."""
-    counted = "minimum" in known or ("nulls" in known and not kind.is_array)  # else nobody looked for the extremes
-    if kind.datatype != "int" or (counted and known.get("minimum") != -(2**31)):
-        return "-2147483648"
-    if not counted:
-        return None
-    return "2147483647" if known.get("maximum") != 2**31 - 1 else None
+def _text_arrays(
+    around: Surroundings, who: Reader, published: Published, holdings: Holdings
+) -> Mapping[str, Mapping[str, Any]]:
+    """Find how long the texts of arrays are, among the rows that a reader sees: the ingest counts those of plain texts alone."""
+    table = published.table
+    said = {name.lower() for series in table.series for name in series.parameters}
+    texts = [one.name for one in table.columns if has_text_arrays(one.type) and (not said or one.name.lower() in said)]
+    if not texts:
+        return {}
+    key = ("text arrays", table.qualified, holdings.version, holdings.reach(who, around.policies))
+    kept: Facts = around.site.kept(Facts)
+    found: dict[str, dict[str, Any]] | None = kept.find(key)
+    if found is None:
+        found = {name: {"max_length": 1} for name in texts}
+        name = f"{quote(table.schema)}.{quote(table.name)}"
+        run = partial(query.run, who=who, site=around.site, policies=around.policies, holdings=holdings)
+        with run(f"SELECT {', '.join(map(quote, texts))} FROM {name}", maxrec=MOST, most=MOST) as result:
+            for batch in result.batches():
+                for at, one in enumerate(texts):
+                    longest = pc.max(pc.binary_length(pc.list_flatten(batch.column(at)))).as_py() or 0
+                    found[one]["max_length"] = max(found[one]["max_length"], longest)
+        kept.keep(key, found)
+    return found
 
 
 def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:

@@ -35,7 +35,7 @@ COLUMNS = written_columns("""
     start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
     stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
     samples | int64     |  | meta.number            | How many samples the file has
-    layout  | string    |  | meta.code              | Files whose parameters and channels are alike have one word
+    layout  | string    |  | meta.code              | Files whose parameters and channels are alike have one word, or one for each data set
     version | string    |  | meta.version;meta.file | Version, as the file's name has it
 """)
 _KINDS = {column.name: column.type.arrow for column in COLUMNS}
@@ -66,6 +66,8 @@ class Granules(FilesAsRows):
         super().__init__(options, context)
         self._said = options.samples
         self._lost: dict[str, list[str]] = {}
+        self._files_of: dict[str, int] = {}  # how many that were read have something of a data set
+        self._foreign: dict[str, list[str]] = {}  # why others have nothing of it
 
     @cached_property
     def _series(self) -> list[Series]:
@@ -99,6 +101,13 @@ class Granules(FilesAsRows):
             shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
             self.context.report(Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {shown}"))
         self._lost.clear()
+        for name, reasons in self._foreign.items():
+            if not self._files_of.get(name) and self.context.tell is not None:
+                none = len(reasons) > 1
+                told = f"none of the {len(reasons):,} files that were read has anything" if none else "the file that was read has nothing"  # fmt: skip
+                self.context.tell(f"{told} of the data set {name}: {reasons[0]}")
+        self._foreign.clear()
+        self._files_of.clear()
 
     def _product(self, file: DataFile, reader: FileReader | None) -> Product:
         name = file.name.rpartition("/")[2]
@@ -113,12 +122,20 @@ class Granules(FilesAsRows):
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.hash_whole()
             firsts, lasts, counts, layouts = [], [], [], []
+            foreign: SourceError | None = None
             with ExitStack() as stack:
                 products: dict[FileReader | None, Product] = {}
                 for one in self._series:
                     if one.reader not in products:
                         products[one.reader] = stack.enter_context(self._product(file, one.reader))
-                    found = Samples(products[one.reader], one, file.name.rpartition("/")[2])
+                    try:
+                        found = Samples(products[one.reader], one, file.name.rpartition("/")[2])
+                    except Samples.ForeignFileError as error:  # it is a file of another data set
+                        foreign = error
+                        layouts.append(Samples.NO_LAYOUT)
+                        self._foreign.setdefault(one.id, []).append(error.message)
+                        continue
+                    self._files_of[one.id] = self._files_of.get(one.id, 0) + 1
                     moments = found.moments
                     if len(moments):
                         firsts.append(int(moments[0]))
@@ -127,6 +144,8 @@ class Granules(FilesAsRows):
                     layouts.append(found.layout)
                     for words in (LEFT,) * bool(found.left) + (CUT,) * found.cut:
                         self._lost.setdefault(words, []).append(file.name)
+            if foreign is not None and not counts:
+                raise foreign
             now = file.path.stat()
             if (now.st_size, now.st_mtime_ns) != before:
                 raise SourceError("was changed while it was read", remedy="ingest again when it is whole")  # noqa: TRY301

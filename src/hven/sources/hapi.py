@@ -168,7 +168,7 @@ class Samples(Windows):
 
     def lengths(self) -> Mapping[str, int]:
         """Say how many bytes texts have at most."""
-        return {name: one["length"] for name, one in self._parameters.items() if one["type"] == "string"}
+        return {name: one["length"] for name, one in self._parameters.items() if one["type"] == "string" or (one["type"] == "isotime" and one.get("size"))}  # fmt: skip
 
     @cached_property
     def _limits(self) -> tuple[int, int]:

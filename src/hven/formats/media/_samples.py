@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Read = Callable[[int, int], pa.Array]
 
 CELLS = 1 << 19  # values of a batch
+NO_LAYOUT = "-" * 16  # stands for the layout of a file that has nothing of a data set
 BLOCK = 1 << 17  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261
@@ -73,6 +74,10 @@ class _Parameter:
         return len(self.of) == 1 and self.said.fill is None and self.said.element is None
 
 
+class ForeignFileError(SourceError):
+    """A file that has no time, or no parameter, of a data set: it is one of another data set."""
+
+
 class Samples:
     """The samples of an open file.
 
@@ -102,9 +107,14 @@ class Samples:
         When samples were taken: microseconds since 1970, increasing, shape (n,).
     left
         How many were left out because they have no time, or that of another one.
+    NO_LAYOUT, ForeignFileError
+        What stands for the layout of a file that has nothing of a data set, and the error that tells of it.
     cut
         Whether times that were read have digits which are left out: below a nanosecond, or below a microsecond where they cannot be counted so.
     """
+
+    NO_LAYOUT = NO_LAYOUT
+    ForeignFileError = ForeignFileError
 
     def __init__(self, product: Product, said: Series, name: str) -> None:
         self._product, self._said, self._name = product, said, name
@@ -119,7 +129,7 @@ class Samples:
         made = [self._parameter(one, every.get(one.casefold(), Variable())) for one in names]
         self._parameters = {one.column.name: one for one in made if one is not None}
         if not self._parameters:
-            raise SourceError(say("{file} has none of the parameters {names}", name, ", ".join(names)[:300]))
+            raise ForeignFileError(say("{file} has none of the parameters {names}", name, ", ".join(names)[:300]))
         self.columns = tuple(one.column for one in self._parameters.values())
         self.bins = {key: one.bins for key, one in self._parameters.items() if one.bins}
         self.left, self.cut = 0, False
@@ -157,7 +167,7 @@ class Samples:
             elif isinstance(part, Rows):
                 return _clocked(part, column)
         wanted = self._said.time or "time"
-        raise SourceError(say("{file} has no variable {name!r} that says when samples were taken", self._name, wanted), remedy=say("time: the variable that does"))  # fmt: skip
+        raise ForeignFileError(say("{file} has no variable {name!r} that says when samples were taken", self._name, wanted), remedy=say("time: the variable that does"))  # fmt: skip
 
     def _values(self, name: str, count: int) -> _Values | None:
         """Find a variable with so many samples."""
@@ -492,7 +502,7 @@ class Samples:
     def layout(self) -> str:
         """What tells files whose parameters are other ones."""
         said = [[one.column.name, str(one.column.arrow.type), one.column.unit, repr(one.bins), self.lengths.get(one.column.name)] for one in self._parameters.values()]  # fmt: skip
-        return hashlib.sha256(json.dumps([*said, *["ns"] * self.finer]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([*said, *["ns"] * self.finer]).encode()).hexdigest()[: len(NO_LAYOUT)]
 
     # --- samples -------------------------------------------------------------------------------------------------------
 

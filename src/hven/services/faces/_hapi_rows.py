@@ -29,8 +29,7 @@ def csv(
     if head is not None:
         yield _commented(head)
     for part in _parts(batches, parameters):
-        cells = [_cells(part.column(at), one, between=",") for at, one in enumerate(parameters)]
-        cells = [_quoted(cell) if one.kind == "string" else cell for cell, one in zip(cells, parameters, strict=True)]
+        cells = [_cells(part.column(at), one, _quoted) for at, one in enumerate(parameters)]
         cells[-1] = literal.joined(cells[-1], "\n")
         yield literal.characters(literal.joined(*cells, between=",")).tobytes()
 
@@ -62,11 +61,7 @@ def as_json(
     yield start[:-1] + (b', "data": [' if len(start) > 2 else b'"data": [')
     between = "\n"
     for part in _parts(batches, parameters):
-        cells = [_cells(part.column(at), one, nested=True) for at, one in enumerate(parameters)]
-        cells = [
-            literal.json_strings(cell) if one.kind in {"string", "isotime"} else cell
-            for cell, one in zip(cells, parameters, strict=True)
-        ]
+        cells = [_cells(part.column(at), one, literal.json_strings, nested=True) for at, one in enumerate(parameters)]
         lines = literal.joined("[", literal.joined(*cells, between=","), "],\n")
         yield between.encode() + literal.characters(lines).tobytes()[:-2]
         between = ",\n"
@@ -112,13 +107,25 @@ def _flat(array: pa.Array, one: Parameter) -> pa.Array:
     return values.take(pa.array(where, mask=where < 0))
 
 
-def _cells(array: pa.Array, one: Parameter, *, between: str = ",", nested: bool = False) -> pa.Array:
-    """Write a column's values; elements of arrays in their order, for JSON in brackets for each dimension."""
+def _cells(array: pa.Array, one: Parameter, quote: Callable[[pa.Array], pa.Array], *, nested: bool = False) -> pa.Array:
+    """Write a column's values, texts in quotes where the format has them; elements of arrays in their order, for JSON in brackets for each dimension."""
     if one.kind == "isotime":
-        return _times(array, one)
+        times = _times(array, one)
+        return quote(times) if nested else times
     flat = _flat(array, one)
     if one.kind == "string":
-        return literal.filled(flat.cast(_STRING), one.fill or "")
+        shown = quote(literal.filled(flat.cast(_STRING), one.fill or ""))
+    else:
+        shown = _write_numbers(flat, one, nested=nested)
+    for size in reversed(one.size):
+        offsets = np.arange(0, len(shown) + 1, size, dtype=np.int32)
+        shown = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), shown), ",")
+        if nested:
+            shown = literal.joined("[", shown, "]")
+    return shown
+
+
+def _write_numbers(flat: pa.Array, one: Parameter, *, nested: bool) -> pa.Array:
     if pa.types.is_boolean(flat.type):
         flat = flat.cast(pa.int8())
     # binary has doubles: 0.1 of single precision is 0.10000000149011612 in every format
@@ -128,13 +135,7 @@ def _cells(array: pa.Array, one: Parameter, *, between: str = ",", nested: bool 
         if pc.any(odd).as_py():
             shown = pc.if_else(odd, literal.NULL, shown)
     # what JSON has no word for is null there: NaN
-    shown = literal.filled(shown, "null" if nested and one.kind == "double" else (one.fill or ""))
-    for size in reversed(one.size):
-        offsets = np.arange(0, len(shown) + 1, size, dtype=np.int32)
-        shown = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), shown), between)
-        if nested:
-            shown = literal.joined("[", shown, "]")
-    return shown
+    return literal.filled(shown, "null" if nested and one.kind == "double" else (one.fill or ""))
 
 
 def _times(array: pa.Array, one: Parameter) -> pa.Array:
@@ -173,7 +174,7 @@ def _values(array: pa.Array, one: Parameter) -> Any:
         if texts.dtype.itemsize > one.length:
             message = f"{one.name} has texts of {texts.dtype.itemsize} bytes, and {one.length} were told"
             raise ValueError(message)
-        return texts
+        return texts.reshape(-1, *one.size)
     if one.kind == "double":
         values = np.asarray(flat.cast(pa.float64()).fill_null(np.nan) if flat.null_count else flat.cast(pa.float64()))
     else:

@@ -74,6 +74,7 @@ SYSTEMS = frozenset((
     "HCI", "HCR", "HEE", "HEEQ", "HG", "HGI", "HPC", "HPR", "HSM", "J2000", "JSM", "JSO", "KSM", "KSO", "LGM", "MAG",
     "MFA", "MSO", "RTN", "SC", "SE", "SM", "SR", "SR2", "SSE", "SSE_L", "SpacecraftOrbitPlane", "WGS84",
 ))  # fmt: skip
+MILLISECOND = 1000  # microseconds
 SAMPLES = 50  # that are told as a sample, about
 TRIED = 1000  # samples of an example, about
 TOO_MUCH = (408, 413)  # of HTTP
@@ -227,7 +228,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         made["cadence"] = derived.duration(said.cadence)
     elif span.start is not None and span.stop is not None:  # clients cannot tell how much to ask for
         some = max((span.stop - span.start) * SAMPLES // max(span.rows, 1), 1000)
-        end = min(span.start + some, span.stop)
+        end = min(span.start + some, _last(one, span))
         made |= {"sampleStartDate": _date(span.start, length), "sampleStopDate": _date(end, length)}
     if one.stop in shown:
         made["x_intervalBasedRecords"] = True
@@ -247,8 +248,14 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
 
 
 def _last(one: DataSet, span: series.Span) -> int:
-    """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405)."""
-    return (span.stop or 1) + (round(one.series.ahead * 1_000_000) if one.series.ahead and span.stop else 0)
+    """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405).
+
+    Without a cadence, the end is the microsecond behind the last sample: it is rounded up to a millisecond, so that clients whose times have no
+    more digits (JavaScript) and ask until then get that sample, too.
+    """
+    stop = span.stop or 1
+    stop = stop if one.series.cadence else -(-stop // MILLISECOND) * MILLISECOND
+    return stop + (round(one.series.ahead * 1_000_000) if one.series.ahead and span.stop else 0)
 
 
 def _date(moment: int, length: int) -> str:
@@ -340,7 +347,7 @@ def _shown(asked: _Asked) -> list[dict[str, Any]]:
         }  # fmt: skip
         if span.start is not None and span.stop is not None:
             some = max(min(span.stop - span.start, (span.stop - span.start) * TRIED // max(span.rows, 1)), 1)
-            begin, end = _date(span.stop - some, length), _date(span.stop, length)
+            begin, end = _date(span.stop - some, length), _date(_last(one, span), length)
             item |= {"start": _date(span.start, length), "stop": end, "from": begin, "to": end}
             item["example"] = urlencode({"dataset": one.id, "start": begin, "stop": end})
         shown.append(item)
