@@ -68,7 +68,7 @@ def test_fields_of_a_readme_are_numbers_in_fortran_by_its_word(tmp_path):
     ("cells", "said"),
     [
         (["0%", "5%", "7.5 %"], "percentages, as '0%'"), (["<5.3", "7.1", ">= 3"], "numbers, or limits, as '<5.3'"), (["12.0±0.4", "13+/-1"], "numbers with their errors, as '12.0±0.4'"),
-        (["16/05/10", "2010-05-16", "16 May, 2010", "2010/5/17"], "dates of several styles: '16/05/10', '2010-05-16'"), (["May 16, 2010", "June 3, 2011"], "dates of several styles: 'May 16, 2010'"),
+        (["16/05/10", "2010-05-16", "16 May, 2010", "2010/5/17"], "dates of several styles: '16/05/10', '2010-05-16'"), (["May 16, 2010", "June 3, 2011"], "look like dates: 'May 16, 2010'"), (["13/07/15", "13/08/15"], None),
         (["1.2.3", "1.2.4"], None), (["12 34 56.7", "13 34 56.7"], None), (["NGC 1", "NGC 2"], None), (["a±b", "c±d"], None), (["5%", "x"], None), (["10-3-2", "10-4-1"], None),
     ],
 )  # fmt: skip

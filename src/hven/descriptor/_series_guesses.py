@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.descriptor._guesses import Guess, Seen
-    from hven.formats.media import AxisFacts, SampleFacts
+    from hven.model.table import SampleFacts
 
 SECONDS_A_DAY = 86_400.0
 MOST_NOTES = 6
@@ -55,7 +55,9 @@ def propose_series(facts: SampleFacts, guesses: Sequence[Guess], times: pa.Array
     if cadence := _find_cadence(times):
         said["cadence"] = cadence
     bins = {
-        names[name]: [_describe_axis(axis, names) for axis in facts.axes[name]]
+        names[name]: [
+            _describe_axis(axis.name, axis.unit, axis.label, axis.centers, names) for axis in facts.axes[name]
+        ]
         for name in facts.data
         if name in facts.axes and name in names
     }
@@ -71,9 +73,11 @@ def propose_series(facts: SampleFacts, guesses: Sequence[Guess], times: pa.Array
     return lines
 
 
-def _describe_axis(axis: AxisFacts, names: Mapping[str, str]) -> dict[str, Any]:
-    centers = names.get(axis.centers, axis.centers) if isinstance(axis.centers, str) else list(axis.centers)
-    found = {"name": axis.name, "unit": units.meant(axis.unit), "label": axis.label, "centers": centers}
+def _describe_axis(
+    name: str, unit: str | None, label: str | None, centers: Sequence[float] | str, names: Mapping[str, str]
+) -> dict[str, Any]:
+    values = names.get(centers, centers) if isinstance(centers, str) else list(centers)
+    found = {"name": name, "unit": units.meant(unit), "label": label, "centers": values}
     return {key: value for key, value in found.items() if value}
 
 

@@ -411,7 +411,9 @@ def _draft(
     # a service may give less than it is asked for
     complete = complete and (not elsewhere or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
-    guesses = convert_sexagesimal_pairs(drop_card_positions(guesses, seen), seen)
+    guesses = drop_card_positions(guesses, seen)
+    if not live:  # as below: no index finds what each query computes
+        guesses = convert_sexagesimal_pairs(guesses, seen)
     shows = covers(kind, options, seen)
     options, notes = add_null_words(kind, options, guesses, seen)
     doubts = source.doubts() if isinstance(source, Doubts) else {}

@@ -181,4 +181,47 @@ class Series:
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
 
-__all__ = ["Bins", "Clock", "FileReader", "Series", "Variable"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisFacts:
+    """What the elements of one dimension of a variable stand for.
+
+    Attributes
+    ----------
+    name, unit, label
+        Of the quantity.
+    centers
+        A value for each element; or the name of the column that has them for each sample.
+    """
+
+    name: str
+    unit: str | None = None
+    label: str | None = None
+    centers: tuple[float, ...] | str = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFacts:
+    """What a table of samples in time says of its columns.
+
+    Attributes
+    ----------
+    time
+        The column of times.
+    data
+        Columns that are data (VAR_TYPE) and to be shown (DISPLAY_TYPE).
+    axes
+        By the name of a column that is an array: one for each dimension, the slowest first.
+    valid
+        Least and greatest value that is right (VALIDMIN, VALIDMAX) of columns of single numbers.
+    systems
+        Coordinate systems of columns that are vectors (COORDINATE_SYSTEM).
+    """
+
+    time: str
+    data: tuple[str, ...] = ()
+    axes: Mapping[str, tuple[AxisFacts, ...]] = field(default_factory=dict)
+    valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    systems: Mapping[str, str] = field(default_factory=dict)
+
+
+__all__ = ["AxisFacts", "Bins", "Clock", "FileReader", "SampleFacts", "Series", "Variable"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hven.model._links import RASTER, drawn, kind
+from hven.model._series import AxisFacts, SampleFacts
 from hven.model._structure import (
     BY_TAP,
     DATALINK,
@@ -63,6 +64,7 @@ __all__ = [
     "TARGET",
     "TIME_PARTS",
     "WORDS",
+    "AxisFacts",
     "Bins",
     "Clock",
     "Column",
@@ -80,6 +82,7 @@ __all__ = [
     "Lock",
     "Partition",
     "Root",
+    "SampleFacts",
     "Schema",
     "Series",
     "Service",

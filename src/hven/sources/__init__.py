@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.formats import Head
-    from hven.formats.media import Product, SampleFacts
+    from hven.formats.media import Product
     from hven.model import Cache, Deviation
-    from hven.model.table import Column, FileReader
+    from hven.model.table import Column, FileReader, SampleFacts
 
 GONE = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows

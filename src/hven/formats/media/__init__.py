@@ -16,7 +16,6 @@ from hven.formats.media._answered import open_answered
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
-from hven.formats.media._istp import AxisFacts, SampleFacts
 from hven.formats.media._labels import LONGEST, parsed
 from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
@@ -224,7 +223,6 @@ __all__ = [
     "HEAD",
     "Array",
     "Axis",
-    "AxisFacts",
     "Card",
     "Cut",
     "Distant",
@@ -233,7 +231,6 @@ __all__ = [
     "Place",
     "Product",
     "Rows",
-    "SampleFacts",
     "Samples",
     "Selection",
     "as_fits",

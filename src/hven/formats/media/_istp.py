@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,49 +15,6 @@ SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYP
 _NO_UNITS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
 TIMES_LOOKED_AT = 5_000  # by which the time between two samples is told
 MOST_CENTERS = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AxisFacts:
-    """What the elements of one dimension of a variable stand for.
-
-    Attributes
-    ----------
-    name, unit, label
-        Of the quantity.
-    centers
-        A value for each element; or the name of the column that has them for each sample.
-    """
-
-    name: str
-    unit: str | None = None
-    label: str | None = None
-    centers: tuple[float, ...] | str = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleFacts:
-    """What a table of samples in time says of its columns.
-
-    Attributes
-    ----------
-    time
-        The column of times.
-    data
-        Columns that are data (VAR_TYPE) and to be shown (DISPLAY_TYPE).
-    axes
-        By the name of a column that is an array: one for each dimension, the slowest first.
-    valid
-        Least and greatest value that is right (VALIDMIN, VALIDMAX) of columns of single numbers.
-    systems
-        Coordinate systems of columns that are vectors (COORDINATE_SYSTEM).
-    """
-
-    time: str
-    data: tuple[str, ...] = ()
-    axes: Mapping[str, tuple[AxisFacts, ...]] = field(default_factory=dict)
-    valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    systems: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_attribute(said: Mapping[str, Any], name: str) -> Any:

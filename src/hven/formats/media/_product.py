@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats.media._distant import Place
-    from hven.formats.media._istp import SampleFacts
     from hven.model import Deviation
     from hven.model.sky import footprints
-    from hven.model.table import Column
+    from hven.model.table import Column, SampleFacts
 
     Window = Sequence[slice]
     Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]  # microseconds since 1970, nanoseconds behind

@@ -14,12 +14,11 @@ import pyarrow as pa
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
 from hven.formats.media import _istp as istp
 from hven.formats.media._grids import LARGEST, guarded, on_disk
-from hven.formats.media._istp import AxisFacts, SampleFacts
 from hven.formats.media._packed_cdf import PLAIN, unpack
 from hven.formats.media._product import MISSING, Variable
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge, say
-from hven.model.table import MJD, Column
+from hven.model.table import MJD, AxisFacts, Column, SampleFacts
 from hven.model.types import Type
 
 if TYPE_CHECKING:

@@ -18,13 +18,12 @@ from hven.formats.media import _compounds as compounds
 from hven.formats.media import _istp as istp
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
-from hven.formats.media._istp import AxisFacts, SampleFacts
 from hven.formats.media._product import MISSING, Variable
 from hven.formats.media._records import NAMES, UINT64_DIGITS, exceed_int64, text_deviation
 from hven.model import plugins
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
-from hven.model.table import MJD, Column
+from hven.model.table import MJD, AxisFacts, Column, SampleFacts
 from hven.model.types import Type
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -131,15 +132,20 @@ def _doubt_marked(name: str, values: pa.Array) -> tuple[str, str] | None:
 
 
 def _doubt_dates(name: str, values: pa.Array, text: str) -> tuple[str, str] | None:
-    """Explain texts that look like dates, of more styles than can be told apart."""
+    """Explain texts that look like dates of several styles, or with names of months; digits of one style (13/07/15) may be anything."""
     like = pc.match_substring_regex(values, _DATE_LIKE)
     if not _few(len(values) - pc.sum(like).as_py(), len(values)):
         return None
-    some = pc.unique(values.filter(like))[:SHOWN].to_pylist()
+    words = pc.unique(values.filter(like)).to_pylist()
+    styles = {re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", word)) for word in words[:DATES]}
+    if len(styles) == 1 and "a" not in next(iter(styles)):
+        return None
+    some = words[:SHOWN]
+    what = "dates of several styles" if len(styles) > 1 else "dates"
     shown = ", ".join(repr(word[:30]) for word in some)
     call = f"coalesce(parse_time({quote(name)}, '%d/%m/%Y'), parse_time({quote(name)}, ..))"
     return (
-        f"its values look like dates of several styles: {shown}",
+        f"its values look like {what}: {shown}",
         f"say the form of each, that of most first: {call}; or say {text}",
     )
 

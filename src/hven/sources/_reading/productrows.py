@@ -22,7 +22,8 @@ from hven.sources._reading.rows import words_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import Card, Product, SampleFacts
+    from hven.formats.media import Card, Product
+    from hven.model.table import SampleFacts
     from hven.sources import Context
     from hven.sources._reading.files import DataFile, FileOptions
     from hven.sources._reading.headrows import HeadOptions
