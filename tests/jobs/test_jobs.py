@@ -30,7 +30,7 @@ from hven.model.params import collect
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.site.auth import Reader
-from hven.site.store import Job, Store
+from hven.site.store import Job
 from hven.site.store import _database as db
 from hven.testing.site import tiny_site
 from running import until
@@ -537,23 +537,6 @@ def test_no_text_breaks_the_reading_of_times(text: str) -> None:
     except ParamError:
         return
     assert found.endswith("Z")
-
-
-def test_a_store_of_the_format_before_gets_its_jobs(tmp_path: Path) -> None:
-    Store(tmp_path).close()
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'hven.sqlite'}")
-    with engine.begin() as connection:
-        for table in reversed(db.metadata.sorted_tables):
-            # what format 1 had
-            if table.name not in {"meta", "snapshots", "pointers", "events", "runs", "leases", "releases"}:
-                table.drop(connection)
-        connection.execute(sa.delete(db.meta).where(db.meta.c.key == "jobs"))
-        connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value="1"))
-    engine.dispose()
-    store = Store(tmp_path)
-    store.jobs.add(Job(id="a", type="tap", queue="user a", duration=1, destruction="9"))
-    assert (store.jobs.version(), store.jobs.one("a").phase) == (1, "PENDING")
-    store.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")

@@ -11,7 +11,6 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import sqlalchemy as sa
 import yaml
 from asking import Client
 from lxml import etree
@@ -178,17 +177,6 @@ def test_an_authority_that_changes(tmp_path: Path) -> None:
         now = again.told()
         assert now["one"] == "21x"
         assert now["ivo://b.example/one"] == "21"
-
-
-def test_a_state_of_before_has_a_registry(tmp_path: Path) -> None:
-    with opened(tmp_path, "one") as world:
-        url = world.site.store.shown
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for line in ("DROP TABLE registered", "DROP TABLE registered_parts", "UPDATE meta SET value = '9' WHERE key = 'format'"):  # fmt: skip
-            connection.execute(sa.text(line))
-    with Site(settings.load(tmp_path)) as site:
-        assert World(tmp_path, site).told()["one"] == "01"
 
 
 WORDS = string.ascii_letters + string.digits + " <>&\"'{}[]#%/\\?:;,=+~^`|()éß漢\u200b\u0007\ufffe\U0001d49c"

@@ -144,7 +144,7 @@ EXPECTATIONS = {
         columns={"p": "polygon"}, rejected={"[1.0, 2.0, 3.0, 4.0]": "three corners or more"}
     ),
     "B102-both-ends.parquet": Expectation(
-        columns={"time_": "timestamp", "i": "int32"},
+        columns={"time_value": "timestamp", "i": "int32"},
         rows=[
             (datetime(2020, 1, 1), -2147483648),
             (datetime(2020, 1, 1, 0, 0, 1), 5),
@@ -224,7 +224,7 @@ def test_no_measured_value_is_the_fill_of_hapi(tmp_path: Path) -> None:
     descriptor = create(settings, "ends", str(shared(CASES) / "B102-both-ends.parquet"))
     draft = descriptor.read_text()
     assert "i reaches -2147483648: if that stands for no value, map it" in draft
-    descriptor.write_text(draft.replace("  main:\n", "  main:\n    series: {time: time_}\n", 1))
+    descriptor.write_text(draft.replace("  main:\n", "  main:\n    series: {time: time_value}\n", 1))
     with Site(settings) as site:
         ingest(site, "ends")
         client = Client(create_app(site))

@@ -1,12 +1,9 @@
 """Accounts: tokens are shown once and kept nowhere; a store of format 2 gets them."""
 
-import sqlite3
-
 import pytest
 
 from hven.model.errors import Conflict, NotFound, Unauthenticated, UserError
 from hven.site.store import Job, Store
-from hven.site.store._database import FORMAT
 
 
 def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):
@@ -84,22 +81,3 @@ def test_names_of_accounts(tmp_path):
     with pytest.raises(NotFound):
         store.users.remove("bert")
     store.close()
-
-
-def test_a_store_without_accounts_gets_them(tmp_path):
-    Store(tmp_path).close()
-    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
-        raw.execute("DROP TABLE users")
-        raw.execute("DROP TABLE user_tables")
-        raw.execute("DROP TABLE sessions")
-        raw.execute("DROP TABLE retired")
-        raw.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
-    raw.close()
-    store = Store(tmp_path)
-    assert store.users.holds(store.users.add("anna")) == "anna"
-    assert store.user_tables.of("anna") == []
-    assert store.sessions.holder(store.sessions.begin("anna", 9.0)) == "anna"
-    store.close()
-    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
-        assert raw.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() == (str(FORMAT),)
-    raw.close()
