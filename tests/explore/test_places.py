@@ -56,6 +56,15 @@ DISC = Table(
 )
 
 
+OBSERVER = ("subobserver_longitude_min", "subobserver_latitude_min", "subobserver_longitude_max", "subobserver_latitude_max")  # fmt: skip
+
+
+def whole_discs(unit: str | None = None) -> Table:
+    """Describe images of whole discs as EPN-TAP does: c1 and c2 without a unit, and the point below the observer."""
+    empty = tuple(Column(name=name, type=FLOAT64, unit=unit) for name in ("c1min", "c1max", "c2min", "c2max"))
+    return Table(schema="a", name="discs", primary=("id",), columns=(KEY, *empty, *map(column, OBSERVER)))
+
+
 def made() -> dict[str, pa.Table]:
     random = np.random.default_rng(1610)
     west, wide = random.uniform(0, 360, NUMBER), random.uniform(0, 20, NUMBER)
@@ -259,3 +268,25 @@ def test_other_ways_to_write_it() -> None:
     assert MOC.from_string(region_files.moc_written(found, "ascii").decode(), "ascii") == MOC.from_string(
         region_files.moc_written(found, "json").decode(), "json"
     )
+
+
+def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -> None:
+    """They have no c1 and c2: maps show the point below the observer, and a box on the map searches by it, also across 0."""
+    table = whole_discs()
+    framed = map_frames.frame(table)
+    assert framed is not None
+    assert (framed.bounds, framed.fields, map_frames.kind(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
+    covered = map_frames.frame(whole_discs("deg"))
+    assert covered is not None
+    assert covered.bounds == ("c1min", "c2min", "c1max", "c2max"), "what is covered goes first"
+    lons, lats = [350.0, 5.0, 180.0, None], [-7.0, 3.0, 0.0, None]
+    rows = {"id": [1, 2, 3, 4], **dict.fromkeys(("c1min", "c1max", "c2min", "c2max"), [None] * 4)}
+    rows |= dict(zip(OBSERVER, (lons, lats, lons, lats), strict=True))
+    with tiny_site(tmp_path, {"a.discs": (table, pa.table(rows, schema=table.arrow))}) as site:
+        asking = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        found = places.body(Search(table=table), asking)
+        assert found.total == 3
+        assert sorted(found.shapes) == ["180 0 180 0", "350 -7 350 -7", "5 3 5 3"]
+        near = read([("subobserver_longitude", "340..10")], table)
+        assert near.faults == ()
+        assert asking.number(near.count()) == 2

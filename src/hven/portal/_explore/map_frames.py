@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SUN, BESIDE = 960.0, 1_300.0  # arcsec: radius of the Sun as seen from the Earth, and what a map shows beside its middle
 
+OBSERVED_LON, OBSERVED_LAT = "subobserver_longitude", "subobserver_latitude"
+OBSERVER = (f"{OBSERVED_LON}_min", f"{OBSERVED_LAT}_min", f"{OBSERVED_LON}_max", f"{OBSERVED_LAT}_max")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
@@ -49,10 +52,13 @@ def kind(table: Table) -> str:
 
 
 def frame(table: Table) -> Frame | None:
-    """Find the frame of a body: EPN-TAP's c1 and c2, or longitudes and latitudes on a body, or helioprojective angles; None: there is none."""
+    """Find the frame of a body: EPN-TAP's c1 and c2, of images of whole discs, which have none, the point below the observer, or longitudes and latitudes on a body, or helioprojective angles; None: there is none."""
     columns = {column.name.lower(): column for column in table.columns if not column.hidden and column.type.is_numeric}
     if {"c1min", "c1max", "c2min", "c2max"} <= set(columns):
         first = columns["c1min"]
+        if first.unit is None and set(OBSERVER) <= set(columns):
+            west, south, east, north = (columns[name] for name in OBSERVER)
+            return _framed((west.name, south.name, east.name, north.name), (OBSERVED_LON, OBSERVED_LAT), west)
         if "pos.eq" in (first.ucd or "") or first.unit not in {"deg", "arcsec"}:
             return None
         bounds = tuple(columns[name].name for name in ("c1min", "c2min", "c1max", "c2max"))
