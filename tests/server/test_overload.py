@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,11 +66,11 @@ def below(pid: int) -> dict[int, str]:
 def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     (worker,) = server.workers()
     with asking(server, ENDLESS):
-        until(lambda: clock.SESSION in {low(pid) for pid in below(worker)})
+        until(lambda: clock.QUERY_SESSION in {low(pid) for pid in below(worker)})
     assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {
         clock.SESSION
     }
-    assert low(worker) == low(os.getpid()) < clock.SESSION
+    assert low(worker) == low(os.getpid()) < clock.QUERY_SESSION
 
 
 def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
@@ -100,3 +101,14 @@ def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
             server.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main WHERE mag > 3")[0] == 200
         )
     )
+
+
+def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_path: Path) -> None:
+    """Linux shares the processors among sessions: in one session, all workers would have the share of one foreign program."""
+    with serving(star_site(tmp_path / "site"), workers=2) as server:
+        workers = server.workers()
+        assert {os.getsid(worker) for worker in workers} == {*workers}
+        os.kill(
+            server.process.pid, signal.SIGKILL
+        )  # no signal of a terminal reaches them, and nobody is left to tell them
+        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -86,30 +85,23 @@ def slow_readers(server: Serving, forms: tuple[str, ...]) -> Iterator[list[socke
 
 
 def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: Serving) -> None:
-    def cone() -> float:
-        begun = time.perf_counter()
+    def cone() -> None:
         status, _, body = server.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT TOP 20 id, ra FROM big.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE(80, 20, 1))")  # fmt: skip
         assert (status, body[:5]) == (200, b"id,ra")
-        return time.perf_counter() - begun
 
     for form in FORMS:
         server.get(address("SELECT * FROM big.main", form))
     (pid,) = server.workers()
-    for look in range(6):  # the best of six: whatever else this machine begins meanwhile must not decide
-        alone = statistics.median(cone() for _ in range(50))
-        before = peak = anonymous(pid)
-        with slow_readers(server, FORMS):
-            time.sleep(0.5)
-            beside = []
-            end = time.monotonic() + 3
-            while time.monotonic() < end:
-                beside.append(cone())
-                peak = max(peak, anonymous(pid))
-        # a chunk in the making, four in the server's queue, one in its buffer: for each reader
-        assert peak - before < 100
-        if statistics.median(beside) < 5 * alone + 0.02:
-            break
-        assert look < 5, f"{alone:.4f} s alone, {statistics.median(beside):.4f} s beside slow readers"
+    for _ in range(50):
+        cone()
+    before = peak = anonymous(pid)
+    # none of these readers has its answer before the block ends: what waited for them would not be answered at all
+    with slow_readers(server, FORMS):
+        for _ in range(200):
+            cone()
+            peak = max(peak, anonymous(pid))
+    # a chunk in the making, four in the server's queue, one in its buffer: for each reader
+    assert peak - before < 100
 
 
 def test_the_time_limit_is_of_the_query_and_not_of_the_line(server: Serving) -> None:

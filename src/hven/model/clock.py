@@ -194,6 +194,7 @@ def late(seconds: float | None) -> Timeout:
 # session or group; the machine may share itself among those first: `lower_session`
 QUERY = 15
 JOB = 19
+QUERY_SESSION = 5  # of what computes for readers who wait: a third of another program's share, so that a query that was let in ends in time
 SESSION = 10  # of all that computes beside those who answer: not so low that another program of the machine stops it
 
 

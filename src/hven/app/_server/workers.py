@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import resource
 import select
 import signal
 import socket
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -212,6 +214,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         super().shutdown(exit_code)
 
 
+DEATH_SIGNAL = 1  # of prctl(2): a worker ends with the process that began it
 _number = 0  # of this worker
 
 
@@ -225,12 +228,27 @@ def _loaded(idx: int, pulse: forks.Pulse, share: Share, load: Callable[[], Any],
 
     If its forerunner died of what it read, it says so: what is published is verified then.
     """
+    _begin_session()
     pulse.own()
     share.own()
     global _number  # noqa: PLW0603  (a process is one worker)
     _number = idx
     os.environ[AFTER_CRASH] = "yes" if crashed else ""
     return load()
+
+
+def _begin_session() -> None:
+    """Give a worker a session of its own, and with it a share of the processors of its own.
+
+    Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of one other program, and
+    refuse readers as slowly as that. A session of its own gets no signal of the terminal, so the worker ends with the server by another one.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library must do without
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+    with contextlib.suppress(PermissionError):  # it leads one already
+        os.setsid()
 
 
 __all__ = ["Workers", "connections", "is_first_worker"]
