@@ -367,12 +367,13 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
     looker, asked, mine = health.Health(site), list[str](), threading.get_ident()
 
     def heard(_connection: object, _cursor: object, text: str, *_: object) -> None:
-        if threading.get_ident() == mine:  # the site's own threads look now and then, too
+        # the site's own threads look now and then, too; and how often the version is asked for depends on the time that passes
+        if threading.get_ident() == mine and "FROM meta" not in text and not text.startswith("BEGIN"):
             asked.append(text)
 
     event.listen(site.store._database.engine, "before_cursor_execute", heard)
     first, again = (looker._look() and len(asked) for _ in range(2))
-    assert again - first <= 16
+    assert again - first <= 7
     assert not [text for text in asked[first:] if "sync_state.state" in text or "snapshots.record" in text]
     assert {item.collection: item.modified for item in looker._look().collections}["seen"] == "7"
     site.store.syncs.put(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
