@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,6 +283,10 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     assert (
         f"<b>{number}</b> observations" in client.ask("GET", "/statistics/cubes", headers={"accept": "text/html"}).text
     )
+    for path in ("/statistics/cubes", "/collections/cubes/downloads"):
+        each = client.ask("GET", path, headers={"accept": "text/html"}).text
+        assert re.search(rf"<b>{len(made())}</b>\s+files", each), path
+        assert not re.search(rf"<b>{len(made())}</b>\s+rows", each), path
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
     drawn = told(client, "cubes/main/strip", _only="drawn")["html"]

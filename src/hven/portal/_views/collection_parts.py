@@ -13,7 +13,7 @@ from hven import services as dali
 from hven.model.table import FILES
 from hven.portal._explore import cart
 from hven.portal._views.collection import described, plain
-from hven.portal._views.counts import Counts
+from hven.portal._views.counts import Counts, noun_of_rows
 from hven.portal._views.facts import ranges
 from hven.portal._views.page_formats import Asked, Page
 from hven.portal._views.page_formats import page as paged
@@ -66,7 +66,7 @@ def _dictionary(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
 
 def _downloads(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     """List for each table its rows in every format, and its files as archives, scripts and lists."""
-    tables = []
+    tables, road = [], asking(state)
     for table in found["tables"]:
         here, of = table["address"], table["table"]
         offered = [
@@ -77,7 +77,7 @@ def _downloads(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
         files = [{"name": name, "url": f"{here}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {
-                "title": of.title or table["name"], "url": here, "rows": table["rows"], "formats": offered, "scripts": files,
+                "title": of.title or table["name"], "url": here, "rows": table["rows"], "noun": noun_of_rows(of, road), "formats": offered, "scripts": files,
                 "files": of.utype == FILES,
             }
         )  # fmt: skip

@@ -14,7 +14,7 @@ from hven.engines import Live
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import written
 from hven.portal._explore.summary import Summary, summary
-from hven.portal._views.counts import Counts, sum_amounts
+from hven.portal._views.counts import Counts, noun_of_rows, sum_amounts
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import asking
@@ -70,6 +70,7 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
         "name": table.name,
         "title": table.title or table.name,
         "rows": rows,
+        "noun": noun_of_rows(table, asking(state)),
         "updated": item.updated,
         "modified": _modified(table, state),
         "url": here,
