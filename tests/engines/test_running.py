@@ -202,6 +202,41 @@ def test_mapping_expressions_over_batches(engine):
     assert found.schema.field("n").type == pa.int32()
 
 
+def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
+    """Where another thread of DuckDB computes, the one that waits for its rows spins, for as much processor time again."""
+    source = Table(schema="", name="source", columns=(Column(name="w", type=STRING),))
+    items = ", ".join(f"UPPER(w || '{number}') AS t{number}" for number in range(20))
+    bound = bind(parse(f"SELECT {items} FROM source"), Tables([source]), functions=MAPPING)
+    batch = pa.record_batch({"w": [f"{number:x}" * 20 for number in range(10_000)]})
+    engines = [duckdb.open(tmp_path / str(threads), memory=2**29, threads=threads) for threads in (4, 1)]
+
+    def measure(engine) -> float:
+        begun = time.process_time()
+        found = engine.compute(bound, {"source": batch})
+        spent = time.process_time() - begun
+        assert found.column("t7")[9_999].as_py() == "270F" * 20 + "7"
+        return spent
+
+    try:
+        several, single = (min(measure(engine) for _ in range(5)) for engine in engines)
+    finally:
+        for engine in engines:
+            engine.close()
+    assert several < 1.25 * single
+
+
+def test_many_rows_of_a_mapping_have_all_threads(tmp_path):
+    source = Table(schema="", name="source", columns=(Column(name="x", type=INT64),))
+    bound = bind(parse("SELECT x + 1 AS y FROM source"), Tables([source]), functions=MAPPING)
+    rows = pa.table({"x": range(300_000)})
+    engine = duckdb.open(tmp_path, memory=2**29)
+    try:
+        assert engine.compute(bound, {"source": rows}).column("y").to_pylist() == list(range(1, 300_001))
+        assert engine._alone is None
+    finally:
+        engine.close()
+
+
 def test_a_relation_that_nobody_gave(engine):
     with pytest.raises(StorageError, match=r"sky\.stars"):
         answer(engine, "SELECT note FROM sky.stars WHERE note = 'a'", {})

@@ -150,6 +150,20 @@ def test_polygons_turn_and_nothing_else_changes():
                 )
 
 
+def test_polygons_of_a_column_are_read_alike_by_the_thousand_and_word_by_word():
+    texts = pa.array([*TEXTS, "polygon icrs 1 2 3 4 5 6", "polygon 0 0 10 95 10 10", "polygon 0 0 10 10 10 0 0 10", "x polygon 1 1 2 1 2 2"] * 2)  # fmt: skip
+    found, slow = shape_columns.read_polygons(texts), shape_columns._Polygons(texts)
+    order = np.argsort(found.rows, kind="stable")
+    assert found.rows[order].tolist() == slow.rows.tolist()
+    parts = [found.numbers[found.starts[at] : found.starts[at + 1]].tolist() for at in order]
+    assert parts == [slow.numbers[a:b].tolist() for a, b in zip(slow.starts[:-1], slow.starts[1:], strict=True)]
+    for row, text in enumerate(texts):  # each row is judged as it is alone
+        alone = pa.array([text.as_py()], pa.string())
+        assert shape_columns.crossing(alone)[0] == found.crossing()[row]
+        assert shape_columns.astray(alone, outside=True)[0] == found.astray(outside=True)[row]
+    assert np.flatnonzero(found.crossing())[0] == 11
+
+
 def excess(corners: list[tuple[float, float]]) -> float:
     """Area by Girard: the angles of a convex polygon, less (n - 2) pi; square degrees. By another road than the product's."""
     lon, lat = np.radians(np.array(corners)).T

@@ -47,6 +47,9 @@ class ColumnRules:
     mapping: mappings.Mapping
     seen: dict[str, Seen] = field(default_factory=dict)
     _known: dict[str, dict[str, bool]] = field(default_factory=dict)
+    _polygons: dict[str, shape_columns.Polygons] = field(
+        default_factory=dict
+    )  # by column, of the batch that is looked at
 
     def failed(
         self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()
@@ -55,6 +58,7 @@ class ColumnRules:
 
         Of columns that are `constant` one row is looked at.
         """
+        self._polygons.clear()
         for rule, columns, values in self._with_columns(rows, unique=False):
             for names, bad, why in self._failed(rule, columns, values, constant):
                 if pc.any(bad).as_py():
@@ -120,7 +124,7 @@ class ColumnRules:
         if not pa.types.is_string(values.type):
             return None
         if rule.check == "simple":
-            return pa.array(shape_columns.crossing(values))
+            return pa.array(self._read_polygons(values, name).crossing())
         if rule.check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
         if rule.check == "words":
@@ -138,11 +142,17 @@ class ColumnRules:
                 bad = pc.or_(bad, pa.array(none))
             return bad
         if rule.check == "orientation":
-            return pa.array(shape_columns.astray(values, outside=rule.of == "body"))
+            return pa.array(self._read_polygons(values, name).astray(outside=rule.of == "body"))
         right = _RIGHT[rule.check or ""]
         return self._by_value(
             rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right
         )
+
+    def _read_polygons(self, values: pa.Array, name: str) -> shape_columns.Polygons:
+        """Read the polygons of a column once for all rules about them."""
+        if name not in self._polygons:
+            self._polygons[name] = shape_columns.read_polygons(values)
+        return self._polygons[name]
 
     def _not_words(self, rule: Rule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]

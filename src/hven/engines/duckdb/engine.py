@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _OPEN = 64  # snapshots of other days that are kept mapped
 _MAPPINGS = 64
+ONE_THREAD_ROWS = 122_880  # DuckDB gives each of its threads at least a row group of so many rows
 DAMAGED = "the rows of {name} are damaged on disk and are not given"
 MEND = "their owner must ingest the collection again"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -132,9 +133,16 @@ class DuckEngine(Engine):
         return plan
 
     def run(
-        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits
+        self,
+        sql: str,
+        arguments: Sequence[Any],
+        relations: Mapping[str, Rows],
+        schema: pa.Schema,
+        limits: Limits,
+        *,
+        lenient: bool = False,
     ) -> Execution:
-        """Start a query in DuckDB (for plans)."""
+        """Start a query in DuckDB (for plans); see `hven.engines.duckdb.machine.Machine.run`."""
         asked: dict[str, Any] = {
             "sql": sql,
             "arguments": arguments,
@@ -142,16 +150,18 @@ class DuckEngine(Engine):
             "schema": schema,
             "limits": limits,
         }
-        cursors = self._single() if contouring.NAMED in sql else self._cursors
+        alone = contouring.NAMED in sql or (lenient and max(map(len, relations.values()), default=0) <= ONE_THREAD_ROWS)
+        cursors = self._single() if alone else self._cursors
         here = partial(DuckExecution, cursors, self._watch, memory=self._memory, **asked)
         if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
             return ComputerExecution(self._computer, *taken, self._watch, here=here, **asked)
         return here()
 
     def _single(self) -> Cursors:
-        """Return cursors of a DuckDB of one thread, for functions that use all cores themselves.
+        """Return cursors of a DuckDB of one thread, for functions that use all cores themselves, and for rows that one thread computes anyway.
 
-        While another of its threads computes a function of ours, the one that asked spins, and takes the interpreter's lock in each turn.
+        While another thread of DuckDB computes, the one that waits for its rows spins: two thirds of the processor time of a mapping
+        over batches. Where the other computes a function of ours, it also takes the interpreter's lock in each turn.
         """
         with self._lock:
             if self._alone is None:

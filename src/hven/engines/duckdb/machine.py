@@ -83,6 +83,13 @@ class Machine(Protocol):
         """Return the rows of a relation; `columns`: with these alone, one at least."""
 
     def run(
-        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits
+        self,
+        sql: str,
+        arguments: Sequence[Any],
+        relations: Mapping[str, Rows],
+        schema: pa.Schema,
+        limits: Limits,
+        *,
+        lenient: bool = False,
     ) -> Execution:
-        """Start a query in DuckDB."""
+        """Start a query in DuckDB; a `lenient` one is a mapping, which is computed batch after batch."""

@@ -205,7 +205,12 @@ class DuckPlan(Plan):
         )
         rows.update({item.table.qualified: Rows(item.rows(values), keep=False) for item in self._lists})
         return self._engine.run(
-            self._limited(text.sql, limits), [values[slot] for slot in text.slots], rows, self.schema, limits
+            self._limited(text.sql, limits),
+            [values[slot] for slot in text.slots],
+            rows,
+            self.schema,
+            limits,
+            lenient=self._lenient,
         )
 
     def _limited(self, sql: str, limits: Limits) -> str:
