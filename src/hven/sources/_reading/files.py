@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import datetime as dt
 import gzip
 import hashlib
 import io
 import lzma
 import mimetypes
+import sys
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -309,24 +311,27 @@ class DataFile:
         )
 
 
-class Stream:
-    """Decompressed bytes of a file, in order; damage becomes a `SourceError`."""
+class Stream(io.BufferedIOBase):
+    """Decompressed bytes of a file, in order, as a binary file that is read once; damage becomes a `SourceError`."""
 
     def __init__(self, file: DataFile, raw: io.RawIOBase, lot: int = CHUNK) -> None:
         self.file = file
-        buffered = io.BufferedReader(raw, lot)
+        self._buffered = buffered = io.BufferedReader(raw, lot)
         start = buffered.peek(16)[:16]
         self.kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
         self._inner: BinaryIO = _decompressed(buffered, self.kind)
-        self._buffered = buffered
 
-    def read(self, size: int) -> bytes:
-        """Read up to `size` bytes; fewer only at the end."""
+    def readable(self) -> bool:
+        """Tell programs that take a file that this one can be read."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, fewer only at the end; all that is left for -1 or None."""
         parts: list[bytes] = []
-        left = size
+        left = sys.maxsize if size is None or size < 0 else size
         try:
             while left > 0:
-                part = self._inner.read(left)
+                part = self._inner.read(min(left, CHUNK) if size is None or size < 0 else left)
                 if not part:
                     break
                 parts.append(part)
@@ -338,6 +343,10 @@ class Stream:
                 raise
             raise self._damaged(error) from error
         return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read what one step gives, as text layers do."""
+        return self.read(CHUNK if size < 0 else size)
 
     def skip(self, size: int) -> None:
         """Skip bytes; on a plain file without reading (and so without hashing) them."""
@@ -352,8 +361,11 @@ class Stream:
 
     def close(self) -> None:
         """Close the file; what was hashed stays known."""
-        self._inner.close()
-        self._buffered.close()
+        if not self.closed:
+            with contextlib.suppress(AttributeError):  # of a file that could not even be begun
+                self._inner.close()
+            self._buffered.close()
+        super().close()
 
     def _damaged(self, error: Exception) -> SourceError:
         what = f"damaged or cut short ({self.kind})" if self.kind else "unreadable"
