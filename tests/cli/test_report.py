@@ -50,6 +50,17 @@ def test_forms(here: Path) -> None:
     )
 
 
+def test_the_publisher_is_named_by_its_authority(here: Path) -> None:
+    def publishers() -> list[object]:
+        items = json.loads(told(here, "--format", "dsr", "--private"))["report-datasets"]
+        return [one["publisher-id"] for one in items]
+
+    assert publishers() == [[{"type": "urn", "value": "ivo://example.org"}]] * 2
+    with (here / "hven.toml").open("a") as file:
+        file.write('authority = "uraniborg.example"\n')
+    assert publishers() == [[{"type": "urn", "value": "ivo://uraniborg.example"}]] * 2
+
+
 def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
     found = json.loads(told(here, "--format", "dsr"))
     assert "hidden" not in json.dumps(found)

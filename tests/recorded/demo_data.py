@@ -124,6 +124,7 @@ def write_image(path: Path, number: int, telescope: str, instrument: str, wavele
     for name, value in {
         "TELESCOP": telescope, "INSTRUME": instrument, "DATE-OBS": f"201{number}-03-0{number + 1}T00:00:1{number}.5", "WAVELNTH": wavelength, "EXPTIME": 1.5 + number,
         "CDELT1": 2.4, "CDELT2": 2.4, "CRPIX1": 16.5, "CRPIX2": 16.5, "CRVAL1": 0.0, "CRVAL2": 0.0, "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
+        "CRLN_OBS": 120.5 + 90 * number, "CRLT_OBS": 2.5 - number,
     }.items():  # fmt: skip
         unit.header[name] = value
     unit.writeto(path)

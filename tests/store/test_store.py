@@ -295,8 +295,8 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     format_is("x")
     with pytest.raises(StorageError, match="no Hven wrote"):
         Store(tmp_path)
-    format_is(str(FORMAT - 1))
-    with pytest.raises(StorageError, match=rf"has format {FORMAT - 1} of a Hven before 0\.1\.0.*ingest again"):
+    format_is("12")
+    with pytest.raises(StorageError, match=r"has format 12 of a Hven before 0\.1\.0.*ingest again"):
         Store(tmp_path)
     format_is(str(FORMAT))
     steps = []
@@ -305,6 +305,24 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     Store(tmp_path).close()
     Store(tmp_path).close()
     assert steps == [1, 2]
+
+
+def test_a_store_of_the_format_before_becomes_what_a_new_one_is(tmp_path):
+    def schema():
+        with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+            found = set(raw.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")), set(raw.execute("SELECT * FROM meta"))  # fmt: skip
+        raw.close()
+        return found
+
+    Store(tmp_path).close()
+    fresh = schema()
+    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+        raw.execute("DROP TABLE descriptors")
+        raw.execute("UPDATE meta SET value = '13' WHERE key = 'format'")
+    raw.close()
+    assert schema() != fresh
+    Store(tmp_path).close()
+    assert schema() == fresh
 
 
 def test_what_was_published_later_is_newer_whatever_the_clock_said(store):

@@ -424,12 +424,17 @@ descriptors = _table(  # as each collection's was read last without faults: see 
 )
 
 
+def _create_descriptors(connection: sa.Connection) -> None:
+    """Upgrade to format 14: the descriptors that were read last without faults."""
+    descriptors.create(connection, checkfirst=True)
+
+
 def following(connection: sa.Connection, table: sa.Table) -> int:
     """Return the next number of a table: the one writer there is takes it."""
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {}  # format n -> the step that makes it n + 1
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptors}  # format n -> the step that makes it n + 1
 
 
 _FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
