@@ -114,6 +114,14 @@ def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str,
     assert found.startswith("warning: ") == (code == 0)
 
 
+@pytest.mark.parametrize(("count", "end"), [(5, "c4"), (6, "c4, .."), (7, "c4, ..")])
+def test_five_columns_without_a_description_are_named(count: int, end: str) -> None:
+    columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
+    record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
+    ((_, message, *_),) = registering._tables(record)
+    assert message == f"columns of s.t without a description ({count}): c0, c1, c2, c3, {end}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said", "line"),
     [

@@ -176,6 +176,7 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
             assert {one["href"] for one in files} == {one["access_url"] for one in some}
             assert {one["text"] for one in files} == {one["granule"].split("-")[1].removesuffix(".gz") for one in some}
             assert {one["bytes"] for one in files} == {52_000_000}
+            assert {one["picture"] for one in files} == {some[0]["picture"]}
     at = len(wanted) // 2
     assert told(client, "cubes/main/place", _row=found["keys"][at], **asked)["place"] == at
 
