@@ -30,7 +30,7 @@ CASES = sorted(
     if re.search(r"standard:|obscore:", told(path.parent.name))
 )
 ALONE = [
-    case for case in CASES if re.search(r'url: (\$|"http://127)', told(case))
+    case for case in CASES if re.search(r'\burl: (\$|"http://127)', told(case))
 ]  # with a database or servers of their own
 TOGETHER = [case for case in CASES if case not in ALONE]
 
