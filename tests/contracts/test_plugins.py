@@ -34,8 +34,9 @@ from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
+FORMATS = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
 MAKES = "from hven.adql.signatures import function\nFUNCTION = function("
-EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights"}
+EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "sources": "nights", "formats": "bars"}
 
 
 @pytest.mark.parametrize(("group", "name"), [*EXAMPLES.items(), ("sources", "labels")])
@@ -45,10 +46,12 @@ def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str, name: 
     files = plugged.files(name)
     assert files - {f"test_{name}.py"} == {f"hven_{name}.py", "pyproject.toml"}
     assert told[group] == 1
-    assert group == "sources" or plugged.lines(name) == 3
+    assert group in {"sources", "formats"} or plugged.lines(name) == 3
     for file in files:
         text = (plugged.PLACE / name / file).read_text(encoding="utf-8")
-        assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE + SOURCES, re.DOTALL)), file
+        assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE + SOURCES + FORMATS, re.DOTALL)), (
+            file
+        )
 
 
 @pytest.fixture
@@ -146,6 +149,23 @@ class TestFileSource(plugged.tests("labels")):  # type: ignore[misc]
         self.make(tmp_path)
         assert filekinds.named("data/*.LBL.gz") == filekinds.inside(tmp_path / "a.lbl") == self.kind
         assert filekinds.begun(b"a,b\n1,2\n") == "csv"
+
+
+@pytest.fixture
+def _bars(tmp_path: Path) -> Iterator[None]:
+    with plugged.installed("bars", tmp_path / "site-packages"):
+        yield
+
+
+@pytest.mark.usefixtures("_bars")
+class TestFormat(plugged.tests("bars")):  # type: ignore[misc]
+    def test_services_give_it_and_texts_come_back(self, tmp_path: Path) -> None:
+        with FaceContract().served(tmp_path) as ask:
+            query = "SELECT id, mag, 'a|b\\c' AS t FROM tiny.stars ORDER BY id"
+            answer = ask("/tap/sync", {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "bars"})
+            assert answer.text == "id|mag|t\na|1|a\\|b\\\\c\nb|2|a\\|b\\\\c\n"
+            assert answer.headers["content-type"].startswith("text/x-bars")
+            assert "text/x-bars" in ask("/tap/capabilities").text
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""A format of answers of one's own, whole in this file: a line for each row, with bars between the values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from hven.formats import Format
+from hven.model import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+
+    from hven.formats import End, Head
+    from hven.model.types import Type
+
+ESCAPES = {"\\": "\\\\", "|": "\\|", "\n": "\\n", "\r": "\\r"}
+
+
+def write(
+    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], _options: Mapping[str, str]
+) -> Iterator[bytes]:
+    """Write the names of the columns, then the rows: null and the empty string look alike."""
+    start = "|".join(column.name.translate(str.maketrans(ESCAPES)) for column in head.columns) + "\n"
+    kinds = [column.type for column in head.columns]
+    for batch in batches:
+        cells = [write_cells(values, kind) for values, kind in zip(batch.columns, kinds, strict=True)]
+        lines = literal.joined(literal.joined(*cells, between="|"), "\n")
+        yield start.encode() + bytes(literal.characters(lines))
+        start = ""
+    yield start.encode()
+    end()
+
+
+def write_cells(values: pa.Array, kind: Type) -> pa.Array:
+    """Write the values of a column as DALI has them, by the whole column."""
+    texts = literal.filled(literal.text(literal.storage(values, kind), kind, null="null"))
+    for character, escape in ESCAPES.items():
+        texts = pc.replace_substring(texts, character, escape)
+    return texts
+
+
+FORMAT = Format(
+    name="bars",
+    title="Text with bars",
+    media_types=("text/x-bars",),
+    extension="txt",
+    write=write,
+    mute=True,
+)
