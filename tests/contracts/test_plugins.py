@@ -27,7 +27,7 @@ from hven.portal import panes
 from hven.services.params import value
 from hven.sources import ROW, Context, Reject, filekinds
 from hven.testing.face import FaceContract
-from hven.testing.pane import PaneContract
+from hven.testing.portal_pane import PaneContract
 from hven.testing.site import tiny_site
 from postgres import server
 from shared import ROOT

@@ -1,6 +1,6 @@
 """Its tests: the contract of panes."""
 
-from hven.testing.pane import PaneContract
+from hven.testing.portal_pane import PaneContract
 
 
 class TestCounts(PaneContract):
