@@ -427,7 +427,9 @@ def test_no_list_tells_of_rows_that_are_hidden(opened, access, table_name):
     """Files that rows name, where nothing says which of them is a row's: they are the owner's alone."""
     rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n"
     table = LEVELS[: LEVELS.index("    access:")] + f"    access: {access}\n"
-    site, client = opened(f'files: [{{root: "ftp://ftp.example.org/x", from: {table_name}, path: "{{file}}"}}]\n' + table, rows)
+    site, client = opened(
+        f'files: [{{root: "ftp://ftp.example.org/x", from: {table_name}, path: "{{file}}"}}]\n' + table, rows
+    )
     told = [fault.message for fault in check(site.settings.collections / "far" / "far.yaml", site.settings)]
     assert any("not everybody sees the rows of far.main that name them" in one for one in told)
     assert client.get("/collections/far/files").status == 404

@@ -434,7 +434,9 @@ def following(connection: sa.Connection, table: sa.Table) -> int:
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0))).scalar_one()) + 1
 
 
-UPGRADES: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptors}  # format n -> the step that makes it n + 1
+UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
+    13: _create_descriptors
+}  # format n -> the step that makes it n + 1
 
 
 _FORMAT = sa.select(meta.c.value).where(meta.c.key == "format")
