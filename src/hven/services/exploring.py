@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 PAGE_TYPE = "text/html"  # media type of a page that explores a file
+TITLE_PREFIX = "Explore "  # begins the description of a link that no descriptor declares
 MIN_AXES = 3  # longer than one value
 VERDICTS_KEPT = 200_000  # files of which it is remembered whether they have such an array
 MAX_OPENED = 200  # files that one answer opens; of those behind them nothing is known yet

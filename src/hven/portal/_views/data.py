@@ -229,8 +229,12 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
 
 
 def is_explorer(link: Mapping[str, Any]) -> bool:
-    """Return whether a row of DataLink leads to the page that explores a file."""
-    return "/cube/" in (link["access_url"] or "") and link["content_type"] == exploring.PAGE_TYPE
+    """Return whether a row of DataLink leads to the page that explores a file, and says so in our words, not in those of a descriptor."""
+    return (
+        "/cube/" in (link["access_url"] or "")
+        and link["content_type"] == exploring.PAGE_TYPE
+        and (link["description"] or "").startswith(exploring.TITLE_PREFIX)
+    )
 
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001

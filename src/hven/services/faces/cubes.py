@@ -240,7 +240,7 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:
     suits = partial(exploring.find_explorable, around)
     return [
         Link(
-            semantics="#preview", address=(*home, *path), description=("Explore ", *(about or path)),
+            semantics="#preview", address=(*home, *path), description=(exploring.TITLE_PREFIX, *(about or path)),
             endings=exploring.explorable_endings(), suits=suits,
         )
         for path, about in filed.own_paths(table)
