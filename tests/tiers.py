@@ -4,7 +4,7 @@ To the first tier belongs what is not
 
 * in one of `FOLDERS`, whose tests drive browsers, other people's programs or full-size data;
 * marked `slow` (it waits, or starts much) or `outside` (judged by a program that nobody here wrote);
-* recorded as one that takes more than two seconds of processor (`slow` in `RECORDED`, which `scripts/test --record` writes);
+* recorded as one that takes more than a second of processor (`slow` in `RECORDED`, which `scripts/test --record` writes);
 * in need of a group of `needs.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped where it asks for it.
 
 Tests that are named on the command line belong to ``all``, whatever they need. A run of the first tier ends with what it left out.
@@ -53,7 +53,7 @@ FIRST_TIER_NEEDS = {
     "root",
 }
 RECORDED = "tests/coverage.json"  # by coverage_map.py
-DEAR = "that take more than two seconds of processor"
+DEAR = "that take more than a second of processor"
 COMMAND = "scripts/test --all"
 SKIPPED = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
 

@@ -52,7 +52,7 @@ def test_a_bug_of_the_engine_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
-        monkeypatch.setattr(site.engine, "run", lambda *_: 1 / 0)
+        monkeypatch.setattr(site.engine, "run", lambda *_, **__: 1 / 0)
         answer = Client(create(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"
         )

@@ -62,7 +62,9 @@ def send(client: Client, query: str, files: dict[str, bytes], **params: str) -> 
     return client.ask("POST", "/tap/sync", body=body, headers={"content-type": f"multipart/form-data; boundary={mark}"})
 
 
-@pytest.mark.parametrize(("content", "status"), [(b"a,b\n1,2\n", 200), (b"a,a\n1,2\n", 400), (b"x" * 2 * 1024**2, 400)])
+@pytest.mark.parametrize(
+    ("content", "status"), [(b"a,b\n1,2\n", 200), (b"a,b\n1,2,3\n", 400), (b"x" * 2 * 1024**2, 400)]
+)
 def test_memory_is_given_back_after_an_upload(
     content: bytes, status: int, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,12 @@ def test_memory_is_given_back_after_an_upload(
     monkeypatch.setattr(memory, "_trim", trimmed.put)
     assert send(client, ONE, {"t": content}).status == status
     assert trimmed.get(timeout=60) == 0
+
+
+def test_a_repeated_name_gets_a_number_and_is_told(client: Client) -> None:
+    answer = send(client, "SELECT a, a_2 FROM TAP_UPLOAD.t", {"t": b"a,a\n1,2\n"})
+    assert answer.status == 200
+    assert "several columns have this name: the next one is read as a_2" in answer.text
 
 
 def told(answer: Answer) -> str:
@@ -252,7 +260,6 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY a "ha"><!ENTITY b "&
         (b"ARROW1\0\0garbage", "Arrow"),
         (b"SIMPLE  =                    T" + b" " * 50, "cannot be read"),
         (BOMB, "entities"),
-        (b"a,a\n1,2\n", "twice"),
         (FIELDS % (b"a ", b"b"), "blank"),
         (FIELDS % (b" ", b"b"), "empty"),
         (b"a,b\n" + b"1,2\n" * 50 + b"1,2,3\n", "row 51"),

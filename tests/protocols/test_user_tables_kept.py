@@ -249,7 +249,7 @@ BAD = {
     "a file by entity": (
         b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><table><column><name>&e;</name><dataType>int</dataType></column></table>', 400, "",
     ),
-    "two columns of a name": (b"a,a\n1,2\n", 400, "twice in the header"),
+    "two columns of a name": (b"a,a\n1,2\n", 400, "several columns have this name"),
     "two columns that differ in case": (b"a,A\n1,2\n", 400, "differ in case"),
     "too many rows": (b"n\n" + b"1\n" * 50_001, 413, "rows; the limit is 50,000"),
     "too large": (b"n\n" + b"1" * 4_000_001, 413, "limit"),
