@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
-import cdflib
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,7 +21,7 @@ from hapi_world import Answer, HapiWorld, serving
 from hven.model.errors import SourceError, TooLarge
 from hven.services.faces import _das2_streams
 from hven.sources import Context, _turns, das2, hapi
-from hven.sources._reading import das2packets, das3packets
+from hven.sources._reading import das2packets
 from hven.sources._reading.windows import micros
 from hven.testing.source import SourceContract
 from shared import shared
@@ -303,99 +301,7 @@ def test_a_wrong_length_is_told() -> None:
         das2packets.parse(raw[:at] + b"x" + raw[at:])
 
 
-def third(name: str) -> bytes:
-    return shared(f"corpora/das2/{name}").read_bytes()
-
-
-THIRD = [
-    "das2C--ex24_isee_rapid_rank1.d3t",
-    "das2C--ex25_isee_rapid_rank2.d3b",
-    "das2C--ex25_isee_rapid_rank2.d3t",
-    "das2C--ex26_isee_rapid_rank3.d3t",
-    "das2C--ex22_mag_grid_vec.d3b",
-    "das2C--ex22_mag_grid_vec.d3t",
-]
-
-
-@pytest.mark.parametrize("name", THIRD)
-def test_streams_of_das_3_are_read_as_the_judge_reads_them(name: str) -> None:
-    raw = third(name)
-    found, judge = das3packets.parse(raw), [one for one in das2_streams.parse(raw).packets if len(one)]
-    assert len(found.segments) == len(judge) > 0
-    for one, other in zip(found.segments, judge, strict=True):
-        wanted = other.values()
-        np.testing.assert_array_equal(one.times, wanted[""].ravel())
-        assert one.planes[1:]
-        for plane, values in zip(one.planes[1:], one.values, strict=True):
-            there = other.plane(plane.name)
-            expected = wanted[plane.name].reshape(len(values), -1)
-            np.testing.assert_allclose(values, expected, rtol=1e-6)
-            assert plane.units == there.units
-
-
-def test_terrestrial_times_of_das_3_are_utc() -> None:
-    raw = third("das2C--ex17_vector_noframe.d3b")
-    (one,) = das3packets.parse(raw).segments
-    tag = re.search(rb"\|Pd\|1?\|?\d+\|\d*\|?", raw)
-    assert tag is not None
-    first = int.from_bytes(raw[tag.end() : tag.end() + 8], "little")
-    utc = cdflib.cdfepoch.to_datetime(np.array([first])).astype("M8[us]").astype(np.int64)
-    assert one.times[0] == utc[0]
-    assert [(plane.name, plane.items, values.shape[1]) for plane, values in zip(one.planes[1:], one.values, strict=True)] == [(one.planes[1].name, 3, 3)]  # fmt: skip
-
-
-def test_what_elements_of_das_3_stand_for() -> None:
-    (one,) = das3packets.parse(third("das2C--ex25_isee_rapid_rank2.d3t")).segments
-    series = next(plane for plane in one.planes if plane.name == "e_series")
-    assert series.tags == tuple(0.125 * at for at in range(128))
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("das2C--ex19_cassini_ragged_wfrm.d3t", "length changes"),
-        ("das2C--ex36_events_rank3.d3b", "length changes"),
-        ("das2C--ex06_waveform_binary.d3b.bad", "a length is wrong"),
-        ("das2C--ex16_mag_grid_doc.d3x", "no packet"),
-    ],
-)
-def test_streams_of_das_3_that_are_not_read_are_told(name: str, words: str) -> None:
-    with pytest.raises(SourceError, match=words):
-        das3packets.parse(third(name))
-
-
-@pytest.mark.parametrize("cut", [4, 60, 700, 5000, -7])
-def test_a_stream_of_das_3_that_breaks_off_is_told(cut: int) -> None:
-    with pytest.raises(SourceError, match=r"breaks off|no XML"):
-        das3packets.parse(third("das2C--ex25_isee_rapid_rank2.d3b")[:cut])
-
-
-@pytest.mark.parametrize("text", [False, True])
-def test_both_versions_of_a_stream_say_the_same(text: bool) -> None:
-    times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
-    psd = np.array([[1, np.nan, 3]] * 5, np.float32)
-    planes = [
-        _das2_streams.Plane("flux", "flux", (0, 1), "W"),
-        _das2_streams.Plane("psd", "psd", (0, 3), "V", (1.0, 2.0, 4.0), "frequency", "MHz", "psd", "BIN_AVG"),
-        _das2_streams.Plane("psd.max", "top", (0, 3), "V", (1.0, 2.0, 4.0), "frequency", "MHz", "psd", "BIN_MAX"),
-    ]
-    values = {"flux": np.arange(5.0)[:, None], "psd": psd, "top": psd + 1}
-    both = []
-    for version, reader in ((2, das2packets), (3, das3packets)):
-        form = _das2_streams.Form(version, text)
-        stream = reader.parse(b"".join(_das2_streams.written([(planes, [(times, values)])], form, "none", str)))
-        assert len(stream.segments) == 1  # a row for each time
-        both.append({plane.name: (plane.tags, plane.units, found.tolist(), one.times.tolist()) for one in stream.segments for plane, found in zip(one.planes[1:], one.values, strict=True)})  # fmt: skip
-        with pytest.raises(das2packets.Failed, match="none") as failed:
-            reader.parse(b"".join(_das2_streams.written([], form, "none", str)))
-        assert failed.value.kind == "NoDataInInterval"
-    assert [*both[0]] == [*both[1]] == ["flux", "psd", "psd.max"]
-    assert str(both[0]) == str(both[1])
-    assert both[1]["psd.max"][:2] == ((1.0, 2.0, 4.0), "V")
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_variables_of_packets_of_their_own_are_one_row(version: int) -> None:
+def test_variables_of_packets_of_their_own_are_one_row() -> None:
     """A line beside a spectrum whose frequencies change twice, and one whose frequencies change elsewhere: a row for each time."""
     times = np.arange(9, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
     line, ll, rr = np.arange(9.0)[:, None], np.arange(18.0).reshape(9, 2), -np.arange(27.0).reshape(9, 3)
@@ -410,8 +316,8 @@ def test_variables_of_packets_of_their_own_are_one_row(version: int) -> None:
             rows = slice(first, last)
             yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
 
-    raw = b"".join(_das2_streams.written(segments(), _das2_streams.Form(version), "none", str))
-    found = (das2packets if version == 2 else das3packets).parse(raw).segments
+    raw = b"".join(_das2_streams.written(segments(), _das2_streams.Form(2), "none", str))
+    found = das2packets.parse(raw).segments
     found.sort(key=lambda one: int(one.times[0]))
     assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
     for name, values in (("line", line), ("ll", ll), ("rr", rr)):
@@ -421,11 +327,10 @@ def test_variables_of_packets_of_their_own_are_one_row(version: int) -> None:
     assert [(one["ll"], one["rr"]) for one in tags] == [((1.0,), (7.0,)), ((2.0,), (7.0,)), ((2.0,), (8.0,))]
 
 
-@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("spelling", ['<stream xmlns="das-basic-stream"', '<d:stream xmlns:d="das-basic-stream"'])
-def test_headers_may_have_a_namespace(version: int, spelling: str) -> None:
+def test_headers_may_have_a_namespace(spelling: str) -> None:
     times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
-    form = _das2_streams.Form(version, properties={"title": "Rays", "double:yFill": "-1e31"})
+    form = _das2_streams.Form(2, properties={"title": "Rays", "double:yFill": "-1e31"})
     plane = _das2_streams.Plane("flux", "flux", (0, 1), "W")
     raw = b"".join(_das2_streams.written([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str))
     size = raw.index(b">\n", raw.index(b"</stream")) + 2
@@ -435,17 +340,17 @@ def test_headers_may_have_a_namespace(version: int, spelling: str) -> None:
     said = body.replace("<stream", spelling, 1).replace("</stream", f"</{named}", 1)
     if named != "stream":
         said = said.replace("<properties", "<d:properties").replace("</properties", "</d:properties").replace("<p ", "<d:p ").replace("</p>", "</d:p>")  # fmt: skip
-    head = f"[00]{len(said):06d}" if version == 2 else f"|Sx||{len(said)}|"
-    described = {"<packet>": '<packet xmlns="das-basic-stream">', "<dataset ": '<dataset xmlns="das-basic-stream" '}
+    head = f"[00]{len(said):06d}"
+    described = {"<packet>": '<packet xmlns="das-basic-stream">'}
     rest = raw[size:]
     for plain, spaced in described.items():
         if plain.encode() in rest:
-            old, number = (rest[:10], "[01]{:06d}") if version == 2 else (rest[: rest.index(b"<dataset")], "|Hx|1|{}|")
-            length = int(old[4:]) if version == 2 else int(old.split(b"|")[3])
+            old, number = rest[:10], "[01]{:06d}"
+            length = int(old[4:])
             packet = rest[len(old) : len(old) + length].decode().replace(plain, spaced, 1)
             rest = number.format(len(packet)).encode() + packet.encode() + rest[len(old) + length :]
             break
-    stream = (das2packets if version == 2 else das3packets).parse(head.encode() + said.encode() + rest)
+    stream = das2packets.parse(head.encode() + said.encode() + rest)
     assert stream.properties["title"] == "Rays"
     (one,) = stream.segments
     assert one.times.tolist() == times.tolist()

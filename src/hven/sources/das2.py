@@ -1,11 +1,11 @@
-"""Data sources of das2 servers elsewhere: streams of das2 2.2 and das 3.0, window by window, at the resolution that is asked for."""
+"""Data sources of das2 servers elsewhere: streams of das2 2.2, window by window, at the resolution that is asked for."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import numpy as np
@@ -17,7 +17,7 @@ from hven.model.errors import SourceError
 from hven.model.table import Bins, Column
 from hven.model.types import parse_type
 from hven.sources import ServiceKind
-from hven.sources._reading import das2packets, das3packets, windows
+from hven.sources._reading import das2packets, windows
 from hven.sources._reading.das2packets import Failed, Plane, Stream
 from hven.sources._reading.service import words
 from hven.sources._reading.windows import SECOND, Windows, listed, micros
@@ -42,7 +42,6 @@ class Options(windows.Options):
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
     resolution: float | None = Field(None, gt=0, description="Seconds that may lie between two samples: the server reduces to means and peaks; default: all samples.")  # fmt: skip
     params: str | None = Field(None, description="What the data source takes as `params`.")
-    version: Literal[2, 3] | None = Field(None, description="Version of the streams that are asked for; default: what the server sends by itself. Either is read.")  # fmt: skip
     tags: bool = Field(False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change.")  # fmt: skip
 
 
@@ -134,7 +133,9 @@ class Samples(Windows):
                 data = self._budget.read(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(f"{self.what}: the server answers {answer.status}: {words(data)}", remedy="look at server=list")  # fmt: skip
-            return das3packets.parse(data) if data[:1] in {b"|", b"/"} else das2packets.parse(data)
+            if data[:1] in {b"|", b"/"}:
+                raise SourceError(f"{self.what}: the server sends a stream of das 3.0", remedy="only das2 2.2 is read: ask its operator for it")  # fmt: skip
+            return das2packets.parse(data)
 
         return self.service.tried(ask)
 
@@ -147,7 +148,6 @@ class Samples(Windows):
         }
         given |= {"resolution": f"{self.options.resolution:.9g}"} if self.options.resolution else {}
         given |= {"params": self.options.params} if self.options.params else {}
-        given |= {"format.version": str(self.options.version)} if self.options.version else {}
         try:
             return self._asked(given)
         except SourceError as error:
