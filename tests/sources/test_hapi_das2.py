@@ -367,6 +367,8 @@ class Das2Server(BaseHTTPRequestHandler):
         self.asked.append(given)
         if given["server"] == "dsdf":
             body = self.packet("00", '<stream version="2.2"><properties title="Rays" validRange="2020-01-01 to 2020-001T03:00" exampleRange_00="2020-01-01T00:00 to 2020-01-01T00:10 UTC | ten" /></stream>')  # fmt: skip
+        elif given["dataset"] == "third":
+            body = b"|Sx||52|<stream type='das-basic-stream' version='3.0'/>     "
         else:
             low, high = (np.datetime64(given[name], "us").astype(np.int64) / 1e6 for name in ("start_time", "end_time"))
             begin = np.datetime64("2020-01-01", "s").astype(np.int64)
@@ -419,3 +421,9 @@ def test_a_das2_server_is_mirrored(das2_url: str) -> None:
     assert rows_of(tagged)[0]["psd_tags"] == [1, 2, 4]
     assert Das2Server.asked[-1]["resolution"] == "60"
     assert pa.Table.from_batches(list(tagged.batches())).schema.field("psd").type == pa.list_(pa.float32())
+
+
+def test_a_stream_of_das_3_is_refused(das2_url: str) -> None:
+    source = das2.open(das2.Options.model_validate({"url": das2_url, "dataset": "third"}), OPEN)
+    with pytest.raises(SourceError, match=r"a stream of das 3\.0.*only das2 2\.2 is read"):
+        source.columns()
