@@ -28,7 +28,7 @@ from sickle import Sickle
 import rofr
 from hven.adql.vocabularies import vocabularies
 from needs import is_there, lack, need_program
-from running import hven, serving
+from running import hven, serving, until
 from shared import ROOT, shared
 from stilts import stilts
 
@@ -167,8 +167,15 @@ def test_each_collection_has_a_picture(demo: Path) -> None:
     with serving(demo / "demo-site") as server:
         # as the addresses in its rows have it: pages show pictures of their own origin alone
         headers = {"accept": "text/html", "host": "127.0.0.1:8080"}
-        with urllib.request.urlopen(urllib.request.Request(server.url + "/", headers=headers), timeout=120) as answer:
-            text = answer.read().decode()
+        request = urllib.request.Request(server.url + "/", headers=headers)
+
+        def read_home() -> str:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.read().decode()
+
+        # pictures of rows are looked at after the start, and come to the page then
+        until(lambda: read_home().count('<img class="thumbnail"') == 7)
+        text = read_home()
         shown = re.findall(r'<img class="thumbnail" src="([^"]+)"', text)
         assert len(shown) == text.count('<div class="head">') == 7
         strip = re.findall(r'<img src="([^"]+)" alt', text)
