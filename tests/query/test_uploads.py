@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import math
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,11 +26,11 @@ from hven.model import clock
 from hven.model.errors import ParamError, SourceError, Timeout, TooLarge, UserError
 from hven.model.params import Upload
 from hven.model.settings import QueryLimits, Settings
-from hven.model.shape_columns import fault_of_text
 from hven.model.table import Column, Table
 from hven.query import uploads
 from hven.site import Site
 from hven.testing.site import tiny_site
+from shape_values import is_shape
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
@@ -131,20 +130,6 @@ def test_every_value_comes_back_through_a_query(
     for number, column in enumerate(columns):
         back, sent = rows.column(number).to_pylist(), batch.column(number).to_pylist()
         assert alike(back, [value if is_shape(column, value) else None for value in sent]), (column, sent, back)
-
-
-def is_shape(column: Column, value: object) -> bool:
-    """Tell whether a value of a column of shapes is one: what is none comes as missing."""
-    kind = column.type.special.adql if column.type.special is not None else ""
-    if kind == "REGION" and isinstance(value, str):
-        return not fault_of_text(value)
-    if kind not in {"CIRCLE", "POLYGON"} or not isinstance(value, list):
-        return True
-    if any(number is None or not math.isfinite(number) for number in value):
-        return False
-    if kind == "CIRCLE":
-        return abs(value[1]) <= 90 and 0 <= value[2] <= 180
-    return len(value) >= 6 and len(value) % 2 == 0 and all(abs(latitude) <= 90 for latitude in value[1::2])
 
 
 def test_metadata_come_back(site: Site) -> None:

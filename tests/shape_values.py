@@ -1,0 +1,22 @@
+"""What a value of a column of shapes must be to come back."""
+
+from __future__ import annotations
+
+import math
+
+from hven.model.shape_columns import fault_of_text
+from hven.model.table import Column
+
+
+def is_shape(column: Column, value: object) -> bool:
+    """Tell whether a value of a column of shapes is one: what is none comes as missing."""
+    kind = column.type.special.adql if column.type.special is not None else ""
+    if kind == "REGION" and isinstance(value, str):
+        return not fault_of_text(value)
+    if kind not in {"CIRCLE", "POLYGON"} or not isinstance(value, list):
+        return True
+    if any(number is None or not math.isfinite(number) for number in value):
+        return False
+    if kind == "CIRCLE":
+        return abs(value[1]) <= 90 and 0 <= value[2] <= 180
+    return len(value) >= 6 and len(value) % 2 == 0 and all(abs(latitude) <= 90 for latitude in value[1::2])
