@@ -123,8 +123,8 @@ def test_polygons_turn_and_nothing_else_changes():
     given = pa.array(TEXTS, pa.string())
     for outside in (False, True):
         made = shape_columns.turned(given, outside=outside)
-        assert not shape_columns.astray(made, outside=outside).any()
-        assert shape_columns.astray(made, outside=not outside).tolist() == [
+        assert not shape_columns.read_polygons(made).astray(outside=outside).any()
+        assert shape_columns.read_polygons(made).astray(outside=not outside).tolist() == [
             True,
             True,
             True,
@@ -159,8 +159,8 @@ def test_polygons_of_a_column_are_read_alike_by_the_thousand_and_word_by_word():
     assert parts == [slow.numbers[a:b].tolist() for a, b in zip(slow.starts[:-1], slow.starts[1:], strict=True)]
     for row, text in enumerate(texts):  # each row is judged as it is alone
         alone = pa.array([text.as_py()], pa.string())
-        assert shape_columns.crossing(alone)[0] == found.crossing()[row]
-        assert shape_columns.astray(alone, outside=True)[0] == found.astray(outside=True)[row]
+        assert shape_columns.read_polygons(alone).crossing()[0] == found.crossing()[row]
+        assert shape_columns.read_polygons(alone).astray(outside=True)[0] == found.astray(outside=True)[row]
     assert np.flatnonzero(found.crossing())[0] == 11
 
 

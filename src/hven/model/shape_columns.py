@@ -242,24 +242,6 @@ def turned(texts: pa.Array, *, outside: bool) -> pa.Array:
     return pc.if_else(pc.is_valid(texts), joined, pa.scalar(None, pa.string()))
 
 
-def astray(texts: pa.Array, *, outside: bool) -> Flags:
-    """Return which regions have a polygon that turns the wrong way (see `footprints.wrong_way`).
-
-    Parameters
-    ----------
-    texts
-        Strings, shape (n,).
-    outside
-        True: as seen by somebody who looks at a body.
-
-    Returns
-    -------
-    wrong
-        Shape (n,).
-    """
-    return read_polygons(texts).astray(outside=outside)
-
-
 def find_faults(array: pa.Array, kind: Type) -> Iterator[tuple[str, Flags]]:
     """Find the values of a column of shapes that are none: the one check of regions that come in, whichever way.
 
@@ -420,22 +402,6 @@ def _no_latitudes(shapes: Outlines) -> Flags:
     owner = np.searchsorted(shapes.starts, beyond, side="right") - 1
     bad[owner[(beyond - shapes.starts[owner]) % 2 == 1]] = True
     return bad
-
-
-def crossing(texts: pa.Array) -> Flags:
-    """Return which regions have a polygon that crosses itself, or has no area (see `Regions.crossing`).
-
-    Parameters
-    ----------
-    texts
-        Strings, shape (n,); polygons with latitudes beyond 90 degrees are not judged.
-
-    Returns
-    -------
-    wrong
-        Shape (n,).
-    """
-    return read_polygons(texts).crossing()
 
 
 def regions(array: pa.Array, kind: Type) -> Regions:

@@ -313,14 +313,9 @@ class Session:
         paths
             As the cluster sees them; there may be none.
         """
-        return self.parquet(paths, ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items()))
-
-    def parquet(self, paths: Sequence[str], schema: str = "") -> Relation:
-        """Make a relation of Parquet files as they are, or as the schema says."""
         made = self._relation()
         made.read.data_source.format = "parquet"
-        if schema:
-            made.read.data_source.schema = schema
+        made.read.data_source.schema = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
         made.read.data_source.paths.extend(paths)
         return made
 

@@ -129,11 +129,6 @@ def _of_workers(text: str, where: str) -> HvenError | None:
             f"the workers of the Spark cluster{_at(where)} have Hven {other['there']}, and here is {other['here']}",
             remedy="install the same version in the Python of the workers",
         )
-    if "unsupported PySpark version" in text:
-        return StorageError(
-            f"the server{_at(where)} has a client of Spark beside it that it does not know: {text.rpartition(' ')[2]}",
-            remedy="pip install 'pyspark-client<4.3' in its Python",
-        )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
         why = "another Python than this one" if missing is None else f"an incomplete Python: {missing['what']}"
