@@ -25,7 +25,7 @@ STATE = ROOT / ".cache" / "tests" / "repeated"
 LIMIT_SECONDS = 3600  # of one run; the load ends by then, whatever happens to who started it
 BUSY = """
 import os, sys, time
-parent, end = os.getppid(), time.monotonic() + float(sys.argv[1])
+parent, end = int(sys.argv[2]), time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end and os.getppid() == parent:
     for _ in range(200_000):
         pass
@@ -58,7 +58,7 @@ def describe_checkout() -> str:
 @contextlib.contextmanager
 def load_machine(count: int, seconds: float) -> Iterator[None]:
     """Keep processes busy; each ends by itself after so many seconds, or when this process is gone."""
-    command = [sys.executable, "-I", "-S", "-c", BUSY, str(seconds)]
+    command = [sys.executable, "-I", "-S", "-c", BUSY, str(seconds), str(os.getpid())]
     busy = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield

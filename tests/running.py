@@ -233,3 +233,11 @@ def soon(once: Callable[[], float], seconds: float, times: int = 5) -> None:
     assert min(took) < seconds, (
         f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {seconds} s"
     )
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended, though nobody may have asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import repeat
-from running import until
+from running import is_gone, until
 
 # a command that counts its runs, and fails a test in the second and the fourth, as pytest says it
 COMMAND = """
@@ -92,11 +92,3 @@ def children(parent: int) -> dict[int, str]:
     )
     rows = (line.split(None, 1) for line in said.stdout.splitlines())
     return {int(pid): line for pid, line in rows if not line.startswith("ps ")}
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended, though nobody may have asked for its exit code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True

@@ -31,6 +31,7 @@ from hven.model.errors import Cancelled, EvaluationError, HvenError, Overloaded,
 from hven.site import Site
 from hven.testing.site import table_of, tiny_site
 from made_tables import PUBLISHED, TABLES
+from running import is_gone
 
 ROWS = 60_000
 NEVER = "SELECT COUNT(*) AS n FROM s.big AS a, s.big AS b, s.big AS c WHERE a.v + b.v + c.v > 3"
@@ -212,7 +213,7 @@ def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pyt
     (pid,) = engine.processes()
     monkeypatch.setattr(computer, "IDLE", 0.0)
     engine._computer._look()  # type: ignore[union-attr]
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    eventually(lambda: is_gone(pid))
     assert not list(engine.directory.glob(f".spill-{pid}"))
     assert len(rows_of(site)) == 97
 
@@ -254,5 +255,5 @@ def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
         rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
         eventually(site.engines.embedded.processes)
         (pid,) = site.engines.embedded.processes()
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    eventually(lambda: is_gone(pid))
     assert not list((tmp_path / "var").glob("snapshots/.spill*"))

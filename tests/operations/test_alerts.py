@@ -22,6 +22,7 @@ from hven.jobs._redaction import Hiding
 from hven.model.settings import Settings, init, load
 from hven.site.store import Alert, Store
 from hven.site.store._schedules import alert
+from running import is_gone
 
 SECRET = "s3cr3t-of-the-harbour"
 
@@ -254,7 +255,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
         store.close()
         if child.exists():
             break
-    assert not Path(f"/proc/{child.read_text().strip()}").exists()
+    assert is_gone(int(child.read_text()))
 
 
 def test_two_that_deliver_tell_once(directory: Path) -> None:

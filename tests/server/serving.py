@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from hven.app._server.workers import WORKER_NAME
 from nursery import Process
 from running import HVEN, begin, free_port, hven, until
 
@@ -49,6 +50,11 @@ class Serving:
         status, _, body = self.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY=query, **params)
         assert status == 200, body[:1000]
         return list(json.loads(body)["data"])
+
+    def ready_workers(self) -> list[int]:
+        """The processes that answer and have opened the site."""
+        named = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in self.workers()}
+        return [pid for pid, name in named.items() if name.startswith(WORKER_NAME)]
 
     def workers(self) -> list[int]:
         """The processes that answer: those of the server but for the keeper of the jobs and the scheduler, which name themselves."""

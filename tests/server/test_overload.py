@@ -7,6 +7,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,7 +17,7 @@ import pytest
 from serving import Serving, serving, star_site
 
 from hven.model import clock
-from running import until
+from running import is_gone, until
 
 CROWD = 40
 ENDLESS = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c WHERE a.mag + b.mag + c.mag < -1"
@@ -111,4 +113,25 @@ def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_
         os.kill(
             server.process.pid, signal.SIGKILL
         )  # no signal of a terminal reaches them, and nobody is left to tell them
-        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        until(lambda: all(map(is_gone, workers)))
+
+
+STARTING_WORKER = """
+import os, signal, sys, time
+from hven.app._server import workers
+signal.signal(signal.SIGTERM, lambda *_: None)  # as the server has it, whose fork a worker is
+workers._begin_session(int(sys.argv[1]))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("server_is_there", [True, False])
+def test_a_worker_that_starts_ends_with_its_server(*, server_is_there: bool) -> None:
+    server_pid = os.getpid() if server_is_there else 1
+    command = [sys.executable, "-c", STARTING_WORKER, str(server_pid)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == (b"begun\n" if server_is_there else b"")
+        worker.terminate()
+        assert worker.wait(60) == -signal.SIGTERM

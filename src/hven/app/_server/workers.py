@@ -31,6 +31,7 @@ log = logging.getLogger("hven")
 LOOK = 0.25  # seconds between two looks at the workers
 KILLING = 5.0  # seconds in which a worker that is killed should be gone
 STARTING = 60.0  # seconds that a worker gets to open the site
+WORKER_NAME = "hven-worker"  # of its process, once it has opened the site
 AWAY = 2.5  # seconds without a worker that takes connections, after which readers are told
 # seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
 STANDING = 1.0
@@ -113,7 +114,9 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         return super()._spawn_worker(
             idx,
             target,
-            partial(_loaded, idx, pulse, self._shares.of(idx), callback_loader, crashed=idx in self._crashed),
+            partial(
+                _loaded, idx, pulse, self._shares.of(idx), callback_loader, os.getpid(), crashed=idx in self._crashed
+            ),
         )
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
@@ -223,30 +226,38 @@ def is_first_worker() -> bool:
     return _number == 0
 
 
-def _loaded(idx: int, pulse: forks.Pulse, share: Share, load: Callable[[], Any], *, crashed: bool) -> Any:
+def _loaded(
+    idx: int, pulse: forks.Pulse, share: Share, load: Callable[[], Any], server_pid: int, *, crashed: bool
+) -> Any:
     """Make the application in a worker, whose heart beats from then on as soon as its event loop turns.
 
     If its forerunner died of what it read, it says so: what is published is verified then.
     """
-    _begin_session()
+    _begin_session(server_pid)
     pulse.own()
     share.own()
     global _number  # noqa: PLW0603  (a process is one worker)
     _number = idx
     os.environ[AFTER_CRASH] = "yes" if crashed else ""
-    return load()
+    application = load()
+    forks.called(f"{WORKER_NAME}-{idx + 1}")  # whoever lists processes sees which workers are ready
+    return application
 
 
-def _begin_session() -> None:
+def _begin_session(server_pid: int) -> None:
     """Give a worker a session of its own, and with it a share of the processors of its own.
 
     Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of one other program, and
     refuse readers as slowly as that. A session of its own gets no signal of the terminal, so the worker ends with the server by another one.
+    Until the worker has an event loop, it would leave signals to the handlers that the server left to it, which end nothing.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError, AttributeError):  # another C library must do without
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != server_pid:  # it was gone before that
+            os.kill(os.getpid(), signal.SIGTERM)
     with contextlib.suppress(PermissionError):  # it leads one already
         os.setsid()
 
