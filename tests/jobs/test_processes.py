@@ -121,7 +121,7 @@ def test_a_killed_keeper_is_replaced_and_its_worker_goes(server: Server) -> None
     until(lambda: gone(worker))
     until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
     until(lambda: phase(server, path) == "EXECUTING" and worker_of(server) != worker)
-    assert told(server, path)["jobInfo"]["attempts"] == 1  # type: ignore[index]  (it was put back, and nobody died of it)
+    assert told(server, path)["jobInfo"]["attempts"] == 1  # it was put back, and nobody died of it
     server.post(f"{path}/phase", PHASE="ABORT")
     quick = asked(server, QUICK)
     until(lambda: phase(server, quick) == "COMPLETED")
@@ -207,7 +207,7 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
             path = asked(server, LONG.format(*rows))
             waiting = [asked(server, QUICK) for _ in range(3)]
             pending = server.post("/tap/async", LANG="ADQL", QUERY=QUICK)[1]["location"].removeprefix(server.url)
-            until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # type: ignore[misc]  (on a quick machine)
+            until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # on a quick machine
             if how == signal.SIGKILL:
                 killed(server)
             else:

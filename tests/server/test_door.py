@@ -59,7 +59,7 @@ class Loop:
                     "headers": [],
                     "client": (address, 1),
                 }
-                asyncio.run(self._edge(scope, None, send))  # type: ignore[arg-type]  (nobody reads)
+                asyncio.run(self._edge(scope, None, send))  # nobody reads
                 told.append((address, said[0]["status"], dict(said[0]["headers"])))
         return told
 

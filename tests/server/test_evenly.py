@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.serving import Serving, serving, star_site, until
+from serving import Serving, serving, star_site, until
 
 from hven.app._server.edge import Edge
 from hven.app._server.evenly import LIVE, Shares
