@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from hven.model.sky import contours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Proposer: TypeAlias = Any  # of `proposing`, which calls this
-Fact: TypeAlias = Any
+    from hven.descriptor._proposing import Proposer
+    from hven.descriptor._source_facts import Fact
+
 CODE = r"^\s*[0-7]{2,}\s*$"
 
 

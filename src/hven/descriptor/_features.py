@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from hven.model import shape_columns
 from hven.model.sky import bodies
 
-Proposer: TypeAlias = Any  # of `proposing`, which calls this
-Fact: TypeAlias = Any
+if TYPE_CHECKING:
+    from hven.descriptor._proposing import Proposer
+    from hven.descriptor._source_facts import Fact
 
 _REGION = r"(?i)^\s*(polygon|range|circle|point)\s+[-+.0-9]"
 
