@@ -12,7 +12,7 @@ from hven.engines import Limits, Memory
 from hven.engines.duckdb import lists
 
 
-def long_lists() -> dict[str, str]:
+def make_long_lists() -> dict[str, str]:
     rng = np.random.default_rng(7)
     words = ["''", "'a'", "'Ä'", "'NGC 224'", "'a''b'", *(f"'w{number}'" for number in range(300))]
     return {
@@ -37,7 +37,7 @@ CASES = [
 
 @pytest.mark.parametrize(("column", "name"), CASES)
 def test_long_lists(engine, relations, monkeypatch, column, name):
-    values = long_lists()[name]
+    values = make_long_lists()[name]
     texts = [
         f"SELECT id, {column} AS x FROM sky.stars WHERE {column} IN ({values})",
         f"SELECT COUNT(*) AS n FROM sky.stars WHERE {column} NOT IN ({values})",
@@ -86,7 +86,7 @@ def test_lists_over_rows_in_memory(engine):
 
 
 def test_the_index_is_asked_once_for_a_long_list(engine, relations):
-    said = plan(engine, f"SELECT * FROM sky.stars WHERE name IN ({long_lists()['text']})", (STARS,))[1].explain()
+    said = plan(engine, f"SELECT * FROM sky.stars WHERE name IN ({make_long_lists()['text']})", (STARS,))[1].explain()
     assert "index of name (305 values)" in said
     assert said.count("$") == 0
     assert "hven.list0" in said
