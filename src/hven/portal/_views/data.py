@@ -14,7 +14,7 @@ from hven.model.errors import Overloaded, ParamError, say
 from hven.model.sky import bodies
 from hven.portal._explore import facets, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings, kind_of
+from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.reference_links import reference_links
 from hven.portal._explore.search import NEAR
@@ -30,6 +30,7 @@ from hven.portal._views.series_page import drawn as drawn_series
 from hven.portal._views.series_page import times_of
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
 from hven.services import datalinks, exploring
+from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,7 +18,7 @@ from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
-from hven.portal._views.counts import NOUNS, Amount, Counts, lines
+from hven.portal._views.counts import Counts, lines
 from hven.portal._views.facts import catalogue
 from hven.portal._views.first_looks import look_at_collections
 from hven.portal._views.guides import SHELF, seen, thumbnail
@@ -26,6 +26,7 @@ from hven.portal._views.news import told
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, wants_json
 from hven.portal._views.table_page import asking
+from hven.services.file_rows import NOUNS, Amount
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
