@@ -60,13 +60,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         whole = (ready(state) or await tree_of(state) is not None), missing(state)
         lined = await lines_of(state)
         counted = None if lined is None else sum(lines is not None for lines in lined.values())
-        return (*texts, whole, bool(await looks_of(state)), counted)
+        return (*texts, whole, await looks_of(state) is not None, counted)
 
-    async def looks_of(state: Asked) -> dict[str, Look]:
-        """Return what is seen of each collection at first sight, if it is there in time."""
+    async def looks_of(state: Asked) -> dict[str, Look] | None:
+        """Return what is seen of each collection at first sight; None: it is not there in time."""
         shelves = _shelves(state)
         found = await look_at_collections(state, list(shelves.values()))
-        return {} if found is None else dict(zip(shelves, found, strict=True))
+        return None if found is None else dict(zip(shelves, found, strict=True))
 
     async def lines_of(state: Asked) -> dict[str, int | None] | None:
         """Return how many observations tables have, if that is there in time."""
@@ -102,7 +102,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         rows = await counts.of(state.holdings, _tables(state), state.who)
         lined = await lines_of(state)
         found = [described(schema, state, rows, lined) for schema in shelves]
-        known = await looks_of(state)
+        looks = await looks_of(state)
+        known = looks or {}
         found = [_card(one, known.get(one["name"]), state) for one in found]
         found.sort(key=_place)
         root = await tree_of(state)
@@ -127,6 +128,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 ],
                 state,
             ),
+            "pictures_come": looks is None,
             "amounts": _sum_collections(found),
             "catalogue": catalogue(state, found),
         }
