@@ -105,6 +105,29 @@ def test_pictures(tab: Tab) -> None:
     tab.shot("statistics")
 
 
+def test_pictures_of_cards_come_without_a_reload(tab: Tab) -> None:
+    """The first answer is that of a server which still draws them; the second one has them."""
+    whole = ""
+
+    def is_whole() -> bool:
+        nonlocal whole
+        whole = tab.page.request.get(f"{tab.base}/", headers={"accept": "text/html"}).text()
+        return "late_pictures" not in whole
+
+    until(is_whole)
+    early, pictures = re.subn(r'<img class="thumbnail"[^>]*>', "", whole)
+    assert pictures
+    early = early.replace('<ul class="cards">', '<ul class="cards" data-pane="late_pictures" data-now>')
+    tab.page.route(f"{tab.base}/", lambda route: route.fulfill(body=early, content_type="text/html"), times=1)
+    page = tab.go("/")
+    page.evaluate("window.stayed = true")
+    page.wait_for_function(f"document.querySelectorAll('ul.cards .head > img.thumbnail').length === {pictures}")
+    assert page.evaluate("window.stayed")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.head')].every((one) => one.querySelectorAll('img').length < 2)"
+    )
+
+
 def test_data_are_found_while_one_writes(tab: Tab) -> None:
     page = tab.go("/")
     tab.alive("finder")

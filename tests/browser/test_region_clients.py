@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,27 @@ tables:
       s_region: lonlat_box({west}, {east}, south, north, '{view}')
       coverage: CASE WHEN moc <> '' THEN moc END
 """
+# images of the whole Sun have no c1 and c2, but say above which point the observer stood: name, longitude, latitude
+DISCS = {"middle": (20.0, -5.0), "across": (350.0, 6.5), "edge": (45.0, -7.0)}
+DISC_DESCRIPTOR = """\
+collection: discs
+title: Images of the Sun
+description: Made-up images of the whole disc
+subjects: [sun]
+created: 2026-01-15
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: none
+    optional: [subobserver_longitude, subobserver_latitude]
+    source: {kind: csv, files: rows.csv}
+    set: {target_name: Sun, target_class: star, dataproduct_type: im, processing_level: 3, measurement_type: phot.radiance, instrument_host_name: made-up, instrument_name: made-up}
+    text: {granule_uid: "{name}", obs_id: "{name}", granule_gid: image}
+    map:
+      time_min: jd(parse_time('2026-01-01'))
+      subobserver_longitude_min: lon
+      subobserver_latitude_min: lat
+"""
 PAGE = """<!doctype html><body style="margin: 0"><div id="map" style="width: 500px; height: 500px"></div><script type="module">
 import A from "./aladin.js";
 await A.init;
@@ -91,6 +112,11 @@ OUTLINE = """(regions) => {
     al.addOverlay(over);
     for (const one of regions) over.add(A.polygon(Array.from({length: one.length / 2}, (_, at) => one.slice(2 * at, 2 * at + 2))));
 }"""
+POINTS = """(address) => new Promise((done, fail) => {
+    const told = {raField: "subobserver_longitude_min", decField: "subobserver_latitude_min", shape: "square", sourceSize: 30, color: "#ff00ff"};
+    const catalogue = A.catalogFromURL(address, told, ({sources}) => done(sources.map((one) => [one.data.granule_uid, one.ra, one.dec])), fail, false);
+    al.addCatalog(catalogue);
+})"""
 COUNT = """(addresses) => Promise.all(addresses.map((one) => new Promise((done) =>
     A.catalogFromURL(one, {raField: "c1min", decField: "c2min"}, ({sources}) => done(sources.length), () => done(-1), false))))"""
 
@@ -294,6 +320,49 @@ def test_what_else_aladin_desktop_draws(desktop: dict[str, Seen], name: str) -> 
     else:
         assert (said.endswith("of body mars"), warned) == (True, "null")
     assert len(outlined(picture(data), RED)) == (3 if OTHERS[name][1] else 0)
+
+
+def test_aladin_lite_draws_images_of_the_whole_disc_below_their_observers(
+    place: Path, address: str, browser: Browser
+) -> None:
+    """Without c1 and c2 the point below the observer places an image: Aladin finds it in the answer, and draws it there on the Sun."""
+    folder = place / "site" / "collections" / "discs"
+    folder.mkdir()
+    (folder / "discs.yaml").write_text(DISC_DESCRIPTOR, encoding="utf-8")
+    lines = [f"{name},{lon},{lat}" for name, (lon, lat) in DISCS.items()]
+    (folder / "rows.csv").write_text("\n".join(["name,lon,lat", *lines]), encoding="utf-8")
+    hven("ingest", "discs", "--site", place / "site")
+    rows = json.loads(asked(place, "SELECT c1min, c1max, c2min, c2max FROM discs.epn_core", "json"))["data"]
+    assert rows == [[None] * 4] * len(DISCS)
+    # Lite reads no binary cells
+    (place / "discs.vot").write_bytes(asked(place, "SELECT * FROM discs.epn_core", "text/xml"))
+    context = browser.new_context(viewport={"width": 500, "height": 500})
+    context.add_init_script(SCREEN)
+    page = context.new_page()
+    page.goto(f"{address}/lite.html")
+    page.wait_for_function("window.ready")
+    page.evaluate("([hips, at]) => begin(hips, at)", [f"{address}/hips/sun", WHERE["sun"]])
+    read = page.evaluate(POINTS, f"{address}/discs.vot")
+    assert {name: (lon, lat) for name, lon, lat in read} == DISCS
+    for _ in range(20):  # tiles come when they come
+        page.wait_for_timeout(300)
+        middles = [_middle(box) for box in outlined(picture(page.screenshot()), MAGENTA)]
+        if _stand_at(middles, DISCS.values()):
+            break
+    context.close()
+    assert _stand_at(middles, DISCS.values()), middles
+
+
+def _middle(box: Box) -> tuple[float, float]:
+    west, east, south, north = box
+    return (west + (east - west) % 360 / 2) % 360, (south + north) / 2
+
+
+def _stand_at(found: Sequence[tuple[float, float]], expected: Collection[tuple[float, float]]) -> bool:
+    """Compare points, each of which must be found once, within three degrees."""
+    return len(found) == len(expected) and all(
+        any(max(abs((lon - x + 180) % 360 - 180), abs(lat - y)) < 3 for lon, lat in found) for x, y in expected
+    )
 
 
 @pytest.mark.parametrize("body", ["Sun", "Mars", "Io"])

@@ -105,6 +105,12 @@ def test_what_is_not_kept_is_told(here: Path, site: Site, client: Client) -> Non
     assert "not kept any more: psz2.main" in gone.text
 
 
+def test_a_page_says_one_row_where_there_is_one(client: Client) -> None:
+    one = client.get(path(cite(client, "SELECT COUNT(*) AS n FROM psz2.main"))).text
+    assert re.search(r"<b>1</b>\s+row</li>", one)
+    assert re.search(r"<b>2</b>\s+rows</li>", client.get(path(cite(client, "SELECT TOP 2 name FROM psz2.main"))).text)
+
+
 def test_by_tap(client: Client) -> None:
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, CITE="true")
     (results,) = [one for one in parse(io.BytesIO(answer.body)).resources if one.type == "results"]

@@ -92,7 +92,7 @@ def judged(feed: etree._Element) -> None:
 def test_what_everybody_is_told(site: Site) -> None:
     feed = read(Client(create(site)))
     judged(feed)
-    assert entries(feed) == ["main: 2 added, 1 changed, 1 removed", "main: 3 rows"]
+    assert entries(feed) == ["main: 2 rows added, 1 changed, 1 removed", "main: 3 rows"]
     assert feed.findtext(f"{ATOM}rights") == "CC-BY-4.0"
     assert feed.findtext(f"{ATOM}title") == "Stars & <planets>: what changed"
 
@@ -101,8 +101,8 @@ def test_the_owner_is_told_of_private_tables(site: Site) -> None:
     feed = read(Client(create(site, reader=lambda _: OWNER)))
     judged(feed)
     assert entries(feed) == [
-        "secret: 1 added, 0 changed, 1 removed",
-        "main: 2 added, 1 changed, 1 removed",
+        "secret: 1 row added, 0 changed, 1 removed",
+        "main: 2 rows added, 1 changed, 1 removed",
         "main: 3 rows\nsecret: 2 rows",
     ]
 
@@ -168,6 +168,6 @@ def test_set_back(tmp_path: Path) -> None:
         made.refresh()
         assert entries(read(Client(create(made)))) == [
             "main: set back",
-            "main: 0 added, 1 changed, 0 removed",
-            "main: 1 rows",
+            "main: 0 rows added, 1 changed, 0 removed",
+            "main: 1 row",
         ]

@@ -125,6 +125,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(load(directory, {})) as site:
         for name in ("cubes", "wide", "said"):
             ingest(site, name)
+        site.store.releases.add("R1", ["cubes"])
         site.refresh()
         yield Client(create(site))
 
@@ -288,6 +289,15 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
         each = client.ask("GET", path, headers={"accept": "text/html"}).text
         assert re.search(rf"<b>{len(made())}</b>\s+files", each), path
         assert not re.search(rf"<b>{len(made())}</b>\s+rows", each), path
+    release = client.ask("GET", "/collections/cubes/releases/R1", headers={"accept": "text/html"}).text
+    assert re.search(rf"<b>{len(made())}</b>\s+files", release)
+    twin = json.loads(client.get("/collections/cubes/releases/R1.json").body)
+    assert [(one["rows"], one["noun"]) for one in twin["tables"]] == [(len(made()), "files")]
+    for path in ("changes.atom", "changes.rss"):
+        assert f"main: {len(made())} files<" in client.get(f"/collections/cubes/{path}").text, path
+    for path in ("", "/releases/R1"):  # as OAI-PMH has it, too
+        sizes = json.loads(client.get(f"/collections/cubes{path}/cite/datacite.json").body)["sizes"]
+        assert sizes[0] == f"main: {len(made())} files", path
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
     drawn = told(client, "cubes/main/strip", _only="drawn")["html"]

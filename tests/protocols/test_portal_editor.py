@@ -75,6 +75,11 @@ def test_the_part_of_the_page_that_is_the_answer(client: Client) -> None:
     assert EVIL not in wrong.text
 
 
+def test_an_answer_counts_one_row_where_there_is_one(client: Client) -> None:
+    answer = client.get("/adql/answer", QUERY="SELECT COUNT(*) AS n FROM stars.main").text
+    assert '<p class="count"><b>1</b> row <span' in answer
+
+
 def test_plots_are_of_all_rows(client: Client) -> None:
     found = asked(client, "histogram", "SELECT id * 2 AS twice FROM stars.main", _x="twice")
     assert (sum(found["counts"]), found["low"]) == (NUMBER, 0)

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import cdflib
 import h5py
@@ -807,6 +807,44 @@ def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -
             assert f'id="{found["resourceURL"].partition("#")[2]}"' in page
         leads = {path.name: {one["sent"]["dataset"] for one in read(client, f"data/{path.name}", "nda.days") if one["local"] == "hapi" and one["semantics"] == "#proc"} for path in sorted(data.glob("*_2020*"))}  # fmt: skip
         assert {name[:3]: found for name, found in leads.items()} == {"nda": {"left", "late", "every"}, "hou": {"house", "every"}}  # fmt: skip
+
+
+def test_rows_of_files_lead_to_their_file_its_picture_and_its_samples(nda: tuple[Client, Path]) -> None:
+    """In DataLink and in the row's panel, although no link is declared: the file itself, and the samples of its span by HAPI and das2."""
+    client, data = nda
+    path = sorted(data.glob("*.cdf"))[1]
+    ident = f"data/{path.name}"
+    links = read(client, ident, "nda.days")
+    file = f"/collections/nda/files/{ident}"
+    own = [one["url"].removeprefix("https://vo.example") for one in links if one["semantics"] == "#this"]
+    assert own == [file]
+    assert client.get(file).body == path.read_bytes()
+    assert {one["semantics"] for one in links} >= {"#preview", "#thumbnail"}
+    panel = json.loads(client.get("/collections/nda/days/row", _row=json.dumps([ident])).body)
+    assert panel["file"] == {"href": f"https://vo.example{file}", "bytes": path.stat().st_size}
+    calls = {one["text"]: one["href"].removeprefix("https://vo.example") for one in panel["links"] if one["semantics"] == "proc"}  # fmt: skip
+    assert set(calls) == {"Samples of nda_days by HAPI", "Samples of nda_days by DAS2"}
+    status = cdflib.CDF(str(path)).varget("STATUS").tolist()
+    asked = [dict(parse_qsl(urlsplit(calls[name]).query)) for name in sorted(calls)]
+    text = client.get("/hapi/data", **asked[1]).text
+    assert [int(line.rpartition(",")[2]) for line in text.splitlines()] == status
+    packets = parse(client.get("/das2/server", **asked[0]).body).packets
+    assert [one for packet in packets if "STATUS" in packet.values() for one in packet.values()["STATUS"][:, 0].tolist()] == status  # fmt: skip
+
+
+def test_rows_of_files_that_are_not_published_lead_to_none(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE, source="{kind: granules, files: data/*.cdf}")
+    page = tmp_path / "collections" / "nda" / "nda.yaml"
+    page.write_text(page.read_text().replace("files: data/*\ntables", "files: data/*.txt\ntables"))
+    (data / "readme.txt").write_text("The only file that is published")
+    cdf(data / "nda_2020-01-01_v01.cdf", minutes("2020-01-01", 20), [10, 20, 30])
+    site, client = opened(tmp_path)
+    with site:
+        links = read(client, "data/nda_2020-01-01_v01.cdf", "nda.days")
+        assert {one["semantics"] for one in links} == {"#proc", "#documentation"}
+        panel = json.loads(client.get("/collections/nda/days/row", _row='["data/nda_2020-01-01_v01.cdf"]').body)
+        assert panel["file"] is None
+        assert len([one for one in panel["links"] if one["semantics"] == "proc"]) == 2
 
 
 def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:

@@ -86,6 +86,29 @@ def test_strips_show_what_can_be_drawn_and_shows_something(
         assert again.status == 304
 
 
+def test_a_first_page_without_its_pictures_asks_for_them_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_looks, "PATIENCE_SECONDS", 0.2)
+    write_files(tmp_path / "collections/maps/data")
+    with site_with(
+        tmp_path,
+        DESCRIPTOR,
+        {"maps.csv": "\n".join(["obs_id", *(f"good{at}" for at in range(6))])},
+        public_url="http://vo.example",
+    ) as site:
+        ingest(site, "maps")
+        client = Client(create(site))
+        with first_looks._one_drawing:  # as if another picture took long
+            first = client.ask("GET", "/", headers=HTML).text
+        assert '<ul class="cards" data-pane="late_pictures" data-now>' in first
+        assert 'class="thumbnail"' not in first
+        strip_of(client, "/")
+        then = client.ask("GET", "/", headers=HTML).text
+        assert '<ul class="cards">' in then
+        assert 'class="thumbnail"' in then
+
+
 PAGE_IMAGE = (
     "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"  # what a browser asks for an element img
 )

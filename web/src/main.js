@@ -17,6 +17,7 @@ const PANES = {
   form: () => import("./form.js"),
   grid: () => import("./grid.js"),
   jobs: () => import("./jobs.js"),
+  late_pictures: () => import("./late_pictures.js"),
   looks: () => import("./looks.js"),
   menus: () => import("./menus.js"),
   parts: () => import("./parts.js"),

@@ -38,17 +38,10 @@ def epn_tap(proposer: Proposer) -> Proposal:
     features(proposer)
     proposer.identity("granule_uid")
     proposer.access()
-    found = next(
-        (fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "obs_number", "orbit"}),
-        None,
+    proposer.propose_observation_id(
+        {"obs_id", "observation_id", "obsid", "obs_number", "orbit"},
+        lambda column: f"coalesce(clean(CAST({column} AS VARCHAR)), target.granule_uid)",
     )
-    if found is not None and "obs_id" not in made.settings:
-        made.map(
-            "obs_id",
-            f"coalesce(clean(CAST({found.sql} AS VARCHAR)), target.granule_uid)",
-            f"guessed from {found.source}",
-            found,
-        )
     proposer.times("time_min", "time_max", "jd")
     proposer.dates(
         {"creation_date": r"creat", "modification_date": r"modif|updat|revis", "release_date": r"releas|publi"}
@@ -76,13 +69,7 @@ def epn_tap(proposer: Proposer) -> Proposal:
             )
     proposer.instruments("instrument_host_name", "instrument_name")
     _elements(proposer)
-    exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$",
-        ucd="time.duration",
-        test=lambda item: item.is_number and item.within(0, 1e7),
-    )
-    if exposure is not None:
-        made.map("time_exp_min", exposure.sql, f"guessed from {exposure.source}", exposure)
+    proposer.propose_exposure_time("time_exp_min")
     if "dataproduct_type" not in made.settings:
         kind = _KINDS.get(made.settings.get("access_format", ("", "", ""))[1]) or (
             "im" if any(fact.name == "naxis2" for fact in proposer.facts) else "ci"

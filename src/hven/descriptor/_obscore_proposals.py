@@ -16,21 +16,10 @@ def obscore(proposer: Proposer) -> Proposal:
     made = proposer.made
     proposer.direct()
     proposer.access()
-    found = next(
-        (
-            fact
-            for fact in proposer.facts
-            if fact.name in {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"}
-        ),
-        None,
+    proposer.propose_observation_id(
+        {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"},
+        lambda column: f"coalesce(CAST({column} AS VARCHAR), {proposer.unique()[0]})",
     )
-    if found is not None and "obs_id" not in made.settings:
-        made.map(
-            "obs_id",
-            f"coalesce(CAST({found.sql} AS VARCHAR), {proposer.unique()[0]})",
-            f"guessed from {found.source}",
-            found,
-        )
     proposer.identity("obs_id")
     if "obs_publisher_did" not in made.settings:
         did = f"'ivo://' || site.authority || '/{proposer.name}?' || url_encode({proposer.unique()[0]})"
@@ -44,13 +33,7 @@ def obscore(proposer: Proposer) -> Proposal:
             "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 only stands here",
         )
     proposer.times("t_min", "t_max", "mjd")
-    exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$",
-        ucd="time.duration",
-        test=lambda item: item.is_number and item.within(0, 1e7),
-    )
-    if exposure is not None:
-        made.map("t_exptime", exposure.sql, f"guessed from {exposure.source}", exposure)
+    proposer.propose_exposure_time("t_exptime")
     proposer.spectrum("em_min", "em_max", "m")
     if (
         proposer.position is not None

@@ -14,7 +14,7 @@ from hven.model import units
 from hven.model.sky import bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hven.descriptor._guesses import Guess
     from hven.descriptor._source_facts import Fact
@@ -194,6 +194,22 @@ class Proposer:
             and fact.mostly(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$")
             and all(sign not in "".join(fact.filled.to_pylist()) for sign in "#\"'`")
         )
+
+    def propose_observation_id(self, names: Collection[str], write: Callable[[str], str]) -> None:
+        """Propose the identifier of the observation: the first column that has one of the names, as `write` makes it of the column's ADQL."""
+        fact = next((fact for fact in self.facts if fact.name in names), None)
+        if fact is not None and "obs_id" not in self.made.settings:
+            self.made.map("obs_id", write(fact.sql), f"guessed from {fact.source}", fact)
+
+    def propose_exposure_time(self, column: str) -> None:
+        """Propose the exposure time of an observation."""
+        fact = self.find(
+            r"^(exptime|exposure|exposure_time|exp_time)$",
+            ucd="time.duration",
+            test=lambda item: item.is_number and item.within(0, 1e7),
+        )
+        if fact is not None:
+            self.made.map(column, fact.sql, f"guessed from {fact.source}", fact)
 
     def times(self, first: str, last: str, kind: str) -> None:
         """Propose begin and end of the measurement."""

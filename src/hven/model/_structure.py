@@ -482,6 +482,13 @@ class Table:
             if link.file and link.semantics == _links.THIS and link.source is None and link.address
         )
 
+    @property
+    def sample_files(self) -> tuple[Template, ...]:
+        """Paths of the files in which the samples of its rows stand, in templates; none where its links say which file a row is, or rows have no identifier."""
+        if self.identifier is None or any(link.semantics == _links.THIS for link in self.leads):
+            return ()
+        return tuple(dict.fromkeys(one.file for one in self.series if one.file))
+
     def by_ucd(self, ucd: str) -> Column | None:
         """Return the first column whose UCD is `ucd` (compared without case).
 

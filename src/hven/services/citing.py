@@ -13,6 +13,7 @@ from hven.model.errors import NotFound, say
 from hven.model.resource import SPDX, orcid
 from hven.model.resource import doi as bare_doi
 from hven.services import _covered as covered
+from hven.services.file_rows import Amount, noun_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -237,7 +238,11 @@ def datacite(one: Cited) -> dict[str, Any]:
     """
     about = one.resource
     times = [span for item in one.items if item.table.everybodys and (span := covered.days(item)) is not None]
-    rows = [(item.table.name, item.rows) for item in one.items if item.rows is not None and item.table.everybodys]
+    counts = [
+        f"{item.table.name}: {Amount(item.rows, noun_of_rows(item.table, item))}"
+        for item in one.items
+        if item.rows is not None and item.table.everybodys
+    ]
     size = sum(item.bytes for item in one.items if item.table.everybodys)
     described = [(one.description, "Abstract"), (about.acknowledgement, "Other"), (one.withdrawn, "TechnicalInfo")]
     made: dict[str, Any] = {
@@ -258,8 +263,8 @@ def datacite(one: Cited) -> dict[str, Any]:
         ],
         "alternateIdentifiers": [{"alternateIdentifier": one.ivoid, "alternateIdentifierType": "IVOID"}] if not one.label else [],
         "relatedIdentifiers": _related(one),
-        "sizes": [*(f"{name}: {count:,} rows" for name, count in rows), *([f"{size:,} bytes"] if size else [])],
-        "formats": list(FORMATS) if rows else [],
+        "sizes": [*counts, *([f"{size:,} bytes"] if size else [])],
+        "formats": list(FORMATS) if counts else [],
         "version": one.label or (one.updated[:10] if one.updated else None),
         "rightsList": _rights(about),
         "descriptions": [{"description": text, "descriptionType": kind} for text, kind in described if text],

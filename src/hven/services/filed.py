@@ -191,6 +191,8 @@ def own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
         yield (Hole('target."path"'),), (Hole('target."title"'),)
     for link in table.own_files:
         yield link.address, link.description
+    for path in table.sample_files:
+        yield path, ()
 
 
 def states(around: Surroundings, who: Reader, collection: str) -> Iterator[tuple[str, str]]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from hven.adql import tree
 from hven.model import units
-from hven.portal._explore.cell_text import kind_of
 from hven.portal._explore.rows import key_is
 from hven.portal._explore.search import ref
-from hven.services.scripts import FIRST, HOLE, OPEN, TEMPLATE
+from hven.services.file_rows import list_template_columns
+from hven.services.scripts import TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,32 +40,6 @@ class Cart:
     files: int
     size: float | None = None
     sized: int = 0
-
-
-def links(table: Table) -> list[Column]:
-    """Return the columns whose addresses lead to files, the likeliest first; previews behind them, and links made by a template last."""
-    found = [column for column in table.columns if not column.hidden and _leads(column, table)]
-    return sorted(found, key=lambda column: (_rank(column, table), column.rank))
-
-
-def _leads(column: Column, table: Table) -> bool:
-    if column.link:
-        return OPEN.match(column.link) is not None and None not in _holes(column, table)
-    return column.type.is_string and (column.name.lower() in FIRST or kind_of(column, table) in {"link", "picture"})
-
-
-def _holes(column: Column, table: Table) -> list[str | None]:
-    """Return the columns whose values a template wants; None for one that there is not, or that nobody is shown."""
-    shown = {one.name for one in table.columns if not one.hidden}
-    return [name if name in shown else None for name in HOLE.findall(column.link or "")]
-
-
-def _rank(column: Column, table: Table) -> int:
-    if column.link:
-        return len(FIRST) + 2
-    if column.name.lower() in FIRST:
-        return FIRST.index(column.name.lower())
-    return len(FIRST) + (kind_of(column, table) == "picture")
 
 
 def size_of(table: Table) -> Column | None:
@@ -119,7 +93,7 @@ def count(search: Search, column: Column, asking: Asking) -> Cart:
 
 def query(search: Search, column: Column) -> tree.Query:
     """Ask for the links of a search, in its order, for what a template makes them of, and for what files may be called."""
-    holes = [name for name in _holes(column, search.table) if name is not None]
+    holes = [name for name in list_template_columns(column, search.table) if name is not None]
     named = next(
         (
             one.name

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from hven.model import literal
-from hven.model.table import WORDS, is_time
+from hven.model.table import WORDS
 from hven.portal._explore.fields import chosen
 from hven.portal._explore.number_text import Scale, written
 from hven.portal._explore.reference_links import bibcode_address
+from hven.services.file_rows import kind_of
 from hven.services.scripts import HOLE
 
 if TYPE_CHECKING:
@@ -116,20 +117,6 @@ def _heading(column: Column, table: Table, wanted: str | None, labels: Labels | 
         words=words,
         title=labels.told(column) if labels is not None else column.description or "",
     )
-
-
-def kind_of(column: Column, table: Table) -> str:
-    """Return how a column is read: number, time, text, link, picture, code."""
-    if is_time(column):
-        return "time"
-    if column.enum and column.enum in table.enums:
-        return "code"
-    if column.type.is_string:
-        ucd = (column.ucd or "").lower()
-        if "meta.preview" in ucd or column.name.lower() == "thumbnail_url":
-            return "picture"
-        return "link" if "meta.ref.url" in ucd or column.link else "text"
-    return "number" if column.type.is_numeric else "text"
 
 
 def day_of(value: object, epoch: float) -> str:

@@ -13,10 +13,11 @@ from hven.adql import tree
 from hven.engines import Live
 from hven.model import Cache, Failures, split_address_or_none
 from hven.model.errors import HvenError
-from hven.portal._explore.cell_text import ADDRESS, kind_of
+from hven.portal._explore.cell_text import ADDRESS
 from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import Search, ref
 from hven.portal._explore.summary import bounds
+from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

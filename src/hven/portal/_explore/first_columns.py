@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from hven.model.table import begins_and_ends
 from hven.portal._explore import cart
-from hven.portal._explore.cell_text import kind_of
 from hven.portal._explore.map_frames import frame
+from hven.services.file_rows import kind_of, list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -51,13 +51,13 @@ def first(search: Search, alike: Collection[str], observed: Observed | None = No
         return tuple(dict.fromkeys([*wanted, *(column.name for column in shown)]))
     known = {column.name for column in shown}
     wanted |= dict.fromkeys(name for name in (*_times(table), *_places(table)) if name in known)
-    files = {column.name for column in (*cart.links(table), cart.size_of(table)) if column is not None}
+    files = {column.name for column in (*list_link_columns(table), cart.size_of(table)) if column is not None}
     files |= set(table.primary) if observed is not None else set()
     for column in sorted(shown, key=lambda one: one.std):
         room = _count(wanted) < MOST or _other(column.name) in wanted
         if room and column.name not in files and not _aside(column, table):
             wanted[column.name] = None
-    leads = [column.name for column in cart.links(table) if column in shown and observed is None]
+    leads = [column.name for column in list_link_columns(table) if column in shown and observed is None]
     return tuple(dict.fromkeys([*wanted, *(leads[:1] if _count(wanted) < MOST else ())]))
 
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from hven.adql import tree
 from hven.model import split_address_or_none, units
 from hven.model.errors import HvenError
-from hven.model.table import begins_and_ends
 from hven.portal._explore import cart
-from hven.portal._explore.cell_text import kind_of
 from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import Search, ref
+from hven.services.file_rows import find_observation_columns, kind_of, list_file_columns
 from hven.services.scripts import FIRST
 
 if TYPE_CHECKING:
@@ -27,13 +26,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.rows import Page
-    from hven.site import Published
 
-NAME, INSTRUMENT = "obs_id", "instrument_name"
-OWN = 0.9  # different files of a row, on the average: what was counted may be an estimate
-REPEATS = 1.2  # rows of an observation, on the average, from which on lines are worth it
 PATIENCE = 2.0  # seconds that counting all lines may take
-MOST = 2_000_000  # rows of a table; more are not put together while somebody waits
 LISTED = 5_000  # files of a page
 WEB = ("http://", "https://", "ftp://")
 SHORT = 14  # characters of a word that tells files apart
@@ -68,37 +62,18 @@ class File:
 def observed(table: Table, asking: Asking) -> Observed | None:
     """Find what names the observations of a table; None: each of its rows is one."""
     item = asking.published(table)
-    if len(table.primary) != 1 or not item.rows or item.rows > MOST:
+    names = find_observation_columns(table, item)
+    if not names:
         return None
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
-    link = leads[0] if leads else None
-    names = _usual(table, columns, link, item) if table.observation is None else table.observation
-    if not names or not {column.name for column in table.columns}.issuperset(names):
-        return None
     return Observed(
         columns=names,
-        link=link,
+        link=next(iter(list_file_columns(table)), None),
         size=cart.size_of(table),
         picture=next((one for one in columns.values() if kind_of(one, table) == "picture"), None),
         words=tuple(columns[name].name for name in WORDS if name in columns and columns[name].type.is_string),
         unnamed=item.statistics.get(names[0], {}).get("nulls") != 0,
     )
-
-
-def _usual(table: Table, columns: Mapping[str, Column], link: Column | None, item: Published) -> tuple[str, ...]:
-    """Return the columns that name an observation where its descriptor does not say them; none where they do not repeat, or files do."""
-    named, rows = columns.get(NAME), item.rows or 0
-    known = {} if named is None else item.statistics.get(named.name, {})
-    distinct, nulls = known.get("distinct"), known.get("nulls")
-    files = None if link is None else item.statistics.get(link.name, {}).get("distinct")
-    if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
-        return ()
-    if not distinct or rows - nulls < REPEATS * distinct or files < OWN * rows:
-        return ()
-    begin, _ = begins_and_ends(table)
-    others = [begin, columns.get(INSTRUMENT)]
-    return tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)]))
 
 
 def number(table: Table, asking: Asking) -> int | None:
@@ -175,9 +150,8 @@ def files(page: Page, search: Search, found: Observed, asking: Asking, also: Seq
 
 def file_of(row: Mapping[str, object], table: Table) -> File | None:
     """Return the file of one row, by all of its columns; None: it has none whose address is known."""
-    leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
     size = cart.size_of(table)
-    for lead in leads:
+    for lead in list_file_columns(table):
         address = str(row.get(lead.name) or "")
         if address.startswith(WEB) and (lead.name.lower() in FIRST or "meta.file" in (lead.ucd or "")):
             return File(key="", address=address, word="", size=_bytes(row, size))

@@ -29,6 +29,7 @@ from hven.services import archives, scripts
 from hven.services.citing import bibtex
 from hven.services.citing import sentence as cited
 from hven.services.face import careful
+from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def ways(views: Sequence[View]) -> list[str]:
 
 def offered(one: Held, about: Given) -> dict[str, Any]:
     """Return what there is to take of one table: its rows, how many files and how large, its keys to upload."""
-    links = cart.links(one.seen.table)
+    links = list_link_columns(one.seen.table)
     counted = cart.count(one.seen.search, links[0], one.seen.asking) if links else None
 
     def at(**more: str) -> str:
@@ -178,7 +179,7 @@ def _packed(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Res
     every: list[str] = []
     told = [("Basket", about.here)]
     for one in found:
-        links = cart.links(one.seen.table)
+        links = list_link_columns(one.seen.table)
         more, column = downloads.addresses(one.seen, state, links[0] if links else None)
         every += more
         told.append(("Table", f"{one.seen.table.qualified}, column {column}, {len(more):,} files"))
@@ -192,7 +193,7 @@ def _packed(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Res
 
 def _script(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Response:
     """Write a script of the files of all tables."""
-    linked = [one for one in found if cart.links(one.seen.table)]
+    linked = [one for one in found if list_link_columns(one.seen.table)]
     if not linked:
         raise ParamError("no column of these tables leads to files", name=AS, remedy="take them as one archive")
     made = scripts.scripts(state.around.signing(state.request) or str)[kind]
@@ -213,7 +214,7 @@ def _script(state: Asked, found: Sequence[Held], about: Given, kind: str) -> Res
 def _links(found: Sequence[Held]) -> Iterator[pa.RecordBatch]:
     """Read addresses and names of the files of some tables, all in one shape."""
     for one in found:
-        column = cart.links(one.seen.table)[0]
+        column = list_link_columns(one.seen.table)[0]
         with one.seen.asking.run(cart.query(one.seen.search, column), most=scripts.MOST + 1, seconds=SECONDS) as result:
             for batch in result.batches():
                 if column.link:

@@ -21,7 +21,7 @@ from hven.portal._explore.first_columns import first
 from hven.portal._pages import BASKET, HUB, shelf
 from hven.portal._views import basket_files, form
 from hven.portal._views.basket_rows import QUIET, Given, Held, counted, elsewhere, given, held, there
-from hven.portal._views.counts import NOUNS, Amount, noun_of_rows
+from hven.portal._views.counts import noun_of_rows
 from hven.portal._views.data import whole
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_addresses import address
@@ -29,6 +29,7 @@ from hven.portal._views.page_formats import Asked, Page, moved, page, wants_json
 from hven.portal._views.workspace import side_by_side
 from hven.services import scripts
 from hven.services.address import from_elsewhere, keeping
+from hven.services.file_rows import NOUNS, Amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

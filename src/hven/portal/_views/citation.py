@@ -17,6 +17,7 @@ from hven.model.errors import NotFound, say
 from hven.model.resource import orcid
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages import VARY
+from hven.portal._views.counts import noun_of_rows
 from hven.portal._views.facts import dataset, rows_at
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, kept_by, page, refused
@@ -166,13 +167,13 @@ def _release(state: Asked) -> Page:
     asking = Asking(site=state.around.site, who=state.who, policies=state.around.policies, holdings=state.holdings)
     tables = [
         {
-            "name": f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}", "table": item.table, "rows": asking.published(item.table).rows, "updated": item.updated,
+            "name": f"{adql.quote(item.table.schema)}.{adql.quote(item.table.name)}", "table": item.table, "rows": asking.published(item.table).rows, "noun": noun_of_rows(item.table, asking), "updated": item.updated,
             "url": address(state.base, item.table), "columns": [{"column": column} for column in item.table.columns if not column.hidden],
         } for item in one.items
     ]  # fmt: skip
     facts = {"resource": one.resource, "name": name, "tables": tables, "updated": one.updated, "mirror_of": ()}
     content = {**told, "tables": tables, "above": f"{state.base}/collections/{quote(name)}", "r": one.resource, "dataset": dataset(facts, state, None, one), "others": _others(one)}  # fmt: skip
-    twin = {"collection": name, "release": one.label, "title": one.title, "doi": one.doi, "released": one.issued, "cited": told["cited"], "bibtex": told["bibtex"], "tables": [{"name": each["name"], "rows": each["rows"], "url": each["url"]} for each in tables]}  # fmt: skip
+    twin = {"collection": name, "release": one.label, "title": one.title, "doi": one.doi, "released": one.issued, "cited": told["cited"], "bibtex": told["bibtex"], "tables": [{"name": each["name"], "rows": each["rows"], "noun": each["noun"], "url": each["url"]} for each in tables]}  # fmt: skip
     return Page(template="release.html", content=content, twin=twin, headers=signposts(state, name, one.label))
 
 

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from hven import formats
 from hven import services as dali
 from hven.model.table import FILES
-from hven.portal._explore import cart
 from hven.portal._views.collection import described, plain
 from hven.portal._views.counts import Counts, noun_of_rows
 from hven.portal._views.facts import ranges
@@ -19,6 +18,7 @@ from hven.portal._views.page_formats import Asked, Page
 from hven.portal._views.page_formats import page as paged
 from hven.portal._views.table_page import asking
 from hven.services import archives, scripts
+from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ def _downloads(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
             {"name": label, "url": f"{here}/download?{urlencode({'_as': name, '_all': '1'})}"}
             for name, label in formats.menu_entries()
         ]
-        kinds = (*archives.KINDS, *scripts.SCRIPTS) if cart.links(of) else ()
+        kinds = (*archives.KINDS, *scripts.SCRIPTS) if list_link_columns(of) else ()
         files = [{"name": name, "url": f"{here}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -11,6 +11,8 @@ from hven.model.errors import ServiceError
 from hven.model.table import FILES
 from hven.portal._explore import Search, observation_lines
 from hven.portal._explore.page_queries import Asking
+from hven.services import file_rows
+from hven.services.file_rows import NOUNS, Amount
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
     from hven.site import Holdings
     from hven.site.auth import Reader
-
-NOUNS = ("observations", "rows", "files")
 
 
 class Counts:
@@ -59,16 +59,8 @@ def lines(tables: Sequence[Table], road: Asking) -> dict[str, int | None]:
 
 
 def noun_of_rows(table: Table, road: Asking) -> str:
-    """Return what the rows of a table are: ``files`` where these are files, of observations or of other tables, else ``rows``."""
-    observed = table.view is None and observation_lines.observed(table, road) is not None
-    return "files" if observed or table.utype == FILES else "rows"
-
-
-class Amount(NamedTuple):
-    """How many there are of one thing: ``observations``, ``rows`` or ``files``."""
-
-    number: int
-    noun: str
+    """Return what the rows of a table are, for one reader: ``files`` where these are files, of observations or of other tables, else ``rows``."""
+    return file_rows.noun_of_rows(table, road.published(table))
 
 
 def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:

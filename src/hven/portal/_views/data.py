@@ -14,7 +14,7 @@ from hven.model.errors import Overloaded, ParamError, say
 from hven.model.sky import bodies
 from hven.portal._explore import facets, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings, kind_of
+from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.reference_links import reference_links
 from hven.portal._explore.search import NEAR
@@ -23,6 +23,7 @@ from hven.portal._pages.texts import texts
 from hven.portal._views import form, row_header
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
+from hven.portal._views.link_page import address_of_call
 from hven.portal._views.page_formats import Asked, Page, json_page
 from hven.portal._views.row_lines import lines
 from hven.portal._views.row_panel import panel
@@ -30,14 +31,17 @@ from hven.portal._views.series_page import drawn as drawn_series
 from hven.portal._views.series_page import times_of
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
 from hven.services import datalinks, exploring
+from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hven.model.table import Link
     from hven.services.face import Surroundings
 
 MOST_FACETS = 12
 PICTURES = ("#preview", "#thumbnail")  # DataLink's words for what is looked at
+SERVICE = "#proc"  # and for what a service makes of a row
 CARDS = 2000  # of one header
 MANY = 50  # choices of one column
 
@@ -201,31 +205,48 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
     table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
     # the row is shown by itself: at full size
-    more = [link for link in state.around.leads(table) if link.service is None and link.semantics != "#thumbnail"]
+    more = [link for link in state.around.leads(table) if link.semantics != "#thumbnail"]
     if not (table.links or more) or key is None or key.name not in shown:
         return []
     asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()
     base = dali.base(state.request, state.around.site.settings)
     found = datalinks.rows(
         table, [] if value is None else [str(value)], who=asking.who, site=asking.site, policies=asking.policies,
-        holdings=asking.holdings, base=base, more=more,
+        holdings=asking.holdings, base=base, more=more, numbered=True,
     )  # fmt: skip
+    links = (*table.leads, *more)
+    complete = {at for at, link in enumerate(links) if at >= len(table.leads) and _is_complete(link)}
     explore = texts(state.language).get("Explore {name}", "Explore {name}")
+    pairs = [
+        (
+            one,
+            address_of_call(one["service_def"])
+            if one["_link"] in complete and one["service_def"]
+            else one["access_url"],
+        )
+        for one in found.to_pylist()
+    ]
     return [
         {
-            "text": explore.format(name=unquote(one["access_url"]).rpartition("/")[2])
+            "text": explore.format(name=unquote(href).rpartition("/")[2])
             if is_explorer(one)
-            else one["description"] or one["access_url"].rpartition("/")[2] or one["access_url"],
-            "href": one["access_url"],
+            else one["description"] or href.rpartition("/")[2] or href,
+            "href": href,
             "semantics": one["semantics"].removeprefix("#"),
             "type": one["content_type"] or "",
             "bytes": one["content_length"],
             "picture": one["semantics"].startswith(PICTURES) and (one["content_type"] or "").startswith("image/"),
             "locked": one["link_authorized"] is False,
         }
-        for one in found.to_pylist()
-        if one["access_url"]
+        for one, href in pairs
+        if href
     ]
+
+
+def _is_complete(link: Link) -> bool:
+    """Return whether a link leads to what a service of ours makes of a row without more being said: the samples of its time, for instance."""
+    inputs = () if link.service is None else link.service.inputs
+    return link.semantics == SERVICE and bool(inputs) and all(one.value or not one.param.required for one in inputs)
 
 
 def is_explorer(link: Mapping[str, Any]) -> bool:

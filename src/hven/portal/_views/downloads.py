@@ -34,6 +34,7 @@ from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_
 from hven.portal._views.table_page import View, view
 from hven.services import archives, scripts
 from hven.services.face import careful
+from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -123,7 +124,7 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
     def at(what: str, **more: str) -> str:
         return f"{here}/{what}?{urlencode([*pairs, *((f'_{name}', value) for name, value in more.items())])}"
 
-    found = cart.links(seen.table)
+    found = list_link_columns(seen.table)
     return {
         "formats": [
             {"name": name, "label": label, "url": at("download", **{"as": name})}
@@ -191,7 +192,7 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
     """Return what there is: rows, files and their size, the query and its lines."""
     search = _asked_columns(seen, state)
     total = pages.count(seen.search, seen.asking)
-    found = cart.links(seen.table)
+    found = list_link_columns(seen.table)
     chosen = _link(found, state)
     counted = cart.count(seen.search, chosen, seen.asking) if chosen is not None else None
     told = offered(seen, state)
@@ -297,7 +298,7 @@ def streamed(
 def ways(seen: View) -> list[str]:
     """List how the files of a table are taken: without a column of addresses only as the site itself finds them, by the links of its rows."""
     packed = list(archives.KINDS)
-    if cart.links(seen.table):
+    if list_link_columns(seen.table):
         return [*packed, *scripts.SCRIPTS]
     return packed if seen.table.leads and seen.table.identifier is not None else []
 
@@ -337,7 +338,7 @@ def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
 
 def _archive(seen: View, state: Asked) -> tuple[archives.Plan, str]:
     """Look what an archive of the files of a search will have."""
-    found, column = addresses(seen, state, _link(cart.links(seen.table), state))
+    found, column = addresses(seen, state, _link(list_link_columns(seen.table), state))
     return archives.planned(state.around, state.request, found), column
 
 
@@ -426,7 +427,7 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
             name=AS,
             remedy=say("one of {names}", ", ".join(scripts.SCRIPTS)),
         )
-    column = _link(cart.links(seen.table), state)
+    column = _link(list_link_columns(seen.table), state)
     if column is None:
         raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
     found = cart.count(seen.search, column, seen.asking)

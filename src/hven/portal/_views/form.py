@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import cells, headings, kind_of
+from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.column_labels import Labels
 from hven.portal._explore.column_pairs import joined
 from hven.portal._explore.constant_columns import untelling
@@ -17,6 +17,7 @@ from hven.portal._explore.names import on_body
 from hven.portal._explore.number_text import of_light, unit_text
 from hven.portal._explore.observation_lines import lines
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
+from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

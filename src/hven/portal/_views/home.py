@@ -18,7 +18,7 @@ from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
-from hven.portal._views.counts import NOUNS, Amount, Counts, lines
+from hven.portal._views.counts import Counts, lines
 from hven.portal._views.facts import catalogue
 from hven.portal._views.first_looks import look_at_collections
 from hven.portal._views.guides import SHELF, seen, thumbnail
@@ -26,6 +26,7 @@ from hven.portal._views.news import told
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page, moved, page, wants_json
 from hven.portal._views.table_page import asking
+from hven.services.file_rows import NOUNS, Amount
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         whole = (ready(state) or await tree_of(state) is not None), missing(state)
         lined = await lines_of(state)
         counted = None if lined is None else sum(lines is not None for lines in lined.values())
-        return (*texts, whole, bool(await looks_of(state)), counted)
+        return (*texts, whole, await looks_of(state) is not None, counted)
 
-    async def looks_of(state: Asked) -> dict[str, Look]:
-        """Return what is seen of each collection at first sight, if it is there in time."""
+    async def looks_of(state: Asked) -> dict[str, Look] | None:
+        """Return what is seen of each collection at first sight; None: it is not there in time."""
         shelves = _shelves(state)
         found = await look_at_collections(state, list(shelves.values()))
-        return {} if found is None else dict(zip(shelves, found, strict=True))
+        return None if found is None else dict(zip(shelves, found, strict=True))
 
     async def lines_of(state: Asked) -> dict[str, int | None] | None:
         """Return how many observations tables have, if that is there in time."""
@@ -101,7 +102,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         rows = await counts.of(state.holdings, _tables(state), state.who)
         lined = await lines_of(state)
         found = [described(schema, state, rows, lined) for schema in shelves]
-        known = await looks_of(state)
+        looks = await looks_of(state)
+        known = looks or {}
         found = [_card(one, known.get(one["name"]), state) for one in found]
         found.sort(key=_place)
         root = await tree_of(state)
@@ -126,6 +128,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 ],
                 state,
             ),
+            "pictures_come": looks is None,
             "amounts": _sum_collections(found),
             "catalogue": catalogue(state, found),
         }

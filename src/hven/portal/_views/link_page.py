@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from lxml import etree
 
@@ -90,6 +90,19 @@ def _link(one: Mapping[str, Any], origins: Sequence[str]) -> dict[str, Any]:
         "locked": one["link_authorized"] is False,
         "service": _service(one["service_def"], origins[0]) if one["service_def"] else None,
     }
+
+
+def address_of_call(described: str) -> str:
+    """Return the address that asks a service for what a row says, and for nothing else.
+
+    Parameters
+    ----------
+    described
+        Its descriptor, as `hven.services.datalinks.rows` gives it.
+    """
+    service = _service(described, "")
+    given = [(one["name"], one["value"]) for one in service["inputs"] if one["value"]]
+    return f"{service['url']}?{urlencode(given, quote_via=quote, safe=':/')}"
 
 
 def _service(described: str, here: str) -> dict[str, Any]:

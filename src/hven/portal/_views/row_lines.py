@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hven.model.table import begins_and_ends
 from hven.portal._explore import Search, observation_lines
 from hven.portal._explore import rows as pages
-from hven.portal._explore.cell_text import LONG, Cell, kind_of
+from hven.portal._explore.cell_text import LONG, Cell
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.first_columns import asked, first, title
 from hven.portal._pages.texts import texts
+from hven.services.file_rows import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

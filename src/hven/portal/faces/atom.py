@@ -19,6 +19,7 @@ from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound
 from hven.services.face import Face, Surroundings, route
+from hven.services.file_rows import Amount, noun_of_rows
 from hven.site import blind
 from hven.site.auth import row_filters
 
@@ -42,12 +43,25 @@ WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One publication, as a reader may know of it. `before`: the state of each table that was there already."""
+    """One publication, as a reader may know of it.
+
+    Attributes
+    ----------
+    event
+        What was published, and when.
+    tables, told
+        The tables that it changed, and their names as feeds write them.
+    before
+        The state of each table that was there already.
+    nouns
+        What the rows of each table are: see `hven.services.file_rows`.
+    """
 
     event: Event
     tables: tuple[str, ...]
     told: tuple[str, ...]
     before: Mapping[str, str]
+    nouns: Mapping[str, str]
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -68,7 +82,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
         whole = seen.keys() - row_filters(list(seen.values()), who, around.policies).keys()
         entries = []
-        for entry in _entries(site.store.history(name), seen):
+        nouns = {name: noun_of_rows(table, holdings.published[name]) for name, table in seen.items()}
+        for entry in _entries(site.store.history(name), seen, nouns):
             run = _summary(around, entry.event.run)
             entries.append((entry, {table: counts for table, counts in run.items() if table in whole}))
             if len(entries) == MOST:
@@ -91,7 +106,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     ]
 
 
-def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Entry]:
+def _entries(events: Sequence[Event], seen: Mapping[str, Table], nouns: Mapping[str, str]) -> Iterator[Entry]:
     """Yield the publications that touched what the reader may know of, the newest first."""
     for event, before in pairwise([*events, None]):
         assert event is not None  # noqa: S101  (None stands last)
@@ -100,7 +115,11 @@ def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Ent
         if touched:
             there = {name: old[name] for name in touched if name in old and name in event.state}
             yield Entry(
-                event=event, tables=touched, told=tuple(adql.quote(seen[name].name) for name in touched), before=there
+                event=event,
+                tables=touched,
+                told=tuple(adql.quote(seen[name].name) for name in touched),
+                before=there,
+                nouns=nouns,
             )
 
 
@@ -172,7 +191,7 @@ def _write_rss(
 def _changed_tables(entry: Entry, counts: Mapping[str, Any]) -> list[str]:
     """Say of each table of a publication what changed."""
     pairs = zip(entry.tables, entry.told, strict=True)
-    return [f"{told}: {_counted(counts.get(table), entry.event, table)}" for table, told in pairs]
+    return [f"{told}: {_counted(counts.get(table), entry, table)}" for table, told in pairs]
 
 
 def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, base: str, urn: str) -> Iterator[str]:
@@ -192,12 +211,13 @@ def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, ba
     yield "</entry>\n"
 
 
-def _counted(counts: Mapping[str, Any] | None, event: Event, table: str) -> str:
+def _counted(counts: Mapping[str, Any] | None, entry: Entry, table: str) -> str:
+    event = entry.event
     if counts is not None and event.action == "publish" and table in event.state:
         if counts.get("new"):
-            return f"{counts.get('rows') or 0:,} rows"
-        words = [f"{counts.get(kind) or 0:,} {kind}" for kind in ("added", "changed", "removed")]
-        return ", ".join(words)
+            return str(Amount(counts.get("rows") or 0, entry.nouns[table]))
+        added = Amount(counts.get("added") or 0, entry.nouns[table])
+        return f"{added} added, {counts.get('changed') or 0:,} changed, {counts.get('removed') or 0:,} removed"
     return WORDS.get(event.action, event.action) if table in event.state else WORDS["remove"]
 
 

@@ -11,7 +11,7 @@ from hven import services as dali
 from hven.formats import DEFAULT, End, Head, Info
 from hven.model.errors import NotFound
 from hven.model.params import Param
-from hven.model.table import DATALINK, LINKS
+from hven.model.table import DATALINK, LINKS, Link
 from hven.services import datalinks
 from hven.services.errors import LABELLED
 from hven.services.face import DALI, Face, Surroundings, Way, asking, this
@@ -101,6 +101,11 @@ def _within(found: pa.Table, most: int | None) -> pa.Table:
     return found.slice(0, most)
 
 
+def _links(table: Table, _: Surroundings) -> Sequence[Link]:
+    """Lead to the files in which the samples of rows stand, where the collection publishes these."""
+    return [Link(semantics=datalinks.THIS, address=path, file=True) for path in table.sample_files]
+
+
 def _ways(published: Published, base: str) -> Sequence[Way]:
     """Show how the links of one row are asked for."""
     url = FACE.url(published.table, base)
@@ -125,4 +130,5 @@ FACE = Face(
     faults=LABELLED,
     ways=_ways,
     routes=routes,
+    links=_links,
 )

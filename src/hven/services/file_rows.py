@@ -1,0 +1,183 @@
+"""Tables whose rows are files: which columns lead to the files, which name the observation of a file, and what the rows are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hven.model.table import FILES, begins_and_ends, is_time
+from hven.services.scripts import FIRST, HOLE, OPEN
+
+if TYPE_CHECKING:
+    from hven.model.table import Column, Table
+    from hven.site import Published
+
+NOUNS = ("observations", "rows", "files")
+NAME, INSTRUMENT = "obs_id", "instrument_name"
+MIN_FILES_PER_ROW = 0.9  # different files of a row, on the average: what was counted may be an estimate
+MIN_ROWS_PER_OBSERVATION = 1.2  # on the average, from which on lines are worth it
+MAX_OBSERVED_ROWS = 2_000_000  # of a table; more are not put together while somebody waits
+
+
+class Amount(NamedTuple):
+    """How many there are of one thing.
+
+    Attributes
+    ----------
+    number
+        How many.
+    noun
+        Of what: one of `NOUNS`.
+    """
+
+    number: int
+    noun: str
+
+    def __str__(self) -> str:
+        """Write it in English: ``1 row``, ``1,200 files``."""
+        return f"{self.number:,} {self.noun.removesuffix('s') if self.number == 1 else self.noun}"
+
+
+def noun_of_rows(table: Table, item: Published) -> str:
+    """Return what the rows of a table are.
+
+    Parameters
+    ----------
+    table
+        As the reader sees it.
+    item
+        What is known of its rows.
+
+    Returns
+    -------
+    noun
+        ``files`` where they are files, of observations or of other tables, else ``rows``.
+    """
+    observed = table.view is None and find_observation_columns(table, item)
+    return "files" if observed or table.utype == FILES else "rows"
+
+
+def find_observation_columns(table: Table, item: Published) -> tuple[str, ...]:
+    """Find the columns that name the observation to which each row of a table belongs.
+
+    Parameters
+    ----------
+    table
+        As the reader sees it.
+    item
+        What is known of its rows.
+
+    Returns
+    -------
+    names
+        As the descriptor says, else by the statistics of the rows; empty if the rows are no files of observations.
+    """
+    if len(table.primary) != 1 or not item.rows or item.rows > MAX_OBSERVED_ROWS:
+        return ()
+    names = _guess_observation_columns(table, item) if table.observation is None else table.observation
+    return tuple(names) if {column.name for column in table.columns}.issuperset(names) else ()
+
+
+def _guess_observation_columns(table: Table, item: Published) -> tuple[str, ...]:
+    """Return the columns that name an observation where its descriptor does not say them; none where they do not repeat, or files do."""
+    columns = {column.name.lower(): column for column in table.columns if not column.hidden}
+    named, rows = columns.get(NAME), item.rows or 0
+    link = next(iter(list_file_columns(table)), None)
+    known = {} if named is None else item.statistics.get(named.name, {})
+    distinct, nulls = known.get("distinct"), known.get("nulls")
+    files = None if link is None else item.statistics.get(link.name, {}).get("distinct")
+    if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
+        return ()
+    if not distinct or rows - nulls < MIN_ROWS_PER_OBSERVATION * distinct or files < MIN_FILES_PER_ROW * rows:
+        return ()
+    begin, _ = begins_and_ends(table)
+    others = [begin, columns.get(INSTRUMENT)]
+    return tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)]))
+
+
+def list_file_columns(table: Table) -> list[Column]:
+    """Return the columns whose cells are addresses of files themselves, no previews and no templates, the likeliest first.
+
+    Parameters
+    ----------
+    table
+        Of rows, as the reader sees it.
+
+    Returns
+    -------
+    columns
+        Empty if there are none.
+    """
+    return [one for one in list_link_columns(table) if not one.link and kind_of(one, table) != "picture"]
+
+
+def list_link_columns(table: Table) -> list[Column]:
+    """Return the columns whose addresses lead to files, the likeliest first; previews behind them, and links made by a template last.
+
+    Parameters
+    ----------
+    table
+        Of rows, as the reader sees it.
+
+    Returns
+    -------
+    columns
+        Empty if there are none.
+    """
+    found = [column for column in table.columns if not column.hidden and _leads(column, table)]
+    return sorted(found, key=lambda column: (_rank(column, table), column.rank))
+
+
+def kind_of(column: Column, table: Table) -> str:
+    """Return how a column is read: number, time, text, link, picture, code.
+
+    Parameters
+    ----------
+    column, table
+        A column, and the table that has it.
+
+    Returns
+    -------
+    kind
+        One of these words.
+    """
+    if is_time(column):
+        return "time"
+    if column.enum and column.enum in table.enums:
+        return "code"
+    if column.type.is_string:
+        ucd = (column.ucd or "").lower()
+        if "meta.preview" in ucd or column.name.lower() == "thumbnail_url":
+            return "picture"
+        return "link" if "meta.ref.url" in ucd or column.link else "text"
+    return "number" if column.type.is_numeric else "text"
+
+
+def _leads(column: Column, table: Table) -> bool:
+    if column.link:
+        return OPEN.match(column.link) is not None and None not in list_template_columns(column, table)
+    return column.type.is_string and (column.name.lower() in FIRST or kind_of(column, table) in {"link", "picture"})
+
+
+def list_template_columns(column: Column, table: Table) -> list[str | None]:
+    """Return the columns whose values the template of a column wants; None for one that there is not, or that nobody is shown.
+
+    Parameters
+    ----------
+    column, table
+        A column, and the table that has it.
+
+    Returns
+    -------
+    names
+        In the order of the template.
+    """
+    shown = {one.name for one in table.columns if not one.hidden}
+    return [name if name in shown else None for name in HOLE.findall(column.link or "")]
+
+
+def _rank(column: Column, table: Table) -> int:
+    if column.link:
+        return len(FIRST) + 2
+    if column.name.lower() in FIRST:
+        return FIRST.index(column.name.lower())
+    return len(FIRST) + (kind_of(column, table) == "picture")
