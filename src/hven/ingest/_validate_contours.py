@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 OUTLINE, COVERAGE, QUALITY = "s_region", "coverage", "region_quality"
-ADDED = 0.0101  # what a MOC may have more than its region, as a share of it
+ADDED = 0.0101  # what a MOC may have more than its region, as a share of it, before the report tells of it
+MOST_ADDED = 1.0  # .. and be published: with more, most places that it holds are outside the region
 MENDED = "mended"
 STANDS = {
     "exact": "with an exact region",
@@ -72,7 +73,7 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
         added = Moc.areas(rows.column(COVERAGE).take(pa.array(there))) * sphere.SKY / area - 1.0
-        much = added > ADDED
+        much = (added > ADDED) & (added <= MOST_ADDED)
         if much.any():
             yield Broken(
                 rule=f"{COVERAGE}: more",
@@ -82,6 +83,22 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
                 column="added",
                 values=_spread(there[much], [f"{one:.1%}" for one in added[much]], rows.num_rows),
             )
+        if (worse := there[added > MOST_ADDED]).size:
+            mapped.rows = _put(rows, COVERAGE, worse, pa.nulls(len(worse), pa.string()))
+            mapped.constant -= {COVERAGE}
+            yield _left_out(worse, added[added > MOST_ADDED], rows.num_rows)
+
+
+def _left_out(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Broken:
+    """Tell which rows have no MOC, as its cells would cover far more than the region."""
+    return Broken(
+        rule=f"{COVERAGE}: left out",
+        message=f"{COVERAGE} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region",
+        severity=WARNING,
+        rows=_mask(places, count),
+        column="added",
+        values=_spread(places, [f"{one:.1%}" for one in added], count),
+    )
 
 
 def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: bool) -> Iterator[Broken]:
@@ -111,8 +128,13 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
             continue
         free = which & np.asarray(pc.is_null(rows.column(column)))[at]  # what the source says stays
         several = column == COVERAGE
-        said = Moc.texts(found.take(np.flatnonzero(free)).mocs()[0]) if several else pa.repeat(MENDED, int(free.sum()))
+        said, added = pa.repeat(MENDED, int(free.sum())), np.zeros(int(free.sum()))
+        if several:
+            mocs, added = found.take(np.flatnonzero(free)).mocs()
+            said = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.texts(mocs))
         rows = _put(rows, column, at[free], said)
+        if (worse := added > MOST_ADDED).any():
+            yield _left_out(at[free][worse], added[worse], rows.num_rows)
         mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (
