@@ -73,32 +73,28 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
         added = Moc.areas(rows.column(COVERAGE).take(pa.array(there))) * sphere.SKY / area - 1.0
-        much = (added > ADDED) & (added <= MOST_ADDED)
-        if much.any():
-            yield Broken(
-                rule=f"{COVERAGE}: more",
-                message=f"{COVERAGE} has over 1 % more than the region: 10,000 cells along an outline so long are no finer",
-                severity=INFO,
-                rows=_mask(there[much], rows.num_rows),
-                column="added",
-                values=_spread(there[much], [f"{one:.1%}" for one in added[much]], rows.num_rows),
-            )
+        yield from _told(there, added, rows.num_rows)
         if (worse := there[added > MOST_ADDED]).size:
             mapped.rows = _put(rows, COVERAGE, worse, pa.nulls(len(worse), pa.string()))
             mapped.constant -= {COVERAGE}
-            yield _left_out(worse, added[added > MOST_ADDED], rows.num_rows)
 
 
-def _left_out(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Broken:
-    """Tell which rows have no MOC, as its cells would cover far more than the region."""
-    return Broken(
-        rule=f"{COVERAGE}: left out",
-        message=f"{COVERAGE} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region",
-        severity=WARNING,
-        rows=_mask(places, count),
-        column="added",
-        values=_spread(places, [f"{one:.1%}" for one in added], count),
-    )
+def _told(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Iterator[Broken]:
+    """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
+    for word, severity, some, message in (
+        ("more", INFO, (added > ADDED) & (added <= MOST_ADDED), f"{COVERAGE} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"),
+        ("left out", WARNING, added > MOST_ADDED, f"{COVERAGE} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region"),
+    ):  # fmt: skip
+        if some.any():
+            shown, at = [f"{one:.1%}" for one in added[some]], places[some]
+            yield Broken(
+                rule=f"{COVERAGE}: {word}",
+                message=message,
+                severity=severity,
+                rows=_mask(at, count),
+                column="added",
+                values=_spread(at, shown, count),
+            )
 
 
 def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: bool) -> Iterator[Broken]:
@@ -133,8 +129,7 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
             mocs, added = found.take(np.flatnonzero(free)).mocs()
             said = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.texts(mocs))
         rows = _put(rows, column, at[free], said)
-        if (worse := added > MOST_ADDED).any():
-            yield _left_out(at[free][worse], added[worse], rows.num_rows)
+        yield from _told(at[free], added, rows.num_rows)
         mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (

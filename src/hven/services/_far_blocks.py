@@ -114,14 +114,12 @@ class FarBlocks:
         name = _name(root)
         until, known = self._facts.get((name, path), (0.0, None))
         if known is None or time.monotonic() >= until:
-            with self._lock:
-                question = self._questions.get((name, path))
-                if question is None:
-                    call = partial(self._asked, name, root, path, read=read and known is None)
-                    question = self._questions[name, path] = self._submitted(call)
-                else:
-                    return question
-            question.add_done_callback(lambda _: self._questions.pop((name, path), None))
+            question = self._questions.get((name, path))
+            if question is None or question.done():
+                if len(self._questions) >= KNOWN:
+                    self._questions.clear()
+                call = partial(self._asked, name, root, path, read=read and known is None)
+                question = self._questions[name, path] = self._submitted(call)
             return question
         future = Future[FarFile]()
         future.set_result(known)

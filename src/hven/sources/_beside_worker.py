@@ -32,38 +32,25 @@ class PandasNotice:
     Arrow imports pandas itself when it first makes a column of a list or an array, which takes twice the time that this process starts in.
     """
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002  (as the import system calls it)
+    def __init__(self) -> None:
+        self._hidden = True
+        sys.meta_path.insert(0, self)
+        pa.array([0])  # Arrow looks for it in vain, and not again
+        self._hidden = False
+
+    def find_spec(self, name: str, *_: Any) -> Any:
         """Find pandas as others do, with a loader that tells Arrow."""
         if name != "pandas":
             return None
+        if self._hidden:
+            raise ModuleNotFoundError(name)
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
+        spec: Any = importlib.util.find_spec(name)
+        if spec is not None:
             execute = spec.loader.exec_module
-
-            def execute_and_tell(module: Any) -> None:
-                execute(module)
-                pa.table({}).to_pandas()  # what needs pandas makes Arrow look again
-
-            spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+            # what needs pandas makes Arrow look again
+            spec.loader.exec_module = lambda module: (execute(module), pa.table({}).to_pandas())
         return spec
-
-
-class PandasAbsence:
-    """A finder that finds no pandas."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002  (as the import system calls it)
-        """Say that there is no pandas."""
-        if name == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def defer_pandas() -> None:
-    """Have Arrow look for pandas only when something else has imported it."""
-    absence = PandasAbsence()
-    sys.meta_path.insert(0, absence)
-    pa.array([0])
-    sys.meta_path[0] = PandasNotice()
 
 
 def main() -> None:
@@ -98,7 +85,7 @@ def main() -> None:
 def begin(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
     """Set the limits, and end when the parent does; return the module that is needed beside the curator's file."""
     sys.path[:] = paths
-    defer_pandas()
+    PandasNotice()
     found = importlib.import_module(module) if module is not None else None
     sys.dont_write_bytecode = True
     with contextlib.suppress(ImportError, OSError, ValueError):

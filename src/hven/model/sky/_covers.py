@@ -71,29 +71,13 @@ class Covers:
         shapely.prepare(self._shapes)
         self._beyond = regions.contains(*angles(-self._planes.centre))  # what the planes have no place for
 
-    @staticmethod
-    def count_rows(order: int) -> int:
-        """Count the rows whose cells of an order have different numbers of 63 bits.
-
-        Parameters
-        ----------
-        order
-            Finest cells to use, 0 to 29.
-
-        Returns
-        -------
-        rows
-            One or more.
-        """
-        return 1 << 63 - _FACE_BITS - 2 * order
-
     def ranges(self, order: int) -> tuple[Indexes, Indexes]:
         """Return the cells that regions touch; of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
 
         Parameters
         ----------
         order
-            Finest cells to use, 0 to 29. There may be no more rows than `count_rows` says.
+            Finest cells to use, 0 to 29. There may be ``2**(59 - 2 * order)`` rows: their cells have numbers of 63 bits.
 
         Returns
         -------

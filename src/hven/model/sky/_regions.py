@@ -455,11 +455,10 @@ class Regions(Columns):
     def _covered(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
         """Cover rows by cells of one order; what each has more than its area, as a share."""
         ranges, offsets = Covers(self.take(rows)).ranges(order)
-        cells = ends(ranges[:, 1] - ranges[:, 0] >> 2 * (healpix.ORDER - order))[offsets]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.diff(cells) / (12 << 2 * order) * SKY / area[rows] - 1.0
-        share[area[rows] <= 0.0] = np.inf
         mocs = [Moc(ranges[begin:end], order) for begin, end in pairwise(offsets.tolist())]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.array([moc.fraction for moc in mocs]) * SKY / area[rows] - 1.0
+        share[area[rows] <= 0.0] = np.inf
         return rows, mocs, share
 
 
@@ -468,6 +467,6 @@ def _of_one_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple
     for one in np.unique(order[rows]).tolist():
         some = rows[order[rows] == one]
         cells = np.minimum(rim[some] * 2.0**one / 40.0, _CELLS_TOGETHER)
-        fixed = _CELLS_TOGETHER // min(_ROWS_TOGETHER, Covers.count_rows(one))
+        fixed = _CELLS_TOGETHER // min(_ROWS_TOGETHER, 1 << 59 - 2 * one)
         for part in blocks(np.ceil(cells).astype(np.int64) + fixed, _CELLS_TOGETHER):
             yield one, some[part]
