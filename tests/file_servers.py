@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ class Files:
     tag: str = '"one"'
     ranges: bool = True
     pause: float = 0.0  # seconds before each answer
+    hold: Callable[[str], object] = len  # is told each request after that, and may wait
     cut: int | None = None  # bytes of a body after which it breaks off
     token: str = ""  # the header Authorization that lets in; empty: everybody
     moved: dict[str, str] = field(default_factory=dict)
@@ -46,8 +47,10 @@ def web(there: Files) -> Iterator[Files]:
 
         def do_GET(self) -> None:
             path, said = unquote(self.path), self.headers.get("range")
-            there.asked.append(f"{self.command} {path} {said or ''}".strip())
+            line = f"{self.command} {path} {said or ''}".strip()
+            there.asked.append(line)
             time.sleep(there.pause)
+            there.hold(line)
             if there.token and self.headers.get("authorization") != there.token:
                 return self.told(401, b"who are you?")
             if path in there.moved:

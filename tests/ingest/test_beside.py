@@ -186,6 +186,36 @@ def test_the_first_wrong_row_is_found_by_halves(rows, bad):
     )
 
 
+def test_pandas_is_loaded_for_code_that_imports_it_alone(tmp_path):
+    """Arrow would load it for the first column that it makes, which took twice the time that a process starts in."""
+    (tmp_path / "f.py").write_text("""\
+import sys
+import pyarrow as pa
+
+def plain(v):
+    pa.array(v.to_numpy())
+    return pa.array(["pandas" in sys.modules] * len(v))
+
+def late(v):
+    import pandas
+    return pa.array(pandas.Series(v.to_numpy()))
+
+def frame(v):
+    return pa.array([type(v.to_pandas()).__name__] * len(v))
+""")
+    values = pa.array([1.5, float("nan")])
+    apart = Python()
+    try:
+        assert apart.call(tmp_path / "f.py", "plain", [values]).to_pylist() == [False, False]
+        pytest.importorskip("pandas")
+        # Arrow takes NaN of data frames alone for null
+        assert apart.call(tmp_path / "f.py", "late", [values]).to_pylist() == [1.5, None]
+        apart.stop()
+        assert apart.call(tmp_path / "f.py", "frame", [values]).to_pylist() == ["Series", "Series"]
+    finally:
+        apart.stop()
+
+
 @pytest.mark.parametrize("home", [2.0], indirect=True)
 def test_a_file_that_cannot_be_imported_is_told_at_ingest(home, loops):
     site, file = home

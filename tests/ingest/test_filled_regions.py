@@ -325,6 +325,53 @@ def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
     assert "coverage has over 1 % more than the region" in report.text()
 
 
+def strips(width):
+    """Two strips from pole to pole but for 20 degrees, so many degrees wide, as a geometry: a region of two parts."""
+    return {
+        "type": "MultiPolygon",
+        "coordinates": [
+            [[[lon, -80], [lon + width, -80], [lon + width, 80], [lon, 80], [lon, -80]]] for lon in (10, 60)
+        ],
+    }
+
+
+@pytest.mark.parametrize("said", ["{s_region: spot}", "{s_region: spot, coverage: contour_moc(spot)}"])
+def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
+    rows = [{"id": f"w{number}", **FINE, "geometry": strips(width)} for number, width in enumerate((20, 1, 0.002))]
+    options = {
+        "files: rows.json": "files: rows.json, types: {geometry: string}",
+        "    map: {s_region: spot}": f"    map: {said}",
+    }
+    with site_of(tmp_path, rows, "geojson_contour(geometry)", **options) as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    findings = report.tables["spots.epn_core"].findings
+    assert [row["coverage"] is not None for row in (found["w0"], found["w1"], found["w2"])] == [True, True, False]
+    assert all(row["s_region"] for row in found.values())
+    assert [one.row for one in findings["coverage: more"].offenders] == [1, 2]
+    left_out = findings["coverage: left out"]
+    assert (left_out.count, left_out.severity, [one.row for one in left_out.offenders]) == (1, "warning", [3])
+    assert "coverage is left empty: most of what 10,000 cells" in report.text()
+
+
+def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_path):
+    bow = "10 -80 10.004 80 10 80 10.004 -80"
+    rows = [
+        {"id": "bow", "outline": bow},
+        {"id": "wide", "outline": bow.replace("10.004", "30")},
+        {"id": "given", "outline": bow, "cells": "3/1"},
+    ]
+    with site_with(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    assert found["bow"]["coverage"] is None
+    assert found["wide"]["coverage"] is not None
+    assert found["given"]["coverage"] == "3/1"
+    assert [one.row for one in report.tables["spots.epn_core"].findings["coverage: left out"].offenders] == [1]
+
+
 def test_directions_of_ones_own(tmp_path):
     turned = str.maketrans("01234567", "43210765")  # the digits of the same steps, clockwise from the right
     rows = [{"id": "fine", **FINE, "cc": SQUARE.translate(turned)}]

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import threading
+import time
 import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -240,6 +242,36 @@ def test_archives_have_them(opened, kept):
         before = len(there.asked)
         assert client.get("/archive", QUERY="SELECT url FROM far.files").body == answer.body
         assert not any(re.match("GET|RETR", line) for line in there.asked[before:])  # blocks that are kept
+
+
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_small_files_come_several_at_once_into_an_archive(opened, form):
+    """A server far away takes its time for each answer: an archive that asked one after the other took that time twenty times."""
+    files = {f"{number:02}.dat": bytes([number]) * 1000 for number in range(20)}
+    with web(Files({f"/{name}": body for name, body in files.items()})) as there:
+        client = opened(there.address, names=tuple(files), options=", proxied: true")
+        waiting = most = 0
+        lock = threading.Lock()
+
+        def hold(line: str) -> None:
+            nonlocal waiting, most
+            if not line.startswith("GET"):
+                return
+            with lock:
+                waiting += 1
+                most = max(most, waiting)
+            time.sleep(0.05)
+            with lock:
+                waiting -= 1
+
+        there.hold = hold
+        before = len(there.asked)
+        answer = client.get("/archive", QUERY="SELECT url FROM far.files", FORMAT=form)
+        assert answer.status == 200
+        reads = [line for line in there.asked[before:] if line.startswith("GET")]
+        assert len(reads) == len({line.split()[1] for line in reads}) == 20  # each once
+        assert sum(line.startswith("HEAD") for line in there.asked[before:]) <= 20
+    assert most >= 4
 
 
 def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):

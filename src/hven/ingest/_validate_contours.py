@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 OUTLINE, COVERAGE, QUALITY = "s_region", "coverage", "region_quality"
-ADDED = 0.0101  # what a MOC may have more than its region, as a share of it
+ADDED = 0.0101  # what a MOC may have more than its region, as a share of it, before the report tells of it
+MOST_ADDED = 1.0  # .. and be published: with more, most places that it holds are outside the region
 MENDED = "mended"
 STANDS = {
     "exact": "with an exact region",
@@ -72,15 +73,27 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
         added = Moc.areas(rows.column(COVERAGE).take(pa.array(there))) * sphere.SKY / area - 1.0
-        much = added > ADDED
-        if much.any():
+        yield from _told(there, added, rows.num_rows)
+        if (worse := there[added > MOST_ADDED]).size:
+            mapped.rows = _put(rows, COVERAGE, worse, pa.nulls(len(worse), pa.string()))
+            mapped.constant -= {COVERAGE}
+
+
+def _told(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Iterator[Broken]:
+    """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
+    for word, severity, some, message in (
+        ("more", INFO, (added > ADDED) & (added <= MOST_ADDED), f"{COVERAGE} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"),
+        ("left out", WARNING, added > MOST_ADDED, f"{COVERAGE} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region"),
+    ):  # fmt: skip
+        if some.any():
+            shown, at = [f"{one:.1%}" for one in added[some]], places[some]
             yield Broken(
-                rule=f"{COVERAGE}: more",
-                message=f"{COVERAGE} has over 1 % more than the region: 10,000 cells along an outline so long are no finer",
-                severity=INFO,
-                rows=_mask(there[much], rows.num_rows),
+                rule=f"{COVERAGE}: {word}",
+                message=message,
+                severity=severity,
+                rows=_mask(at, count),
                 column="added",
-                values=_spread(there[much], [f"{one:.1%}" for one in added[much]], rows.num_rows),
+                values=_spread(at, shown, count),
             )
 
 
@@ -111,8 +124,12 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
             continue
         free = which & np.asarray(pc.is_null(rows.column(column)))[at]  # what the source says stays
         several = column == COVERAGE
-        said = Moc.texts(found.take(np.flatnonzero(free)).mocs()[0]) if several else pa.repeat(MENDED, int(free.sum()))
+        said, added = pa.repeat(MENDED, int(free.sum())), np.zeros(int(free.sum()))
+        if several:
+            mocs, added = found.take(np.flatnonzero(free)).mocs()
+            said = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.texts(mocs))
         rows = _put(rows, column, at[free], said)
+        yield from _told(at[free], added, rows.num_rows)
         mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (

@@ -84,6 +84,7 @@ class FarBlocks:
         self._facts: dict[tuple[str, str], tuple[float, FarFile]] = {}
         self._down: dict[str, tuple[float, HvenError]] = {}
         self._flights: dict[tuple[str, int], Future[None]] = {}
+        self._questions: dict[tuple[str, str], Future[FarFile]] = {}
         self._failed: dict[tuple[str, str], tuple[float, FarFault]] = {}
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(WAITING)
@@ -113,10 +114,28 @@ class FarBlocks:
         name = _name(root)
         until, known = self._facts.get((name, path), (0.0, None))
         if known is None or time.monotonic() >= until:
-            return self._submitted(partial(self._asked, name, root, path, read=read and known is None))
+            question = self._questions.get((name, path))
+            if question is None or question.done():
+                if len(self._questions) >= KNOWN:
+                    self._questions.clear()
+                call = partial(self._asked, name, root, path, read=read and known is None)
+                question = self._questions[name, path] = self._submitted(call)
+            return question
         future = Future[FarFile]()
         future.set_result(known)
         return future
+
+    def begin_reading(self, root: Root, path: str) -> None:
+        """Begin to read the first block of a file that is needed soon; what goes wrong is told to who reads it."""
+        with contextlib.suppress(Overloaded):
+            self.asking(root, path, read=True).add_done_callback(self._begin_block)
+
+    def _begin_block(self, asked: Future[FarFile]) -> None:
+        if asked.cancelled() or asked.exception() is not None or not (file := asked.result()).bytes:
+            return
+        if not self._place(file, 0).exists():
+            with contextlib.suppress(Overloaded):
+                self._flight(file, 0, 0)
 
     def waited(self, future: Future[Any]) -> Any:
         """Wait in a thread for what is on its way."""

@@ -23,6 +23,7 @@ FLAGS = 0x0808  # names in UTF-8; checksums stand behind the bytes
 FIRST_YEAR, LAST_YEAR = 1980, 2107  # of ZIP's dates
 SUM = 64  # letters of a SHA-256
 BLOCK, RECORD = 512, 10_240  # of TAR
+MEMBERS_AHEAD = 8  # that are on their way from other servers while one is written
 
 
 class Member(NamedTuple):
@@ -42,6 +43,8 @@ class Member(NamedTuple):
         Reads the bytes from one to before another.
     taken
         Is told when they leave.
+    begin
+        Begins to read what is on another server, and does not wait.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Member(NamedTuple):
     sha256: str
     read: Callable[[int, int], Iterator[Piece]]
     taken: Callable[[], None] | None = None
+    begin: Callable[[], None] | None = None
 
     @property
     def summed(self) -> bool:
@@ -78,11 +82,16 @@ class Packing(ABC):
 
     def part(self, start: int, stop: int) -> Generator[Piece]:
         """Write the bytes from one to before another; None before what takes a while."""
-        for at in range(max(bisect_right(self._starts, start) - 1, 0), len(self.members) + 1):
+        first = begun = max(bisect_right(self._starts, start) - 1, 0)
+        for at in range(first, len(self.members) + 1):
             begin = self._starts[at]
             if begin >= stop:
                 return
             yield None  # files are opened, checksums made, and it is written down who takes what
+            while begun < len(self.members) and begun <= at + MEMBERS_AHEAD and self._starts[begun] < stop:
+                if (begin_reading := self.members[begun].begin) is not None:
+                    begin_reading()
+                begun += 1
             if at == len(self.members):
                 yield self._end()[max(start - begin, 0) : stop - begin]
                 return

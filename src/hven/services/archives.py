@@ -263,8 +263,9 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
         called = names.of(f"{plain[folder]}/{scripts.plain(last)}")
         read = filed.reading(around, row)
         taking = partial(known.note, "file taken", path)
+        begin = elsewhere.beginning(around, row)
         entries.append(
-            Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["tag"], read, taking))
+            Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["tag"], read, taking, begin))
         )
         total += row["bytes"]
     if total > limits.archive_bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model.errors import FarFault, HvenError, Unavailable, say
@@ -115,6 +116,23 @@ def far_file(around: Surroundings, row: dict[str, Any], *, read: bool = False) -
     far = far_blocks(around)
     with told(row):
         return published(row, far.waited(far.asking(*there, read=read)))
+
+
+def beginning(around: Surroundings, row: dict[str, Any]) -> Callable[[], None] | None:
+    """Return what begins to read a file on another server, for who needs it soon.
+
+    Parameters
+    ----------
+    row
+        Of the file.
+
+    Returns
+    -------
+    begin
+        Does not wait, and raises nothing; None: the file lies here, or has no bytes.
+    """
+    there = root_of(row) if row["bytes"] else None
+    return None if there is None else partial(far_blocks(around).begin_reading, *there)
 
 
 def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:

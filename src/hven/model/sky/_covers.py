@@ -32,6 +32,7 @@ _HALVES = 5  # times that a step is halved which leaves a cell over its corner
 _STRAY = 0.003  # of a cell's width, by which a piece of an edge may leave its line
 _LONG = 0.05  # radians: no piece is longer
 _BENT = np.degrees(np.arcsin(2.0 / 3.0))  # latitude at which lines have a corner in that plane
+_FACE_BITS = 4  # for the twelve largest cells of a row
 _WIDTH = 1.023  # radians times 2**-order: the side of a square of a cell's area
 _EVEN = 0x5555555555555555  # bits of a nested index that count cells in one direction
 
@@ -44,43 +45,47 @@ _FIRST = np.array(
 )
 
 
-class Cover:
-    """The region of one row, ready to be covered."""
+class Covers:
+    """Regions of many rows, ready to be covered together.
 
-    def __init__(self, region: Columns) -> None:
+    Each row has sixteen numbers for the twelve largest cells: cells of two rows never touch, and the row of a cell is a shift away.
+    """
+
+    def __init__(self, regions: Columns) -> None:
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        self._region = region
-        self._a = vectors(region.lon, region.lat)
-        self._b = self._a[region.followers]
+        self._regions = regions
+        self._a = vectors(regions.lon, regions.lat)
+        after = regions.followers
+        self._b = self._a[after]
         self._arcs = angle(self._a, self._b)
-        self._corners = face, x, y, side = _placed(region.lon, region.lat)
-        after = region.followers
+        self._rows = regions.vertex_rows
+        self._corners = face, x, y, side = _placed(regions.lon, regions.lat)
         of, east, north, _ = _placed(*angles(along(self._a, self._b, np.full(len(x), 0.5))))
         plain = (face == of) & (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
         # how far the middle of an edge is from its line, in sides of the largest cells
         away = np.maximum(np.abs(east - (x + x[after]) / 2.0), np.abs(north - (y + y[after]) / 2.0))
         self._stray = np.where(plain, away, self._arcs**2 / 4.0)
-        self._planes = Planes([region])
-        (self._shape,) = self._planes.shapes(0)
-        shapely.prepare(self._shape)
-        lon, lat = angles(-self._planes.centre)
-        self._beyond = bool(region.contains(lon, lat)[0])  # what the plane has no place for
+        self._planes = Planes([regions])
+        self._shapes = self._planes.shapes(0)
+        shapely.prepare(self._shapes)
+        self._beyond = regions.contains(*angles(-self._planes.centre))  # what the planes have no place for
 
-    def ranges(self, order: int) -> Indexes:
-        """Return the cells that the region touches; of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
+    def ranges(self, order: int) -> tuple[Indexes, Indexes]:
+        """Return the cells that regions touch; of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
 
         Parameters
         ----------
         order
-            Finest cells to use, 0 to 29.
+            Finest cells to use, 0 to 29. There may be ``2**(59 - 2 * order)`` rows: their cells have numbers of 63 bits.
 
         Returns
         -------
-        ranges
-            Half-open, sorted, disjoint at order 29, shape (m, 2).
+        ranges, offsets
+            Half-open, sorted, disjoint at order 29, one row after the other, shape (m, 2), and where those of each row begin, shape (n + 1,).
         """
         rim = self._rim(order)
+        rows = len(self._regions)
         cells: list[Indexes] = []
         levels: list[Indexes] = []
         likes: list[Indexes] = []
@@ -88,8 +93,12 @@ class Cover:
         for level in range(order, -1, -1):
             # of four cells in one around them those are left through which no edge passes; of the twelve largest, too
             above = at >> 2
-            new = np.append(True, above[1:] != above[:-1])[: len(above)]
-            parents, family = (above[new], np.cumsum(new) - 1) if level else (np.arange(3), above)
+            if level:
+                new = np.append(True, above[1:] != above[:-1])[: len(above)]
+                parents, family = above[new], np.cumsum(new) - 1
+            else:
+                parents = (4 * np.arange(rows)[:, None] + np.arange(3)).ravel()
+                family = 3 * (above >> 2) + (above & 3)
             left = np.ones(4 * len(parents), np.bool_)
             left[4 * family + (at & 3)] = False
             cells.append((4 * parents[:, None] + np.arange(4)).ravel()[left])
@@ -108,9 +117,12 @@ class Cover:
         other, depth, like = np.concatenate(cells), np.concatenate(levels), np.concatenate(likes)
         asked = like == np.arange(len(like))
         inside = self._holds(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
-        shift = 2 * (healpix.ORDER - np.append(np.full(len(rim), order), depth[inside]))
+        shift = 2 * (order - np.append(np.full(len(rim), order), depth[inside]))
         found = np.append(rim, other[inside])
-        return healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1))
+        merged = healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1))
+        row = merged[:, 0] >> 2 * order + _FACE_BITS
+        offsets = np.searchsorted(row, np.arange(rows + 1))
+        return (merged - (row << 2 * order + _FACE_BITS)[:, None]) << 2 * (healpix.ORDER - order), offsets
 
     def _rim(self, order: int) -> Indexes:
         """Return the cells along the edges, ascending."""
@@ -127,10 +139,11 @@ class Cover:
                 *angles(along(self._a[edge[new]], self._b[edge[new]], number[new] / count[new]))
             )
         after, behind = np.arange(1, len(edge) + 1), np.cumsum(sizes)
-        after[behind - 1] = (behind - sizes)[self._region.followers]
+        after[behind - 1] = (behind - sizes)[self._regions.followers]
         plain = (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
         place = np.asarray([x, y], np.float64) * 2.0**order
-        found = _crossed(order, face[plain], place[:, plain], place[:, after[plain]])
+        of = self._rows[edge[plain]] << _FACE_BITS | face[plain]
+        found = _crossed(order, of, place[:, plain], place[:, after[plain]])
         rest = np.flatnonzero(~plain)
         if len(rest):
             walked = self._walked(order, edge[rest], number[rest] / count[rest], (number[rest] + 1.0) / count[rest])
@@ -163,23 +176,25 @@ class Cover:
         return np.concatenate(found)
 
     def _cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
-        return healpix.index(order, *angles(along(self._a[edge], self._b[edge], share)))
+        cell = healpix.index(order, *angles(along(self._a[edge], self._b[edge], share)))
+        return np.where(cell < 0, cell, self._rows[edge] << 2 * order + _FACE_BITS | cell)
 
     def _holds(self, cells: Indexes, levels: Indexes) -> Flags:
         """Tell which cells without an edge are inside."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        planes = self._planes
-        place = columns(*healpix.center(levels, cells))
+        planes, row = self._planes, cells >> 2 * levels + _FACE_BITS
+        place = columns(*healpix.center(levels, cells - (row << 2 * levels + _FACE_BITS)))
         x, y, ahead = (
-            sum(one * other for one, other in zip(place, axis[0].tolist(), strict=True))
+            sum(one * other for one, other in zip(place, axis.T[:, row], strict=True))
             for axis in (planes.east, planes.north, planes.centre)
         )
-        scale = 2.0 / np.maximum(1.0 + ahead, 1e-12) if planes.wide[0] else 1.0 / np.maximum(ahead, 1e-3)
+        wide = planes.wide[row]
+        scale = np.where(wide, 2.0 / np.maximum(1.0 + ahead, 1e-12), 1.0 / np.maximum(ahead, 1e-3))
         x, y = x * scale, y * scale
-        near = np.flatnonzero((np.maximum(np.abs(x), np.abs(y)) < planes.frame[0]) & (planes.wide[0] | (ahead > 0.1)))
-        inside = np.full(len(x), self._beyond)
-        inside[near] = shapely.contains_xy(self._shape, x[near], y[near])
+        near = np.flatnonzero((np.maximum(np.abs(x), np.abs(y)) < planes.frame[row]) & (wide | (ahead > 0.1)))
+        inside: Flags = self._beyond[row]
+        inside[near] = shapely.contains_xy(self._shapes[row[near]], x[near], y[near])
         return inside
 
 

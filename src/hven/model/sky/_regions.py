@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._cores import spread
-from hven.model.sky._covers import Cover
+from hven.model.sky._covers import Covers
 from hven.model.sky._moc import Moc
 from hven.model.sky._planes import GRID, Planes, cleaned, judged
 from hven.model.sky._ragged import blocks, ends, gathered, numbered, owners
@@ -17,7 +18,7 @@ from hven.model.sky._region_columns import Columns
 from hven.model.sky._sphere import SKY, angles, arc_gap, dot, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _CORNERS = 4_000_000  # of a MOC's cells
+_CELLS_TOGETHER = 1 << 15  # along edges, about: what is computed of them stays in a processor's cache
+_ROWS_TOGETHER = 1000  # with fewer cells than that allows
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -429,20 +432,41 @@ class Regions(Columns):
         area, row = np.degrees(np.degrees(self.area())), self.vertex_rows
         xyz = vectors(self.lon, self.lat)
         arc = np.degrees(np.linalg.norm(xyz[self.followers] - xyz, axis=1))
-        rim = np.bincount(row, arc, minlength=len(self))
+        rim: Numbers = np.bincount(row, arc, minlength=len(self)).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             # cells along the rim add nearly as much as a strip of three quarters of their width
             first = np.log2(np.nan_to_num(58.6 * 0.75 * rim / (error * area), posinf=2.0**29))
             last = np.log2(np.nan_to_num(58.6 * cells / rim, posinf=2.0**29))
 
-        def covered(one: int) -> tuple[Moc, float]:
-            cover, most = Cover(self.take([one])), int(np.clip(last[one], 0, healpix.ORDER))
-            for order in range(int(np.clip(np.ceil(first[one]), 0, most)), most + 1):
-                moc = Moc(cover.ranges(order), order)
-                more = moc.fraction * SKY / area[one] - 1.0 if area[one] > 0.0 else np.inf
-                if more <= error:
-                    break
-            return moc, more
+        most = np.clip(np.floor(last), 0, healpix.ORDER).astype(np.int64)
+        order = np.clip(np.ceil(first), 0, most).astype(np.int64)
+        found = [Moc(healpix.NOWHERE, 0)] * len(self)
+        added, rows = np.full(len(self), np.inf), np.arange(len(self))
+        while len(rows):
+            pieces = list(_of_one_order(rows, order, rim))
+            for some, covered, share in spread(lambda piece: self._covered(*piece, area), pieces):
+                added[some] = share
+                for row, moc in zip(some.tolist(), covered, strict=True):
+                    found[row] = moc
+            rows = rows[(added[rows] > error) & (order[rows] < most[rows]) & (rim[rows] > 0.0)]
+            order[rows] += 1
+        return found, added
 
-        found = spread(covered, range(len(self)))
-        return [moc for moc, _ in found], np.array([more for _, more in found])
+    def _covered(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
+        """Cover rows by cells of one order; what each has more than its area, as a share."""
+        ranges, offsets = Covers(self.take(rows)).ranges(order)
+        mocs = [Moc(ranges[begin:end], order) for begin, end in pairwise(offsets.tolist())]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.array([moc.fraction for moc in mocs]) * SKY / area[rows] - 1.0
+        share[area[rows] <= 0.0] = np.inf
+        return rows, mocs, share
+
+
+def _of_one_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple[int, Indexes]]:
+    """Yield orders and those rows that are covered together; `rim` is the length of the edges of each, degrees."""
+    for one in np.unique(order[rows]).tolist():
+        some = rows[order[rows] == one]
+        cells = np.minimum(rim[some] * 2.0**one / 40.0, _CELLS_TOGETHER)
+        fixed = _CELLS_TOGETHER // min(_ROWS_TOGETHER, 1 << 59 - 2 * one)
+        for part in blocks(np.ceil(cells).astype(np.int64) + fixed, _CELLS_TOGETHER):
+            yield one, some[part]
