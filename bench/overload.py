@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.measure import CACHE, Journey, against, served
+from hven.model import clock
 from hven.testing.site import table_of, tiny_site
 
 MOST = 60_000  # requests of one crowd
@@ -225,15 +226,37 @@ def told(name: str, heard: Heard) -> None:
     )
 
 
+CLIENT_SESSION = -15  # steps of niceness of the sessions of clients
+
+
+def _begin_client() -> None:
+    """Give a client a session of its own, above others where the account may: a reader's machine is not busy because the server's is."""
+    os.setsid()
+    clock.lower_session(CLIENT_SESSION)
+
+
+def _send(port: int, path: Callable[[], str], rate: float, seconds: float) -> Heard:
+    return asyncio.run(crowd(port, path, rate=rate, seconds=seconds))
+
+
 def _cones(port: int, seconds: float) -> Heard:
-    return asyncio.run(crowd(port, cone, rate=20, seconds=seconds))
+    return _send(port, cone, 20, seconds)
 
 
 @contextlib.contextmanager
 def reader() -> Iterator[Callable[[int, float], Awaitable[Heard]]]:
     """Ask for cones in a process and a session of its own, as a reader does: beside the loop that sends the crowd it would be late with what it measures."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin_client) as pool:
         yield lambda port, seconds: asyncio.get_running_loop().run_in_executor(pool, _cones, port, seconds)
+
+
+@contextlib.contextmanager
+def dear_client() -> Iterator[Callable[[int, float, float], Awaitable[Heard]]]:
+    """Send dear queries at a rate from a process of their own; otherwise the client's place in the queue for a processor is measured."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin_client) as pool:
+        yield lambda port, rate, seconds: asyncio.get_running_loop().run_in_executor(
+            pool, _send, port, dear, rate, seconds
+        )
 
 
 async def beside(port: int) -> AsyncIterator[Journey]:
@@ -338,12 +361,13 @@ def foreign_load(number: int, seconds: float) -> Iterator[None]:
 
 
 async def _under_crowd(
-    port: int, cones_of: Callable[[int, float], Awaitable[Heard]], capacity: float
+    port: int,
+    cones_of: Callable[[int, float], Awaitable[Heard]],
+    dears_of: Callable[[int, float, float], Awaitable[Heard]],
+    capacity: float,
 ) -> tuple[Heard, Heard]:
     """Send six times the dear queries that were answered, and cones beside them."""
-    cones, dears = await asyncio.gather(
-        cones_of(port, SECONDS), crowd(port, dear, rate=max(capacity, 1.0) * TIMES, seconds=SECONDS)
-    )
+    cones, dears = await asyncio.gather(cones_of(port, SECONDS), dears_of(port, max(capacity, 1.0) * TIMES, SECONDS))
     told("cones beside", cones)
     told("dear", dears)
     return cones, dears
@@ -355,11 +379,11 @@ def _closed_without_answer(*every: Heard) -> int:
 
 async def quiet(port: int) -> AsyncIterator[Journey]:
     """Measure what is accepted and what is refused with nothing else on the machine."""
-    with reader() as cones_of:
-        await cones_of(port, 2)
+    with reader() as cones_of, dear_client() as dears_of:
+        await asyncio.gather(cones_of(port, 2), dears_of(port, 1, 2))
         capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
         idle_cones = await cones_of(port, SECONDS)
-        cones, dears = await _under_crowd(port, cones_of, capacity)
+        cones, dears = await _under_crowd(port, cones_of, dears_of, capacity)
     yield against(
         "overload.quiet.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 3.0, unit="ms",
         note="p95 of cones beside 6 times the dear queries, against those without",
@@ -374,12 +398,12 @@ async def foreign(port: int) -> AsyncIterator[Journey]:
     """Measure the same beside 16 busy processes of somebody else. The idle figure is taken before they begin."""
     log = CACHE / "server.log"
     before = log.read_text(errors="replace").count(KILLED)
-    with reader() as cones_of:
-        await cones_of(port, 2)
+    with reader() as cones_of, dear_client() as dears_of:
+        await asyncio.gather(cones_of(port, 2), dears_of(port, 1, 2))
         capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
         idle_cones = await cones_of(port, SECONDS)
         with foreign_load(FOREIGN, LONGEST):
-            cones, dears = await _under_crowd(port, cones_of, capacity)
+            cones, dears = await _under_crowd(port, cones_of, dears_of, capacity)
     yield against(
         "overload.foreign.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 5.0, unit="ms",
         note=f"p95 of cones beside 6 times the dear queries and {FOREIGN} busy processes, against those without",

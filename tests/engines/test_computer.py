@@ -27,6 +27,7 @@ from hven.engines import Snapshot
 from hven.engines.duckdb import computer, computing
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.machine import Rows
+from hven.model import clock
 from hven.model.errors import Cancelled, EvaluationError, HvenError, Overloaded, Timeout
 from hven.site import Site
 from hven.testing.site import table_of, tiny_site
@@ -134,6 +135,15 @@ def test_what_computes_there_has_short_turns(engine: DuckEngine) -> None:
     short = {name for name, turn in turns.items() if turn == str(computing.TURN)}
     assert str(process) in short
     assert len(short) > 2, "those that it starts later have them as well"
+
+
+def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
+    own = Path("/proc/self/autogroup")
+    if not own.is_file():
+        pytest.skip("this machine does not share itself among sessions")
+    (process,) = engine.processes()
+    expected = 0 if clock.is_raised(os.getpid()) else clock.QUERY_SESSION
+    eventually(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
 
 
 def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:

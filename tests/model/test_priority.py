@@ -49,3 +49,38 @@ def test_a_session_is_lowered_once_the_machine_hears_it(monkeypatch: pytest.Monk
     clock.lower_session(7, 123)
     clock.lower_session(0)
     assert said == [("/proc/123/autogroup", "7")] * 3
+
+
+def test_a_session_is_raised_where_the_account_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def write(_: Path, text: str) -> None:
+        said.append(text)
+        if len(said) == 1:
+            raise BlockingIOError("another session was, a moment ago")
+        raise PermissionError("this account may not")
+
+    monkeypatch.setattr(Path, "write_text", write)
+    clock.lower_session(-7)  # without a word: the server works without
+    assert said == ["-7", "-7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/autogroup-12 nice -8\n", True),
+        ("/autogroup-12 nice 0\n", False),
+        ("/autogroup-12 nice 5\n", False),
+        ("", False),  # the machine's first session has no name
+        (None, False),  # the kernel has none, or the process is gone
+    ],
+)
+def test_whether_a_session_is_raised(text: str | None, *, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path) -> str:
+        assert path == Path("/proc/123/autogroup")
+        if text is None:
+            raise FileNotFoundError(path)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert clock.is_raised(123) is expected

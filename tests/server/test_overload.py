@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,6 +21,7 @@ from hven.model import clock
 from running import is_gone, until
 
 CROWD = 40
+CAP_SYS_NICE, PR_CAPBSET_DROP = 23, 24  # capabilities(7), prctl(2)
 ENDLESS = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c WHERE a.mag + b.mag + c.mag < -1"
 
 
@@ -57,6 +59,13 @@ def low(pid: int) -> int:
         pytest.skip("this machine does not share itself among sessions")
 
 
+def may_raise() -> bool:
+    """Whether the account may raise a session above others."""
+    fields = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    most_raised = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]  # getrlimit(2)
+    return bool(int(fields["CapEff"], 16) >> CAP_SYS_NICE & 1) or most_raised <= clock.ANSWER_SESSION
+
+
 def below(pid: int) -> dict[int, str]:
     found = {}
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -67,12 +76,14 @@ def below(pid: int) -> dict[int, str]:
 
 def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     (worker,) = server.workers()
+    query_session = 0 if may_raise() else clock.QUERY_SESSION
     with asking(server, ENDLESS):
-        until(lambda: clock.QUERY_SESSION in {low(pid) for pid in below(worker)})
+        until(lambda: query_session in {low(pid) for pid in below(worker)})
     assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {
         clock.SESSION
     }
-    assert low(worker) == low(os.getpid()) < clock.QUERY_SESSION
+    assert low(worker) == (clock.ANSWER_SESSION if may_raise() else 0)
+    assert low(worker) < query_session
 
 
 def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
@@ -135,3 +146,27 @@ def test_a_worker_that_starts_ends_with_its_server(*, server_is_there: bool) -> 
         assert worker.stdout.readline() == (b"begun\n" if server_is_there else b"")
         worker.terminate()
         assert worker.wait(60) == -signal.SIGTERM
+
+
+RAISING_WORKER = """
+import ctypes, os, resource, sys
+if sys.argv[2:]:  # without the capability: what is begun from here on cannot have it either
+    resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+    ctypes.CDLL(None).prctl(int(sys.argv[3]), int(sys.argv[2]), 0, 0, 0)
+    os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], sys.argv[1]])
+from pathlib import Path
+from hven.app._server import workers
+workers._begin_session(int(sys.argv[1]))
+print(Path("/proc/self/autogroup").read_text())
+"""
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_worker_takes_a_greater_share_only_where_the_account_may(*, allowed: bool) -> None:
+    low(os.getpid())
+    if allowed and not may_raise():
+        pytest.skip("this account may not raise a session")
+    withheld = [] if allowed else [str(CAP_SYS_NICE), str(PR_CAPBSET_DROP)]
+    command = [sys.executable, "-c", RAISING_WORKER, str(os.getpid()), *withheld]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert int(told.rpartition(" ")[2]) == (clock.ANSWER_SESSION if allowed else 0)

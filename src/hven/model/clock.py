@@ -194,6 +194,8 @@ def late(seconds: float | None) -> Timeout:
 # session or group; the machine may share itself among those first: `lower_session`
 QUERY = 15
 JOB = 19
+# of those who answer and refuse, where the account may raise it: up to six times another program's share
+ANSWER_SESSION = -8
 QUERY_SESSION = 5  # of what computes for readers who wait: a third of another program's share, so that a query that was let in ends in time
 SESSION = 10  # of all that computes beside those who answer: not so low that another program of the machine stops it
 
@@ -216,17 +218,33 @@ def lower_session(steps: int, process: int | str = "self") -> None:
     Parameters
     ----------
     steps
-        Of niceness below usual, 0 to 19.
+        Of niceness below usual, up to 19. A negative number, down to -20, raises the session. That needs the capability CAP_SYS_NICE or a
+        limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
     process
         Its number; by default the calling one.
     """
-    with contextlib.suppress(OSError):  # there is none: the priorities of threads count by themselves
-        for _ in range(20 if steps > 0 else 0):
+    # The machine does not share itself so, and the priorities of threads count by themselves; or the account may not raise a session.
+    with contextlib.suppress(OSError):
+        for _ in range(20 if steps else 0):
             # but for root one session of the machine may say so in a tenth of a second
             with contextlib.suppress(BlockingIOError):
                 Path(f"/proc/{process}/autogroup").write_text(str(steps))
                 return
             time.sleep(0.05)
+
+
+def is_raised(process: int | str) -> bool:
+    """Return whether the session of a process is above the usual ones.
+
+    Parameters
+    ----------
+    process
+        Its number.
+    """
+    try:  # "/autogroup-123 nice -8"
+        return int(Path(f"/proc/{process}/autogroup").read_text().rpartition(" ")[2] or 0) < 0
+    except (OSError, ValueError):
+        return False
 
 
 def lowered(steps: int, call: Callable[[], T]) -> T:

@@ -21,6 +21,7 @@ from granian.server.mp import MPServer
 from hven.app._server.evenly import Share, Shares
 from hven.jobs import forks
 from hven.jobs.hang_detector import HangDetector
+from hven.model import clock
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -245,10 +246,11 @@ def _loaded(
 
 
 def _begin_session(server_pid: int) -> None:
-    """Give a worker a session of its own, and with it a share of the processors of its own.
+    """Give a worker a session of its own, and with it a share of the processors of its own: a greater one where the account may take it.
 
     Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of one other program, and
-    refuse readers as slowly as that. A session of its own gets no signal of the terminal, so the worker ends with the server by another one.
+    refuse readers as slowly as that. Beside many busy programs a usual share for each worker is still too little to answer in time.
+    A session of its own gets no signal of the terminal, so the worker ends with the server by another one.
     Until the worker has an event loop, it would leave signals to the handlers that the server left to it, which end nothing.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -260,6 +262,7 @@ def _begin_session(server_pid: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
     with contextlib.suppress(PermissionError):  # it leads one already
         os.setsid()
+        clock.lower_session(clock.ANSWER_SESSION)
 
 
 __all__ = ["Workers", "connections", "is_first_worker"]
