@@ -52,18 +52,19 @@ def open_state(database: Database) -> None:
                 os.link(copy, file)
             finally:
                 copy.unlink(missing_ok=True)
-    if database.sqlite:
+    if database.sqlite and _first:
         share_statements(database.engine)
     make_state(database)
+    if database.sqlite and not _first:  # it has connected: its dialect knows the database
+        _first.append((database.engine.dialect, database.engine._compiled_cache))
 
 
-_first: list[tuple[sa.Dialect, Any]] = []  # the dialect of the first engine, and what was compiled for it
+# the dialect of the first engine, and what was compiled for it
+_first: list[tuple[sa.Dialect, Any]] = []
 
 
 def share_statements(engine: sa.Engine) -> None:
     """Let an engine use what was compiled for the first one of this process: by itself each compiles all statements anew."""
-    if not _first:
-        _first.append((engine.dialect, engine._compiled_cache))
     engine.dialect, engine._compiled_cache = _first[0]
     engine.pool._dialect = engine.dialect
 
