@@ -22,7 +22,7 @@ import tiers
 from clocks import Moved
 from shared import MORE
 
-pytest_plugins = ["forks", "read_only"]
+pytest_plugins = ["forks", "read_only", "new_states"]
 
 gc.set_threshold(5_000)  # as `hven` does it
 gc.disable()  # until tests are collected: thousands are made, none goes

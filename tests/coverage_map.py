@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,17 +133,36 @@ def prepare(folder: Path) -> None:
     (Path(sysconfig.get_path("purelib")) / HOOK).write_text(line, encoding="utf-8")
 
 
+def compute_means(tests: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Compute what a case of each test function costs on average: seconds of processor.
+
+    What a fixture of several tests costs is shared by all cases that use it: if it counted for the test that asks for it first, that test would be left
+    out of the first tier, the next one would ask first, and nothing would be saved.
+    """
+    executed = [test for test in tests if test["outcome"] != "skipped"]
+    users: Counter[str] = Counter()
+    prices: Counter[str] = Counter()
+    for test in executed:
+        own = test.get("fixtures", {})
+        users.update({*own, *test.get("uses", ())})
+        prices.update(own)
+    costs: dict[str, list[float]] = defaultdict(list)
+    for test in executed:
+        own = test.get("fixtures", {})
+        shares = sum(prices[name] / users[name] for name in {*own, *test.get("uses", ())})
+        costs[test["id"].partition("[")[0]].append(test["cpu"] - sum(own.values()) + shares)
+    return {name: sum(each) / len(each) for name, each in costs.items()}
+
+
 def read_recording(folder: Path) -> CoverageMap:
     """Make a map of what processes have recorded."""
     _, files = coverage_recorder.read_files(folder)
     hits = {name: row for name, row in coverage_recorder.read_maps(folder) if name.startswith("tests/")}
     seconds: Counter[str] = Counter()
-    costs: dict[str, list[float]] = defaultdict(list)
-    for test in run_report.read_tests(folder):
+    tests = run_report.read_tests(folder)
+    for test in tests:
         seconds[test["module"]] += test["cpu"]
-        if test["outcome"] != "skipped":
-            costs[test["id"].partition("[")[0]].append(test["cpu"])
-    means = {name: sum(each) / len(each) for name, each in costs.items()}
+    means = compute_means(tests)
     most = COMMON * len(hits)
     sources = {}
     for name, (first, count) in files.items():

@@ -45,6 +45,18 @@ def _read_processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def name_fixture(fixture: pytest.FixtureDef) -> str:
+    """Name a fixture and where it is from."""
+    return f"{fixture.baseid}::{fixture.argname}"
+
+
+def list_wide_fixtures(item: pytest.Item) -> list[str]:
+    """List the fixtures of a test that it shares with others."""
+    found = getattr(item, "_fixtureinfo", None)
+    fixtures = [] if found is None else [each[-1] for each in found.name2fixturedefs.values()]
+    return sorted(name_fixture(fixture) for fixture in fixtures if fixture.scope != "function")
+
+
 class RunRecorder:
     """Write the records of one worker."""
 
@@ -54,6 +66,7 @@ class RunRecorder:
         self.module = ""
         self.process = 0
         self.outcome = ""
+        self.fixtures: dict[str, float] = {}  # of several tests, that the running one was the first to ask for
 
     def enter_process(self) -> None:
         """Begin records of this process's own: a worker is a fork of the one that collected, and has its map."""
@@ -89,6 +102,7 @@ class RunRecorder:
         if module != self.module:
             self.enter_module(module)
         self.outcome = "passed"
+        self.fixtures = {}
         before, began, checks = _read_processor_seconds(), time.perf_counter(), _assertions
         result = yield
         line = {
@@ -98,10 +112,22 @@ class RunRecorder:
             "cpu": round(_read_processor_seconds() - before, 3),
             "wall": round(time.perf_counter() - began, 3),
             "asserts": _assertions - checks,
+            "fixtures": {name: round(seconds, 3) for name, seconds in self.fixtures.items()},
+            "uses": list_wide_fixtures(item),
             "marks": sorted({mark.name for mark in item.iter_markers()}),
         }
         self.lines.write(json.dumps(line) + "\n")
         self.lines.flush()
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef):
+        before, inner = _read_processor_seconds(), sum(self.fixtures.values())
+        result = yield
+        if fixturedef.scope != "function":
+            seconds = _read_processor_seconds() - before
+            # what it asked for itself has an account of its own
+            self.fixtures[name_fixture(fixturedef)] = seconds - (sum(self.fixtures.values()) - inner)
         return result
 
     def pytest_runtest_logreport(self, report):

@@ -28,6 +28,39 @@ CONE, GEOJSON, SCORE, TIMING = (
 )
 
 
+CONFTEST = "import run_records\npytest_configure = run_records.pytest_configure\n"
+FIXTURES = """
+import time, pytest
+
+def burn(seconds):
+    begun = time.process_time()
+    while time.process_time() < begun + seconds:
+        pass
+
+@pytest.fixture(scope="module")
+def inner():
+    burn(0.2)
+
+@pytest.fixture(scope="module")
+def outer(request):
+    request.getfixturevalue("inner")
+    burn(0.1)
+
+@pytest.fixture
+def own(inner, outer):
+    burn(0.01)
+
+def test_first(own):
+    pass
+
+def test_second(own):
+    pass
+
+def test_third(tmp_path):
+    pass
+"""
+
+
 def python(folder: Path, rest: str, **environment: str) -> None:
     """Run Python with the recorder, as the hook of .venv starts it."""
     code = START.format(tests=str(ROOT / "tests"), rest=rest)
@@ -145,7 +178,7 @@ def test_a_map_keeps_what_another_tier_recorded(recorded):
 
 def test_dear_tests_are_recorded_and_left_out_of_the_first_tier(tmp_path, monkeypatch):
     coverage_recorder.prepare_folder(tmp_path, ROOT)
-    costs = {"test_a[x]": 3.0, "test_a[y]": 1.5, "test_b[x]": 3.0, "test_b[y]": 0.5, "test_c": 1.5, "test_d": 0.5}
+    costs = {"test_a[x]": 1.5, "test_a[y]": 0.75, "test_b[x]": 1.5, "test_b[y]": 0.25, "test_c": 0.75, "test_d": 0.25}
     lines = [{"id": f"tests/test_house.py::{name}", "module": "tests/test_house.py", "outcome": "passed", "cpu": cost} for name, cost in costs.items()]  # fmt: skip
     (tmp_path / "tests-1.jsonl").write_text("\n".join(map(json.dumps, lines)))
     made = coverage_map.read_recording(tmp_path)
@@ -159,6 +192,44 @@ def test_dear_tests_are_recorded_and_left_out_of_the_first_tier(tmp_path, monkey
     made.write(tmp_path / tiers.RECORDED.rpartition("/")[2])
     monkeypatch.setattr(tiers, "RECORDED", "coverage.json")
     assert tiers.FirstTier(tmp_path).slow == made.slow
+
+
+def test_a_fixture_counts_for_all_tests_that_use_it():
+    def record(name, cpu, *uses, **fixtures):
+        return {"id": f"tests/a/test_b.py::{name}", "outcome": "passed", "cpu": cpu, "uses": uses, "fixtures": fixtures}
+
+    tests = [
+        record("test_first[1]", 8.1, "site", "tables", site=6.0, tables=2.0),
+        record("test_first[2]", 0.1, "site", "tables"),
+        record("test_second", 0.3, "site"),
+        record("test_third", 0.2, "site", "tables"),
+        record("test_alone", 1.5),
+        {**record("test_skipped", 0.0, "site"), "outcome": "skipped"},
+    ]
+    found = coverage_map.compute_means(tests)
+    name = "tests/a/test_b.py::test_{}".format
+    assert found == pytest.approx({
+        name("first"): 0.1 + 6 / 4 + 2 / 3, name("second"): 0.3 + 6 / 4, name("third"): 0.2 + 6 / 4 + 2 / 3, name("alone"): 1.5,
+    })  # fmt: skip
+    # nothing is lost: of one function there are two cases
+    assert sum(test["cpu"] for test in tests) == pytest.approx(sum(found.values()) + found[name("first")])
+
+
+def test_a_recorded_fixture_has_an_account_of_its_own(tmp_path):
+    (tmp_path / "conftest.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n" + CONFTEST)
+    (tmp_path / "test_x.py").write_text(FIXTURES)
+    python(
+        tmp_path, f"import os, pytest; os.chdir({str(tmp_path)!r}); sys.exit(pytest.main(['-q', '-c', '/dev/null', '--rootdir', '.', '.']))"
+    )  # fmt: skip
+    first, second, third = (test for test in run_report.read_tests(tmp_path))
+    assert first["uses"] == second["uses"] == ["test_x.py::inner", "test_x.py::outer"]
+    tick = 1 / os.sysconf("SC_CLK_TCK")  # seconds: the times of children are known no better
+    assert first["fixtures"]["test_x.py::inner"] >= 0.2 - 2 * tick
+    assert 0.1 - 2 * tick <= first["fixtures"]["test_x.py::outer"] < 0.2, "without what it asked for itself"
+    assert sum(first["fixtures"].values()) <= first["cpu"] + 0.002  # figures are rounded
+    assert second["fixtures"] == {}
+    assert third["uses"] == ["::tmp_path_factory"]
+    assert sum(third["fixtures"].values()) <= third["cpu"] + 0.002
 
 
 def test_a_map_that_lacks_many_modules_is_not_selected_by(recorded, monkeypatch, capsys):
@@ -235,6 +306,54 @@ def test_a_folder_that_checks_less_is_an_error(tmp_path, capsys):
     (tmp_path / "tests-1.jsonl").write_text(json.dumps({**line, "asserts": 1}))
     assert run_report.main([str(tmp_path), "--before", str(saved)]) == 1
     assert "fewer assertions than before: a, all" in capsys.readouterr().err
+
+
+PROPERTIES = """
+from hypothesis import example, given, settings, strategies
+
+tried = {}
+
+def count(name):
+    tried[name] = tried.get(name, 0) + 1
+
+@given(strategies.integers())
+@settings(max_examples=90)
+def test_ninety(number):
+    count("ninety")
+
+@given(strategies.integers())
+@settings(max_examples=8)
+def test_eight(number):
+    count("eight")
+
+class TestMethods:
+    @given(strategies.integers())
+    @settings(max_examples=12)
+    @example(5)
+    def test_twelve(self, number):
+        count("twelve")
+
+def test_end():
+    print("tried", sorted(tried.items()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("tier", "tried"),
+    [
+        (tiers.FIRST, [("eight", 8), ("ninety", 30), ("twelve", 11)]),  # what is named itself comes on top
+        (tiers.ALL, [("eight", 8), ("ninety", 90), ("twelve", 13)]),
+    ],
+)
+def test_the_first_tier_tries_a_third_of_the_examples(tmp_path, tier, tried):
+    (tmp_path / "conftest.py").write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\nimport tiers\npytest_addoption, pytest_configure = tiers.add_options, tiers.configure\n"
+    )
+    (tmp_path / "test_x.py").write_text(PROPERTIES)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "--tier", tier, "-c", "/dev/null", "--rootdir", tmp_path, tmp_path]  # fmt: skip
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+    assert f"tried {tried}" in told, told
+    assert ("most examples of 2 tests of properties" in told) == (tier == tiers.FIRST)
 
 
 def test_the_first_tier_leaves_out_by_rule_and_says_so():

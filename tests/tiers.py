@@ -7,6 +7,8 @@ To the first tier belongs what is not
 * recorded as one that takes more than a second of processor (`slow` in `RECORDED`, which `scripts/test --record` writes);
 * in need of a group of `needs.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped where it asks for it.
 
+A test of properties tries a third of its examples there (`reduce_examples`), all of them in ``--tier all``.
+
 Tests that are named on the command line belong to ``all``, whatever they need. A run of the first tier ends with what it left out.
 """
 
@@ -19,6 +21,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import needs
 
@@ -54,6 +57,8 @@ FIRST_TIER_NEEDS = {
 }
 RECORDED = "tests/coverage.json"  # by coverage_map.py
 DEAR = "that take more than a second of processor"
+EXAMPLES_DIVISOR = 3  # of a test of properties, in the first tier
+MIN_EXAMPLES = 10  # fewer are left to nobody, unless the test itself says so
 COMMAND = "scripts/test --all"
 SKIPPED = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
 
@@ -70,6 +75,26 @@ def count_tests(folder: Path) -> tuple[int, int]:
     return len(modules), sum(len(pattern.findall(path.read_text(encoding="utf-8"))) for path in modules)
 
 
+def reduce_examples(item: pytest.Item) -> bool:
+    """Let a test of properties try fewer examples than it says; those that it names itself are all tried.
+
+    Returns
+    -------
+    reduced
+        Whether it is one that tries fewer now.
+    """
+    test = getattr(item, "obj", None)
+    test = getattr(test, "__func__", test)
+    wanted = getattr(test, "_hypothesis_internal_use_settings", None)
+    if wanted is None:
+        return False
+    count = max(wanted.max_examples // EXAMPLES_DIVISOR, min(MIN_EXAMPLES, wanted.max_examples))
+    if count == wanted.max_examples:
+        return False
+    test._hypothesis_internal_use_settings = settings(wanted, max_examples=count)
+    return True
+
+
 class FirstTier:
     """Leave out what is not of the first tier, and say so."""
 
@@ -77,6 +102,7 @@ class FirstTier:
         self.root = root
         self.counts: Counter[str] = Counter()
         self.folders: list[str] = []
+        self.reduced = 0  # tests of properties
         path = root / RECORDED
         self.slow = set(json.loads(path.read_text(encoding="utf-8"))["slow"]) if path.exists() else set()
         for name in FOLDERS:
@@ -102,6 +128,9 @@ class FirstTier:
         if left:
             items[:] = kept
             config.hook.pytest_deselected(items=left)
+        # cases of one function share its settings
+        functions = {getattr(item.obj, "__func__", item.obj): item for item in kept if hasattr(item, "obj")}
+        self.reduced = sum(reduce_examples(item) for item in functions.values())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.summarize():
@@ -115,6 +144,8 @@ class FirstTier:
             yield f"  {functions:5,} test functions in {modules} modules of {name}: {FOLDERS[name]}"
         for reason, count in self.counts.items():
             yield f"  {count:5,} tests {reason}"
+        if self.reduced:
+            yield f"        most examples of {self.reduced:,} tests of properties: a third is tried"
 
 
 class SkipRecorder:

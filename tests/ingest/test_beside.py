@@ -269,24 +269,26 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
 
 def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
     """The limit is the time without a row, not that of a batch, nor of everything: here it is over behind each row."""
-    begin, seen = Python._begin, tmp_path / "collections" / "s" / "seen"
+    begin, allowed = Python._begin, tmp_path / "collections" / "s" / "allowed"
+    timeouts = []
 
     class Impatient:
         """The way to the process: the time for an answer is over as soon as a row came."""
 
         def __init__(self, channel, python):
-            self.channel, self.python, self.rows = channel, python, 0
+            self.channel, self.python = channel, python
 
         def __getattr__(self, name):
             return getattr(self.channel, name)
 
         def poll(self, _seconds):
-            until(lambda: self.python.rows > self.rows or self.channel.poll(0), 300)
-            if self.python.rows == self.rows:
+            # whoever waits has counted the rows so far: only now the next row may come, or it would be counted with them
+            rows = self.python.rows
+            allowed.write_text("x" * (rows + 1))
+            until(lambda: self.python.rows > rows or self.channel.poll(0), 300)
+            if self.python.rows == rows:
                 return True
-            self.rows = self.python.rows
-            with seen.open("a") as file:
-                file.write("x")
+            timeouts.append(rows)
             return False
 
     def begin_impatiently(python):
@@ -294,13 +296,13 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
         python._channel = Impatient(python._channel, python)
 
     monkeypatch.setattr(Python, "_begin", begin_impatiently)
-    # each row waits until the one before was seen: there are as many looks without an answer as rows
+    # there are as many looks without an answer as rows; the first row may be there before anybody waits for it
     text = (
-        "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'seen')\n\ndef rows():\n    for n in range(8):\n"
-        "        while n > os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
+        "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'allowed')\n\ndef rows():\n    for n in range(8):\n"
+        "        while n >= os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
     )
     with site_with(
-        tmp_path, SOURCE, {"w.py": text, "seen": ""}, python=PythonLimits(seconds=2.0, memory=MEMORY)
+        tmp_path, SOURCE, {"w.py": text, "allowed": ""}, python=PythonLimits(seconds=2.0, memory=MEMORY)
     ) as site:
         assert ingest(site, "s").rows == 8
-    assert seen.stat().st_size >= 7
+    assert len(timeouts) >= 7

@@ -47,7 +47,7 @@ class Column:
         return bare(self.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """What a service declares about a table; `keys`: its foreign keys, each as ``column -> table.column``."""
 
@@ -64,14 +64,19 @@ class Table:
         """Its name as names are compared."""
         return bare(self.name)
 
+    @cached_property
+    def columns_by_key(self) -> dict[str, Column]:
+        """Its columns by their names as names are compared; of two with one name the first."""
+        return {one.key: one for one in reversed(self.columns)}
+
     def get(self, name: str) -> Column | None:
         """Find a column."""
-        return next((one for one in self.columns if one.key == name), None)
+        return self.columns_by_key.get(name)
 
     @property
     def names(self) -> set[str]:
         """Names of its columns, lower case."""
-        return {one.key for one in self.columns}
+        return set(self.columns_by_key)
 
 
 def bare(name: str) -> str:

@@ -1,0 +1,77 @@
+"""System states of new sites, made cheaply: tests open thousands of sites, and a new state is the same file for each of them.
+
+The first one of a process is made as everywhere; the others begin as a copy of it, and share the statements that were compiled for it. States that
+other processes open are made by Hven alone, and so are those of ``tests/store``, which tries how a state is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.site.store import _database
+from hven.site.store._database import Database
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+make_state = Database._open
+
+
+class NewState(Database):
+    """A state that is made as everywhere."""
+
+    _open = make_state
+
+
+@cache
+def read_new_state(_format: int) -> bytes:
+    """Give what the file of a new state holds, for each version of the format that a test sets."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "hven.sqlite"
+        NewState(f"sqlite:///{path}").close()
+        return path.read_bytes()
+
+
+def open_state(database: Database) -> None:
+    """Open a state; where there is none, begin with a copy of a new one."""
+    file = database._file
+    if file and database._address not in _database._standing and not Path(file).exists():
+        new = read_new_state(_database.FORMAT)
+        copy = Path(f"{file}.{os.getpid()}-{threading.get_ident()}")
+        # whole or not at all, and never over one that somebody has made meanwhile; what cannot be done is told by Hven itself
+        with contextlib.suppress(OSError):
+            try:
+                copy.touch(0o644, exist_ok=False)
+                copy.write_bytes(new)
+                os.link(copy, file)
+            finally:
+                copy.unlink(missing_ok=True)
+    if database.sqlite and _first:
+        share_statements(database.engine)
+    make_state(database)
+    if database.sqlite and not _first:  # it has connected: its dialect knows the database
+        _first.append((database.engine.dialect, database.engine._compiled_cache))
+
+
+# the dialect of the first engine, and what was compiled for it
+_first: list[tuple[sa.Dialect, Any]] = []
+
+
+def share_statements(engine: sa.Engine) -> None:
+    """Let an engine use what was compiled for the first one of this process: by itself each compiles all statements anew."""
+    engine.dialect, engine._compiled_cache = _first[0]
+    engine.pool._dialect = engine.dialect
+
+
+def install() -> None:
+    """Make new states cheaply from now on."""
+    Database._open = open_state  # type: ignore[method-assign]
+
+
+install()

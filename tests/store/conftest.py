@@ -1,0 +1,14 @@
+"""States are made here as everywhere, not copied: how that is done is what these tests try."""
+
+from __future__ import annotations
+
+import pytest
+
+import new_states
+from hven.site.store._database import Database
+
+
+@pytest.fixture(autouse=True)
+def states_made_as_everywhere(monkeypatch):
+    """Open each state with the code of Hven alone."""
+    monkeypatch.setattr(Database, "_open", new_states.make_state)

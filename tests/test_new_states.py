@@ -1,0 +1,65 @@
+"""A state that begins as a copy is the one that Hven makes."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+import new_states
+from hven.model.errors import StorageError
+from hven.site.store import _database
+from hven.site.store._database import Database
+from hven.site.store._state import Store
+
+
+def read_rows(path):
+    with closing(sqlite3.connect(path)) as found:
+        mode = found.execute("PRAGMA journal_mode").fetchone()
+        return [mode, *found.iterdump()]
+
+
+def test_a_copied_state_is_like_a_made_one(tmp_path):
+    made, copied = tmp_path / "made.sqlite", tmp_path / "copied.sqlite"
+    new_states.NewState(f"sqlite:///{made}").close()
+    Database(f"sqlite:///{copied}").close()
+    assert len(read_rows(made)) > 28  # tables
+    assert read_rows(copied) == read_rows(made)
+    assert copied.stat().st_mode == made.stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copied.sqlite", "made.sqlite"], "nothing else is left"
+
+
+def test_what_is_there_is_opened_as_it_is(tmp_path):
+    path = tmp_path / "hven.sqlite"
+    Database(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as found, found:
+        found.execute("UPDATE meta SET value = '7' WHERE key = 'version'")
+    with closing(Database(f"sqlite:///{path}")) as state:
+        assert state.counter("version") == 7
+    path.write_bytes(b"")
+    with closing(Database(f"sqlite:///{path}")) as state:
+        assert state.counter("version") == 0
+
+
+def test_many_threads_open_one_new_state(tmp_path):
+    def open_and_turn(_number):
+        with closing(Store(tmp_path, None)) as store, store._database.writing() as connection:
+            _database.turn(connection)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_and_turn, range(16)))
+    with closing(Store(tmp_path, None)) as store:
+        assert store._database.counter("version") == 16
+
+
+def test_another_format_is_made_with_its_own_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(_database, "FORMAT", _database.FORMAT + 1)
+    with closing(Database(f"sqlite:///{tmp_path / 'hven.sqlite'}")) as state:
+        assert state.counter("version") == 0
+
+
+def test_where_none_can_be_made_hven_says_so(tmp_path):
+    with pytest.raises(StorageError, match="cannot be"):
+        Database(f"sqlite:///{tmp_path / 'nowhere' / 'hven.sqlite'}")
