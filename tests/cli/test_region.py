@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from hven.app._cli.region import SHOWN
 from hven.model.sky import region_files
 from running import hven
 
@@ -190,6 +191,17 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     ]
     (tmp_path / "hfc.csv").write_text(HFC.splitlines()[0] + "\n" + HFC.splitlines()[1].replace("2.63,2.63", "0,0"))
     assert "row 1: the scale or the centre of the image is missing, or 0" in hven("region", tmp_path / "hfc.csv", "--to", "stc", code=1).stderr  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [SHOWN, SHOWN + 1])
+def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_path: Path, count: int):
+    path = tmp_path / "s.csv"
+    eights = [f"{number},polygon 0 0 10 10 10 0 0 10" for number in range(count)]
+    path.write_text("\n".join(["id,s_region", *eights]) + "\n")
+    told = hven("region", path, "--to", "dali").stderr.splitlines()
+    assert sum("it crosses or touches itself" in line for line in told) == SHOWN
+    hidden = [] if count == SHOWN else [f"hven: {path}: {count} rows were changed, {count - SHOWN} of them not shown"]
+    assert told[SHOWN:] == hidden
 
 
 @pytest.mark.parametrize(

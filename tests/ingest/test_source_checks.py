@@ -95,6 +95,7 @@ def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
     faults = check_source(tmp_path, source.format(port=port), code=0, secrets=secrets)
     assert len(faults) == 1
     assert faults[0]["message"].startswith(f"{named.format(port=port)} does not answer: ")
+    assert "no answer within" not in faults[0]["message"], "the server was asked, and why it does not answer is told"
     assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)
     assert "pass-word" not in json.dumps(faults)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from contour_shapes import code, stress
-from hven.model.sky import Regions, _planes, contours
+from hven.model.sky import Regions, _planes, _seams, contours
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
@@ -122,3 +122,15 @@ def test_convex_polygons_are_those_that_geos_finds_valid(corners: int, monkeypat
         assert not (_planes.convex(found) & ~expected).any()
         certain += int(_planes.convex(found).sum())
     assert certain > rows  # most are large enough, though half of the quadrilaterals cross themselves
+
+
+def test_vertices_a_rounding_apart_on_the_map_are_one():
+    """Two points that differ on the map can be the same direction: an edge of no length would be a flaw of the region."""
+    shapely = pytest.importorskip("shapely")
+    square = [(10, 10), (20, 10), (20, 20), (10, 20)]
+    apart = [*square[:2], (20, 10 + 1e-14), *square[2:]]
+    assert apart[1] != apart[2]
+    regions = _seams.raised([shapely.Polygon(square), shapely.Polygon(apart)], 1.0)
+    assert not dict(_planes.flaws(regions))[_planes.TWICE].any()
+    assert np.bincount(regions.vertex_rows).tolist() == [4, 4]
+    assert regions.area()[1] == pytest.approx(regions.area()[0], rel=1e-9)

@@ -130,6 +130,25 @@ def test_idl_files_convert():
         assert [part.count for part in product.parts] == [5, 3]
 
 
+@pytest.mark.parametrize(
+    ("lengths", "names"),
+    [
+        ([3, 3], ["arrays"]),
+        ([3, 4], ["arrays of 3", "arrays of 4"]),
+        ([3, 4, 4, 5], ["arrays of 3", "arrays of 4", "arrays of 5"]),
+    ],
+)
+def test_arrays_of_idl_files_are_tables_by_their_lengths(lengths, names):
+    """Where all are equally long there is one table, whose name needs no length."""
+    found = sav._Found()
+    for number, length in enumerate(lengths):
+        found.take(f"v{number}", np.arange(float(length)), 0)
+    parts = list(found.parts())
+    assert [part.name for part in parts] == names
+    assert [part.count for part in parts] == list(dict.fromkeys(lengths))
+    assert sum(len(part.columns) for part in parts) == len(lengths)
+
+
 def test_bands_of_a_cube_with_suffixes():
     path = shared("data/planetary/cubes/v1477479472_1.qub")
     stored = np.frombuffer(path.read_bytes()[44 * 512 :], np.uint8).reshape(12, 352, 28)
