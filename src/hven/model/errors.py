@@ -42,7 +42,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from string import Formatter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,19 +217,7 @@ class HvenError(Exception):
         Where it stands, if in a text that a person wrote.
     remedy
         What to do about it.
-
-    Attributes
-    ----------
-    label
-        What this kind of error is called in metrics and logs. It stays when the class is renamed.
     """
-
-    label: ClassVar[str] = "HvenError"
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "label" not in vars(cls):
-            cls.label = cls.__name__
 
     def __init__(self, message: str, *, place: Place | None = None, remedy: str = "") -> None:
         super().__init__(message)
@@ -309,55 +297,37 @@ class DataError(UserError):
 class Guarded(DataError):
     """More rows would go or change at once than a guard allows: nothing was published."""
 
-    label = "Guarded"
-
 
 class NotFound(UserError):
     """There is no such thing here (or none that this reader may know of)."""
-
-    label = "NotFound"
 
 
 class Gone(NotFound):
     """It was there once, and is not kept any more."""
 
-    label = "Gone"
-
 
 class Forbidden(UserError):
     """The reader may not do that."""
-
-    label = "Forbidden"
 
 
 class Unauthenticated(UserError):
     """Log in first."""
 
-    label = "Unauthenticated"
-
 
 class TooLarge(UserError):
     """More than a limit allows."""
-
-    label = "TooLarge"
 
 
 class Conflict(UserError):
     """Somebody else is doing this at the moment."""
 
-    label = "Conflict"
-
 
 class Outdated(Conflict):
     """Something is in another state than who wants to change it believes."""
 
-    label = "Outdated"
-
 
 class TooOften(UserError):
     """Too many attempts; wait before the next one."""
-
-    label = "TooOften"
 
 
 class UsageError(HvenError):
@@ -371,19 +341,13 @@ class ServiceError(HvenError):
 class Timeout(ServiceError):
     """The time limit of a query is over."""
 
-    label = "Timeout"
-
 
 class Cancelled(ServiceError):
     """The reader left or asked to stop."""
 
-    label = "Cancelled"
-
 
 class Overloaded(ServiceError):
     """Too much at once; try again later, in so many `seconds`."""
-
-    label = "Overloaded"
 
     def __init__(self, message: str, *, remedy: str = "", seconds: float = 5.0) -> None:
         super().__init__(message, remedy=remedy)
@@ -393,8 +357,6 @@ class Overloaded(ServiceError):
 class Replaced(Overloaded):
     """The rows that a query was to read were replaced or removed, and forgotten, between its coming and its turn."""
 
-    label = "Replaced"
-
 
 class StorageError(ServiceError):
     """The disk is full, or a snapshot cannot be read."""
@@ -403,25 +365,17 @@ class StorageError(ServiceError):
 class Unavailable(StorageError):
     """What is read in place cannot be had now: a database is away, its table has changed, or the site's directory is not there."""
 
-    label = "Unavailable"
-
 
 class FarFault(ServiceError):
     """A server elsewhere, which has what the reader asks us for, does not give it."""
-
-    label = "FarFault"
 
 
 class FarSilence(FarFault):
     """It does not answer in time."""
 
-    label = "FarSilence"
-
 
 class Unmergeable(StorageError):
     """A snapshot is written otherwise than its table is now: no changes can be merged into it, all rows must be staged."""
-
-    label = "Unmergeable"
 
 
 def meant(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

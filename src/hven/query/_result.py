@@ -144,7 +144,7 @@ class Result:
         finally:
             self.close()
             if self._counters is not None:
-                kind = None if self.failure is None else getattr(self.failure, "label", type(self.failure).__name__)
+                kind = None if self.failure is None else type(self.failure).__name__
                 self._counters.queried(self.rows, time.perf_counter() - begun, kind)
 
     def at_once(self, write: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:

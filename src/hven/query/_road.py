@@ -119,7 +119,7 @@ def run(
                 query, who, site, holdings, reach, uploads, policies, values, key, steady=steady
             )
     except HvenError as error:
-        site.counters.refused(error.label)
+        site.counters.refused(type(error).__name__)
         if isinstance(query, str) and len(query) > SHAPED:
             tidy()
         if past is not None and isinstance(error, BindError):

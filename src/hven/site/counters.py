@@ -33,7 +33,7 @@ STATUSES = ("2xx", "3xx", "4xx", "5xx", "left")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 KINDS = (
     *sorted(
-        kind.label for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HvenError)
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.HvenError)
     ),
     "other",
 )
