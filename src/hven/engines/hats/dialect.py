@@ -55,6 +55,11 @@ def name_of(type_: pa.DataType) -> str:
     return found
 
 
+def _bind_name(value: str, name: str, expression: str) -> str:
+    """Write an expression in which a name stands for a value that is computed once."""
+    return f"get(transform(array({value}), {name} -> {expression}), 0)"
+
+
 class Spark(Spheres):
     """Spark SQL 4.
 
@@ -64,21 +69,12 @@ class Spark(Spheres):
         The query; its tables are written as ``r0``, ``r1`` .. (`names`).
     matches
         Table references that are matched by cells; see `matches`.
-
-    Attributes
-    ----------
-    even
-        Template of what rounds to the nearest whole number, halves to even ones.
-    being
-        Template of an expression (2) in which a name (1) stands for another (0).
     """
 
     name = "spark"
     text = "STRING"
     whole_division = "div"
     raising = "raise_error({0})"
-    even: ClassVar[str] = "rint({0})"
-    being: ClassVar[str] = "get(transform(array({0}), {1} -> {2}), 0)"
     exclusive_or = "({0} ^ {1})"
     functions: ClassVar[Mapping[str, str]] = {
         **FUNCTIONS,
@@ -208,10 +204,10 @@ class Spark(Spheres):
     def changed(self, text: str, have: str, type_: Type) -> str:
         """Convert; whole numbers are rounded to the nearest, halves to even ones."""
         if type_.is_integer and have == "text":
-            return self.cast(self.even.format(f"CAST({text} AS DOUBLE)"), type_)
+            return self.cast(f"rint(CAST({text} AS DOUBLE))", type_)
         if type_.is_integer and have == "number":
             return self.cast(
-                f"CASE WHEN typeof({text}) IN ('double', 'float') THEN CAST({self.even.format(text)} AS BIGINT) ELSE {text} END",
+                f"CASE WHEN typeof({text}) IN ('double', 'float') THEN CAST(rint({text}) AS BIGINT) ELSE {text} END",
                 type_,
             )
         if have == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
@@ -225,13 +221,13 @@ class Spark(Spheres):
             return self.cast(numbers, type_)
         said = self.raising.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
         sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END"
-        return self.cast(self.being.format(numbers, "w", sized), type_)
+        return self.cast(_bind_name(numbers, "w", sized), type_)
 
     def once(self, text: str, written: Callable[[str], str], type_: str = "STRING") -> str:
         """Write something with an expression in it several times; one that is long is a value first."""
         if len(text) <= SHORT:
             return written(text)
-        return self.being.format(f"CAST({text} AS {type_})", "v", written("v"))
+        return _bind_name(f"CAST({text} AS {type_})", "v", written("v"))
 
     def float_text(self, text: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
         """Write a floating-point number as text as the other engines do, where Java has ``1.0E7`` and ``NaN``."""
@@ -267,7 +263,7 @@ class Spark(Spheres):
         if max(map(len, parts)) > SHORT:
             size = "aggregate(l, 0L, (n, s) -> n + octet_length(s))"
             joined = f"CASE WHEN {size} > {self.most} THEN {self._too_long()} WHEN NOT array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
-            return self.being.format(f"array({', '.join(f'CAST({part} AS STRING)' for part in parts)})", "l", joined)
+            return _bind_name(f"array({', '.join(f'CAST({part} AS STRING)' for part in parts)})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
         return f"CASE WHEN {size} > {self.most} THEN {self._too_long()} ELSE {plain} END"
 
@@ -294,7 +290,7 @@ class Spark(Spheres):
         if short:
             return made
         given = ", ".join(f"'{key}', CAST({arg} AS STRING)" for key, arg in zip("abc", args, strict=True))
-        return self.being.format(f"named_struct({given})", "r", made)
+        return _bind_name(f"named_struct({given})", "r", made)
 
     def url(self, writer: Writer, node: Function) -> str:
         """URL_ENCODE, as RFC 3986 has it: Java encodes for forms."""
