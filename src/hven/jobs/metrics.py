@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from hven.jobs.health import FAILING, FRESH, HELD, PAUSED, STALE, UNSCHEDULED
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SIZES = ("sent_bytes_total", "query_rows_total")
+_COLLECTION_TIMES = tuple((name, about, attrgetter(attribute)) for name, about, attribute in (
+    ("collection_success_time_seconds", "When the last good sync or ingest ended.", "succeeded"),
+    ("collection_stale_time_seconds", "When it becomes stale without another.", "limit"),
+    ("collection_modified_time_seconds", "Last modification seen in the source.", "modified"),
+    ("collection_next_time_seconds", "When it is synchronised next.", "next"),
+    ("collection_verified_time_seconds", "When its files were last seen to be what was published.", "verified"),
+))  # fmt: skip
 STATES = (FRESH, FAILING, STALE, HELD, PAUSED, UNSCHEDULED)
 
 Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, labels, value
@@ -140,36 +148,8 @@ def _collections(picture: Picture) -> Iterator[tuple[str, str, str, Iterable[Sam
         "Seconds since the last good sync or ingest.",
         of(item.lag for item in items),
     )
-    yield (
-        "collection_success_time_seconds",
-        "gauge",
-        "When the last good sync or ingest ended.",
-        of(_seconds(item.succeeded) for item in items),
-    )
-    yield (
-        "collection_stale_time_seconds",
-        "gauge",
-        "When it becomes stale without another.",
-        of(_seconds(item.limit) for item in items),
-    )
-    yield (
-        "collection_modified_time_seconds",
-        "gauge",
-        "Last modification seen in the source.",
-        of(_seconds(item.modified) for item in items),
-    )
-    yield (
-        "collection_next_time_seconds",
-        "gauge",
-        "When it is synchronised next.",
-        of(_seconds(item.next) for item in items),
-    )
-    yield (
-        "collection_verified_time_seconds",
-        "gauge",
-        "When its files were last seen to be what was published.",
-        of(_seconds(item.verified) for item in items),
-    )
+    for name, about, read in _COLLECTION_TIMES:
+        yield name, "gauge", about, of(_seconds(read(item)) for item in items)
     yield (
         "collection_damaged",
         "gauge",

@@ -8,12 +8,12 @@ import orjson
 
 from hven.formats.pictures import COLOURS, STRETCHES, Look
 from hven.jobs import Quota, Type
-from hven.model.errors import Forbidden, say
+from hven.model.errors import say
 from hven.model.params import Param
 from hven.model.types import INT64
 from hven.services import surveys
-from hven.services.face import Surroundings
 from hven.services.params import values
+from hven.services.tasks import read_operator_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -48,13 +48,7 @@ def run(work: Work) -> None:
     HvenError
         It cannot be made.
     """
-    around = Surroundings.of(work.site, work.who, work.policies)
-    given = values(work.params, PARAMS)
-    if not around.operates(work.who, given["COLLECTION"]):
-        raise Forbidden(
-            say("operators of the site make HiPS"),
-            remedy=say("health.operators names them"),
-        )
+    around, given = read_operator_request(work, PARAMS, say("operators of the site make HiPS"))
     found = surveys.make(
         around,
         work.who,

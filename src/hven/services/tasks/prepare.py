@@ -9,12 +9,12 @@ import orjson
 
 from hven.jobs import Quota, Type
 from hven.model import clock
-from hven.model.errors import Forbidden, say
+from hven.model.errors import say
 from hven.model.params import Param
 from hven.model.types import BOOLEAN, INT32
 from hven.services import preparing
-from hven.services.face import Surroundings
 from hven.services.params import values
+from hven.services.tasks import read_operator_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,13 +47,7 @@ def run(work: Work) -> None:
     HvenError
         It cannot be made.
     """
-    around = Surroundings.of(work.site, work.who, work.policies)
-    given = values(work.params, PARAMS)
-    if not around.operates(work.who, given["COLLECTION"]):
-        raise Forbidden(
-            say("operators of the site prepare files"),
-            remedy=say("health.operators names them"),
-        )
+    around, given = read_operator_request(work, PARAMS, say("operators of the site prepare files"))
     clock.lower(clock.JOB)
     made = preparing.prepare(
         around,
