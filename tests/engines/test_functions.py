@@ -16,7 +16,8 @@ from hven.engines._bound.reading import read
 from hven.engines.duckdb.dialect import UDFS
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.functions import FUNCTIONS
-from hven.model.sky import Moc, contains, from_array, intersects
+from hven.model.sky import contains, from_array, intersects
+from mocs import cover_positions
 from shared import MORE
 
 LIST = pa.list_(pa.float64())
@@ -69,8 +70,8 @@ def test_what_is_no_shape_holds_nothing():
         ("circle 10 20 2", "Circle ICRS 10 20 1", False, True),
         ("circle 10 20 1", "circle 50 20 1", False, False),
         ("no shape", "circle 50 20 1", False, False),
-        ("circle 10 20 0.01", str(Moc.of_positions([10.0], [20.0], 4)), True, True),
-        (str(Moc.of_positions([200.0], [20.0], 4)), "circle 10 20 5", False, False),
+        ("circle 10 20 0.01", str(cover_positions([10.0], [20.0], 4)), True, True),
+        (str(cover_positions([200.0], [20.0], 4)), "circle 10 20 5", False, False),
     ],
 )
 def test_shapes_as_text(inner, outer, held, touch):

@@ -16,6 +16,7 @@ from hven.engines.duckdb.regions import RegionIndex
 from hven.model.sky import Circle, Moc, arrays, healpix, intersects, sphere
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
+from mocs import cover_positions
 from shared import MORE
 
 FIELDS = Table(
@@ -169,7 +170,7 @@ def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, mo
 
 def test_a_moc_looks_at_few_rows(engine, relation):
     index = engine.stored(relation["sky.fields"]).region("ring")
-    small = index.touched(Moc.of_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
+    small = index.touched(cover_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
     assert 1 in small.tolist()
     assert len(small) < len(RINGS) / 2
     assert index.touched(Moc.parse("0/0-11"), 20) is None

@@ -16,6 +16,7 @@ from hven.services._registry import _Making
 from hven.services.face import Surroundings, known
 from hven.site import Holdings, Published, Site
 from hven.site.auth import ANONYMOUS
+from mocs import cover_positions
 
 TOML = """\
 authority = "idoc"
@@ -88,9 +89,7 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
 def test_a_coverage_stays_short(number: int) -> None:
     rng = np.random.default_rng(number)
     lon, lat = rng.uniform(0, 360, number), np.degrees(np.arcsin(rng.uniform(-1, 1, number)))
-    told = _union(
-        (str(sky.Moc.of_positions(lon[::2], lat[::2], 8)), str(sky.Moc.of_positions(lon[1::2], lat[1::2], 7)))
-    )
+    told = _union((str(cover_positions(lon[::2], lat[::2], 8)), str(cover_positions(lon[1::2], lat[1::2], 7))))
     assert len(told) <= LONG
     moc = sky.Moc.parse(told)
     assert sky.healpix.within(moc.ranges, sky.healpix.index(sky.healpix.ORDER, lon, lat)).all()

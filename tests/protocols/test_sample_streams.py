@@ -66,12 +66,12 @@ def test_slow_readers_hold_one_budget(site: Site) -> None:
     held = 0
     for reader in readers:
         held += next(reader).nbytes
-    assert sample_streams(site).active == len(readers)
+    assert sample_streams(site)._active == len(readers)
     assert held < 2 * budget  # those that came first took more
     assert sum(next(reader).nbytes for reader in readers) < budget
     for reader in readers:
         reader.close()  # type: ignore[attr-defined]
-    assert sample_streams(site).active == 0
+    assert sample_streams(site)._active == 0
 
 
 def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
@@ -99,7 +99,7 @@ def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
     for reader in crowd:
         reader.close()  # type: ignore[attr-defined]
     assert client.get("/hapi/data", **DATA).status == 200
-    assert streams.active == 0
+    assert streams._active == 0
 
 
 def test_shares_of_the_budget() -> None:

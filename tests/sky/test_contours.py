@@ -9,6 +9,7 @@ import pytest
 import shapely
 
 from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress, traced
+from helioprojective import direction, surface
 from hven.model.sky import contours, distance
 from shared import shared
 
@@ -95,7 +96,7 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
     radius = 959.63 / there.distance
     arcsec = numbers(rows, "CH_BR_ARC")
     for side, at in ((2, 0), (0, 2)):
-        x, y, _ = sun.direction(degrees[:, side], degrees[:, side + 1], 0.0, there.b0, far)
+        x, y, _ = direction(degrees[:, side], degrees[:, side + 1], 0.0, there.b0, far)
         assert np.abs(x / far * radius - arcsec[:, at]).max() < 0.01
         assert np.abs(y / far * radius - arcsec[:, at + 1]).max() < 0.01
     turns = np.array([float(row["C_ROTATION"]) for row in image])
@@ -157,7 +158,7 @@ def test_hard_contours():
     assert found.pixels[found.fault == 0].tolist() == [there.sum() for there in np.array(sets)[found.fault == 0]]
     assert {fault.name for fault in found.faults()} == {"off_disc"}
     one = {
-        scale: pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: sun.surface(*a[:2], 0, 0, a[2]))
+        scale: pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: surface(*a[:2], 0, 0, a[2]))
         for scale in (0.01, 15.0, 160.0)
     }
     expected = np.array([one[scale][there].sum() for scale, there in zip(disc.scale_x, sets, strict=True)])
@@ -333,7 +334,7 @@ def test_dates_that_lack_and_rotations_that_contradict_them():
     disc = Disc(512.0, 512.0, 2.0, 2.0, 985.9, there.l0, there.b0)
     found = contours.chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, check=check)
     assert [(fault.row, fault.name) for fault in found.faults()] == [(1, "no_observer"), (2, "rotation")]
-    lon, lat = sun.surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
+    lon, lat = surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
     west, east, south, north = (edge[0] for edge in found.regions.boxes())
     assert west < lon < east
     assert south < lat < north

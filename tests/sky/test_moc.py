@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from hven.model.sky import Moc, healpix
+from mocs import cover_positions
 from shared import MORE
 
 CELLS = st.integers(0, 6).flatmap(
@@ -41,9 +42,9 @@ def test_set_operations_are_mocpys(one, two):
 def test_positions_are_held_and_degraded_ones_too():
     rng = np.random.default_rng(1)
     lon, lat = rng.uniform(0, 360, 500), np.degrees(np.arcsin(rng.uniform(-1, 1, 500)))
-    moc = Moc.of_positions(np.append(lon, np.nan), np.append(lat, 0), 9)
+    moc = cover_positions(np.append(lon, np.nan), np.append(lat, 0), 9)
     theirs = MOC.from_lonlat(lon * u.deg, lat * u.deg, max_norder=9)
-    assert str(moc.degrade(4)) == str(Moc.of_positions(lon, lat, 4))
+    assert str(moc.degrade(4)) == str(cover_positions(lon, lat, 4))
     assert moc == Moc.parse(theirs.to_string(format="ascii"))
     assert moc.contains(lon, lat).all()
     assert not moc.contains([np.nan], [0.0]).any()

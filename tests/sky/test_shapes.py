@@ -265,7 +265,7 @@ def test_regions_add_up():
 
 
 def test_a_moc_of_a_shape_holds_it():
-    moc = Moc.parse(Circle(10, 20, 3).moc(8))
+    moc = Moc.parse(str(Moc(Circle(10, 20, 3).cover(8), 8)))
     lon, lat = sample(20_000)
     assert moc.contains(lon, lat)[Circle(10, 20, 3).contains(lon, lat)].all()
 

@@ -18,6 +18,7 @@ from hven.sources import remote
 from hven.testing.site import site_with
 from postgres import cluster
 from running import serving, until
+from sync_states import read_sync_states
 
 THERE = """
 collection: stars
@@ -134,7 +135,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                     publish(ingest)
                 for one in changes.sets(source, "stars.main"):
                     one.path.unlink()
-                (state,) = site.store.syncs.of("copy")[site.store.pointers()[1]["copy.main"]]["fed"].values()
+                (state,) = read_sync_states(site, "copy")[site.store.pointers()[1]["copy.main"]]["fed"].values()
                 assert server.get("/changes/stars.main", since=state)[0] == 410
                 # the edits did not move the watermark: whoever was told of edits must not miss them now
                 assert sync(site, "copy").changes["copy.main"].how == "everything"

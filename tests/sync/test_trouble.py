@@ -20,6 +20,7 @@ from hven.model.errors import Conflict, DataError, Guarded, SourceError, Storage
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from running import hven
+from sync_states import read_sync_states
 
 TEXT = """
 collection: stars
@@ -73,14 +74,14 @@ def test_files_one_by_one(stars):
     assert not sync(site, "stars").changed  # the rows are known to be in the file of the other name
     (state,) = (
         one
-        for snapshot, one in site.store.syncs.of("stars").items()
+        for snapshot, one in read_sync_states(site, "stars").items()
         if snapshot == site.store.pointers()[1]["stars.main"]
     )
     assert sorted(name for _, name in state["files"]) == ["b.csv", "d.csv", "e.csv"]
     assert not sync(site, "stars").changed
     (again,) = (
         one
-        for snapshot, one in site.store.syncs.of("stars").items()
+        for snapshot, one in read_sync_states(site, "stars").items()
         if snapshot == site.store.pointers()[1]["stars.main"]
     )
     assert again["ledger"] == state["ledger"]  # nothing to write
@@ -97,7 +98,7 @@ def test_a_file_that_looks_as_before(stars):
     (place / "a.csv").write_text("id,name,mag\n1,x,1.5\n2,a,2.5\n")
     os.utime(place / "a.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert not sync(site, "stars").changed
-    ((snapshot, state),) = site.store.syncs.of("stars").items()
+    ((snapshot, state),) = read_sync_states(site, "stars").items()
     site.store.syncs.put(snapshot, "stars.main", "stars", {**state, "full": "2026-01-01T00:00:00Z"})
     change = sync(site, "stars").changes["stars.main"]
     assert (change.changed, change.how) == (1, "everything")
@@ -331,7 +332,7 @@ def test_ledgers_go_with_their_snapshots(stars):
         path.name.partition(".")[0] for path in (site.settings.var / "sync" / "ledgers" / "stars.main").iterdir()
     }
     assert ledgers == kept
-    assert site.store.syncs.of("stars").keys() == kept
+    assert read_sync_states(site, "stars").keys() == kept
 
 
 def test_an_edit_of_the_descriptor_computes_everything_once(stars):

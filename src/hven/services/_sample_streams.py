@@ -59,11 +59,6 @@ class SampleStreams:
                 self._active -= 1
 
     @property
-    def active(self) -> int:
-        """How many streams there are."""
-        return self._active
-
-    @property
     def window_cells(self) -> int:
         """How many values the next window of a stream may have."""
         return max(self._cells // max(self._active, 1), MIN_CELLS)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
 _NO_UNITS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
-TIMES_LOOKED_AT = 5_000  # by which the time between two samples is told
 MOST_CENTERS = 2_000
 
 

@@ -183,31 +183,6 @@ def _features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {"geometry": document}
 
 
-def planar(geometry: Mapping[str, Any]) -> Any:
-    """Make a shape of a geometry on a plane, as TFCat's are: of times and frequencies.
-
-    Parameters
-    ----------
-    geometry
-        Polygon or MultiPolygon; what a ring winds round that crosses itself is inside.
-
-    Returns
-    -------
-    shape
-        A multipolygon of GEOS, valid.
-
-    Raises
-    ------
-    GeoJsonError
-        It is another geometry, or none.
-    """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
-
-    rings = [[_positions(ring) for ring in polygon] for polygon in _parts(geometry, 0)]
-    shape = shapely.multipolygons([shapely.Polygon(one[0], one[1:]) for one in rings])
-    return shape if shapely.is_valid(shape) else _mended(shape)
-
-
 def _of_places(crs: Any) -> bool:
     """Tell whether what a document says of its coordinates leaves them longitudes and latitudes: TFCat's are a time and a frequency."""
     said = crs.get("properties") if isinstance(crs, dict) else None

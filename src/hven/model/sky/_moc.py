@@ -61,24 +61,6 @@ class Moc:
         return cls(healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1)), to)
 
     @classmethod
-    def of_positions(cls, lon: npt.ArrayLike, lat: npt.ArrayLike, order: int) -> Moc:
-        """Build the MOC of the cells that hold positions.
-
-        Parameters
-        ----------
-        lon, lat
-            Degrees, of one shape; NaN is left out.
-        order
-            0 to 29.
-
-        Returns
-        -------
-        moc
-            Of that order.
-        """
-        return cls.of_cells(healpix.index(order, lon, lat), order)
-
-    @classmethod
     def parse(cls, text: str) -> Moc:
         """Parse an ASCII MOC (MOC 2.0, 4.3.2): ``6/1-4 9 7/16``.
 

@@ -434,25 +434,8 @@ class Columns:
         which[rows] = len(self) + np.arange(len(rows))
         return self.concat([self, others]).take(which)
 
-    def divided(self, step: npt.ArrayLike) -> tuple[Self, Flags]:
-        """Put points into edges, along their great circles.
-
-        Parameters
-        ----------
-        step
-            How long an edge may be, degrees; a number, or shape (n,).
-
-        Returns
-        -------
-        regions
-            The same, with more vertices.
-        added
-            Which vertices are new, of the new shape (w,).
-        """
-        return self.pieced(np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),)))[self.vertex_rows])
-
     def pieced(self, longest: Numbers) -> tuple[Self, Flags]:
-        """Put points into edges, as `divided`; how long the pieces of each may be, radians, shape (v,). Edges that coincide get the same ones."""
+        """Put points into edges, along their great circles; how long the pieces of each may be, radians, shape (v,). Edges that coincide get the same ones."""
         after, xyz = self.followers, vectors(self.lon, self.lat)
         (x, y, z), (u, v, w) = xyz.T, xyz[after].T
         back = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end

@@ -15,7 +15,6 @@ import numpy as np
 from hven.model import cached
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._arrays import boxes
-from hven.model.sky._moc import Moc
 from hven.model.sky._ragged import numbered
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors, wrap
@@ -103,21 +102,6 @@ class Shape(ABC):
         text
             Degrees: ``circle 10 20 0.5``.
         """
-
-    def moc(self, order: int) -> str:
-        """Serialize the cover as an ASCII MOC.
-
-        Parameters
-        ----------
-        order
-            Finest cells to use, 0 to 29.
-
-        Returns
-        -------
-        text
-            As `Moc.parse` reads it.
-        """
-        return str(Moc(self.cover(order), order))
 
 
 @dataclass(frozen=True, slots=True)

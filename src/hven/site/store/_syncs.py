@@ -52,12 +52,6 @@ class Syncs:
             found = {row.snapshot: _LEDGER.search(row.state) for row in connection.execute(query)}
         return {snapshot: json.loads(match[1]) if match is not None else None for snapshot, match in found.items()}
 
-    def of(self, collection: str) -> dict[str, dict[str, Any]]:
-        """Return the states of a collection's snapshots, by snapshot."""
-        query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
-        with self._database.reading() as connection:
-            return {row.snapshot: json.loads(row.state) for row in connection.execute(query)}
-
     def forget(self, snapshots: Iterable[str]) -> None:
         """Remove what belongs to snapshots that are not there any more."""
         with self._database.writing() as connection:
