@@ -73,13 +73,13 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
         added = Moc.areas(rows.column(COVERAGE).take(pa.array(there))) * sphere.SKY / area - 1.0
-        yield from _told(there, added, rows.num_rows)
+        yield from _report_excess_cells(there, added, rows.num_rows)
         if (worse := there[added > MOST_ADDED]).size:
             mapped.rows = _put(rows, COVERAGE, worse, pa.nulls(len(worse), pa.string()))
             mapped.constant -= {COVERAGE}
 
 
-def _told(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Iterator[Broken]:
+def _report_excess_cells(places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int) -> Iterator[Broken]:
     """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
     for word, severity, some, message in (
         ("more", INFO, (added > ADDED) & (added <= MOST_ADDED), f"{COVERAGE} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"),
@@ -129,7 +129,7 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
             mocs, added = found.take(np.flatnonzero(free)).mocs()
             said = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.texts(mocs))
         rows = _put(rows, column, at[free], said)
-        yield from _told(at[free], added, rows.num_rows)
+        yield from _report_excess_cells(at[free], added, rows.num_rows)
         mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (

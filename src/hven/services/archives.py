@@ -263,7 +263,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
         called = names.of(f"{plain[folder]}/{scripts.plain(last)}")
         read = filed.reading(around, row)
         taking = partial(known.note, "file taken", path)
-        begin = elsewhere.beginning(around, row)
+        begin = elsewhere.build_read_ahead(around, row)
         entries.append(
             Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["tag"], read, taking, begin))
         )

@@ -118,7 +118,7 @@ def far_file(around: Surroundings, row: dict[str, Any], *, read: bool = False) -
         return published(row, far.waited(far.asking(*there, read=read)))
 
 
-def beginning(around: Surroundings, row: dict[str, Any]) -> Callable[[], None] | None:
+def build_read_ahead(around: Surroundings, row: dict[str, Any]) -> Callable[[], None] | None:
     """Return what begins to read a file on another server, for who needs it soon.
 
     Parameters

@@ -23,7 +23,7 @@ from hven.portal._pages.texts import texts
 from hven.portal._views import form, row_header
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
-from hven.portal._views.link_page import address_of_call
+from hven.portal._views.link_page import write_call_address
 from hven.portal._views.page_formats import Asked, Page, json_page
 from hven.portal._views.row_lines import lines
 from hven.portal._views.row_panel import panel
@@ -220,7 +220,7 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     pairs = [
         (
             one,
-            address_of_call(one["service_def"])
+            write_call_address(one["service_def"])
             if one["_link"] in complete and one["service_def"]
             else one["access_url"],
         )

@@ -92,7 +92,7 @@ def _link(one: Mapping[str, Any], origins: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def address_of_call(described: str) -> str:
+def write_call_address(described: str) -> str:
     """Return the address that asks a service for what a row says, and for nothing else.
 
     Parameters
