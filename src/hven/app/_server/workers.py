@@ -250,14 +250,15 @@ def _begin_session(server_pid: int) -> None:
 
     Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of one other program, and
     refuse readers as slowly as that. Beside many busy programs a usual share for each worker is still too little to answer in time.
-    A session of its own gets no signal of the terminal, so the worker ends with the server by another one.
+    A session of its own gets no signal of the terminal, so the worker ends with the server by another one. A server that ends by itself has
+    stopped its workers before. One that was killed cannot wait for them, and SIGTERM has left workers of it that hung while they ended.
     Until the worker has an event loop, it would leave signals to the handlers that the server left to it, which end nothing.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError, AttributeError):  # another C library must do without
-        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != server_pid:  # it was gone before that
             os.kill(os.getpid(), signal.SIGTERM)
     with contextlib.suppress(PermissionError):  # it leads one already
